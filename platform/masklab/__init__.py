@@ -1,0 +1,3 @@
+"""masklab: a laboratory for masking curricula of masked-diffusion language models."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,70 @@
+"""A curriculum: stages in order, and the rule for moving on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from masklab.curriculum.stage import Stage
+from masklab.schema import Section
+
+
+class Curriculum(Section):
+    """Stages that get harder when validation stops improving (Bengio et al. 2009), or one stage for a baseline."""
+
+    name: str = "custom"
+    """What tables and runs call it."""
+    description: str = ""
+    """One sentence for a reader of the run."""
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    """The stages, first to last."""
+    patience: int = Field(default=5, ge=1)
+    """Stale evaluations in a row that end a stage, for the stages that do not say."""
+    min_delta: float = Field(default=0.0, ge=0)
+    """How far below the best a loss must be to count as improved, for the stages that do not say; nats per character."""
+    mixing: Literal["current", "cumulative", "all"] = "current"
+    """Rows come from the current stage, evenly from all up to it, or evenly from all stages at all times."""
+    advance_on: Literal["all_stages", "current_stage"] = "all_stages"
+    """The figure that must improve: the mean over the validation stages, or the current stage's own."""
+    stop_when_stale: bool = False
+    """End the run when the last stage has gone stale, rather than train on to the budget's end."""
+    validation_stages: tuple[Stage, ...] | None = Field(default=None, min_length=1)
+    """Stages whose pools are scored at each evaluation; the training stages when not given."""
+
+    @model_validator(mode="after")
+    def _current_stage_needs_its_own_pool(self) -> Self:
+        if self.advance_on == "current_stage" and self.validation_stages is not None and len(self.validation_stages) != len(self.stages):
+            raise ValueError(
+                f"advance_on=current_stage needs one validation stage for each of the {len(self.stages)} training stages, "
+                f"not {len(self.validation_stages)}; drop validation_stages or use advance_on=all_stages"
+            )
+        return self
+
+    @property
+    def pools(self) -> tuple[Stage, ...]:
+        """The stages that are scored."""
+        return self.stages if self.validation_stages is None else self.validation_stages
+
+    def patience_of(self, stage: int) -> int:
+        """Stale evaluations that end stage number `stage`."""
+        own = self.stages[stage].patience
+        return self.patience if own is None else own
+
+    def min_delta_of(self, stage: int) -> float:
+        """The least improvement that counts in stage number `stage`, in nats per character."""
+        own = self.stages[stage].min_delta
+        return self.min_delta if own is None else own
+
+    def mixed_stages(self, stage: int) -> tuple[int, ...]:
+        """The stages whose corruptions the rows of a batch come from while `stage` is the current one."""
+        if self.mixing == "current":
+            return (stage,)
+        return tuple(range(stage + 1 if self.mixing == "cumulative" else len(self.stages)))
+
+    def digest(self) -> str:
+        """A hash of everything that decides which batches are made; names and descriptions do not count."""
+        body = self.model_dump(mode="json", exclude={"name", "description"})
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]

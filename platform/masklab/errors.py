@@ -1,0 +1,43 @@
+"""The user's mistakes, and nothing else: each prints as one line and ends a job with exit status 2.
+
+A defect of masklab itself is not one of these: it keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Root of every mistake that a user can mend: what, where, the value, what to do."""
+
+
+class ConfigError(UserError):
+    """A key or value of the configuration."""
+
+
+class DataError(UserError):
+    """A text, corpus or label file."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is damaged or does not fit the model asked for."""
+
+
+class RunError(UserError):
+    """A run folder or a run's name."""
+
+
+class ResourceError(UserError):
+    """What the cluster or the machine cannot give."""
+
+
+class TrackingError(UserError):
+    """The tracking server."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """`" (did you mean 'x'?)"` for the nearest of `choices`, or an empty string when none is near."""
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f" (did you mean '{near[0]}'?)" if near else ""

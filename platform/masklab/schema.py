@@ -1,0 +1,21 @@
+"""The base of every configuration section: frozen, checked, and without unknown keys."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """One part of the configuration tree, owned by the floor that uses it.
+
+    A field is documented in one line right beneath it; that line is also what `--help` prints.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        validate_default=True,
+    )

@@ -1,0 +1,145 @@
+"""What the training loop tells the world: it yields these and never calls upward.
+
+Adapters turn them into MLflow metrics, lines at a terminal or reports to Ray. Metric names are those of the MLflow UI, which
+groups by everything before the last slash. The step axis is the iteration: the number of optimizer steps taken so far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from masklab.curriculum.progress import Decision, Progress
+
+
+@dataclass(frozen=True)
+class StageScore:
+    """One validation stage's pool, scored: plain cross-entropy in nats per masked character, dropout off."""
+
+    loss: float
+    accuracy: float
+    """Share of masked positions where the most probable character is the true one."""
+    true_probability: float
+    """Mean probability given to the true character at masked positions."""
+
+
+@dataclass(frozen=True)
+class Nelbo:
+    """Strict negative evidence lower bound on held-out text, with the standard error of the estimate."""
+
+    nats: float
+    """Nats per character."""
+    stderr: float
+    """Nats per character."""
+    bpc: float
+    """Bits per character."""
+    sequences: int
+    """Masked sequences scored."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All pools scored once by all workers together."""
+
+    stages: tuple[StageScore, ...]
+    nelbo: Nelbo
+    loss: float
+    """Mean of the stages' losses, nats per masked character."""
+    accuracy: float
+    model_vs_random: float
+    """Mean probability of the true character at masked positions, over 1/V."""
+    mask_ratio: float
+    run_length: float
+    """Mean length of the masked runs in the current stage's pool, in characters."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The loop is about to take its first step (or its first since a resume)."""
+
+    iteration: int
+    parameters: int
+    flops_per_char: float
+    """Training floating-point operations per character, forward and backward."""
+    stage: int
+    device: str
+    resumed_from: Path | None
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A logged optimizer step; figures are means or rates over the steps since the last logged one."""
+
+    iteration: int
+    stage: int
+    budget_used: float
+    """Share of the whole budget spent, in [0, 1]."""
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    mask_ratio: float
+    """Realised share of masked positions in the training batches."""
+    chars: int
+    """Characters seen since iteration 0, over all workers."""
+    masked_chars: int
+    chars_per_second: float
+    data_wait_fraction: float
+    """Share of the time that the loop waited for its next batch."""
+    mfu: float | None
+    """Model FLOPs utilisation, where the device's peak is known."""
+    elapsed_seconds: float
+    remaining_seconds: float
+
+
+@dataclass(frozen=True)
+class EvaluationDone:
+    """An evaluation and the decision it led to. `progress` is the state after the decision."""
+
+    iteration: int
+    stage: int
+    """The stage that was being trained when the pools were scored."""
+    budget_used: float
+    elapsed_seconds: float
+    evaluation: Evaluation
+    progress: Progress
+    decision: Decision
+    reason: str
+    train_loss: float
+
+
+@dataclass(frozen=True)
+class StageAdvanced:
+    """A stage ended and the next began."""
+
+    iteration: int
+    ended: int
+    begun: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """A checkpoint lies whole in the run folder."""
+
+    iteration: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """The budget is spent, or the curriculum has stopped the run. `evaluation` uses the large final pool."""
+
+    iteration: int
+    stage: int
+    reason: str
+    evaluation: Evaluation
+    chars: int
+    masked_chars: int
+    train_seconds: float
+    sample: str
+    first_step_at: float
+    """Wall-clock time (seconds since the epoch) at which the first optimizer step of this process ended."""
+
+
+Event = RunStarted | StepDone | EvaluationDone | StageAdvanced | CheckpointSaved | RunFinished
