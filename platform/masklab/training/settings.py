@@ -1,0 +1,155 @@
+"""The configuration sections that the training floor owns. nanoGPT's names mean what they mean in nanoGPT."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from masklab.schema import Section
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class RunSettings(Section):
+    """Names and numbers that identify a run."""
+
+    name: str | None = None
+    """Name of the run and of its folder; the curriculum and the time of day when not given. The same name resumes."""
+    seed: int = Field(default=1337, ge=0, lt=2**63)
+    """Decides initial weights, windows and masks."""
+    folder: str | None = None
+    """Where run folders lie; `runs` in the project folder when not given."""
+
+    @field_validator("name")
+    @classmethod
+    def _one_path_component(cls, name: str | None) -> str | None:
+        if name is not None and not RUN_NAME.fullmatch(name):
+            raise ValueError("must be 1 to 100 letters, digits, '.', '_' or '-', the first a letter or digit (a name, not a path)")
+        return name
+
+
+class ObjectiveSettings(Section):
+    """Cross-entropy at the selected positions: how it is weighted, then how it is reduced."""
+
+    weighting: Literal["none", "inverse_mask_prob", "elbo"] = "none"
+    """Weight of a sequence's cross-entropies: 1, one over its mask probability, or the ELBO's own."""
+    normalisation: Literal["masked_mean", "per_token", "per_sequence"] = "masked_mean"
+    """Divide the batch's sum by its masked positions, by all its positions, or take the mean of each sequence's masked mean."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target spread evenly over the real characters, in training only."""
+
+
+class TrainingSettings(Section):
+    """Budget, batch and optimizer."""
+
+    max_iters: int | None = Field(default=None, ge=1)
+    """Budget in optimizer steps; 2000 when no budget at all is given. The run ends at the first budget that is spent."""
+    max_chars: int | None = Field(default=None, ge=1)
+    """Budget in characters seen, over all workers."""
+    max_minutes: float | None = Field(default=None, gt=0)
+    """Budget in minutes of the training loop, evaluations included."""
+    batch_size: int = Field(default=16, ge=1)
+    """Sequences in one forward and backward pass."""
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    """Passes in one optimizer step; the global batch is batch_size times this, whatever the number of workers."""
+    block_size: int = Field(default=128, ge=1)
+    """Characters in a sequence (T)."""
+    learning_rate: float = Field(default=3e-3, gt=0)
+    """Highest learning rate."""
+    warmup_iters: int = Field(default=100, ge=0)
+    """Steps over which the learning rate rises from 0."""
+    lr_decay_iters: int | None = Field(default=None, ge=1)
+    """Step at which the cosine reaches min_lr; the end of the budget, whatever its unit, when not given."""
+    min_lr: float | None = Field(default=None, ge=0)
+    """Lowest learning rate; a tenth of the highest when not given."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """Decoupled weight decay, on matrices only."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """AdamW's first moment decay."""
+    beta2: float = Field(default=0.99, ge=0, lt=1)
+    """AdamW's second moment decay."""
+    grad_clip: float = Field(default=1.0, ge=0)
+    """Largest global gradient norm; 0 switches clipping off."""
+    eval_interval: int = Field(default=100, ge=1)
+    """Steps between evaluations."""
+    log_interval: int = Field(default=10, ge=1)
+    """Steps between logged training figures."""
+    checkpoint_interval: int | None = Field(default=None, ge=1)
+    """Steps between checkpoints; at every evaluation when not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_budget(cls, value: Any) -> Any:
+        budgets = ("max_iters", "max_chars", "max_minutes")
+        if isinstance(value, dict) and all(value.get(b) is None for b in budgets):
+            return value | {"max_iters": 2000}
+        return value
+
+    @property
+    def rows_per_step(self) -> int:
+        """Sequences in the global batch of one optimizer step."""
+        return self.batch_size * self.gradient_accumulation_steps
+
+    @property
+    def chars_per_step(self) -> int:
+        """Characters in the global batch of one optimizer step."""
+        return self.rows_per_step * self.block_size
+
+    @property
+    def lowest_learning_rate(self) -> float:
+        """Where the cosine ends."""
+        return self.learning_rate / 10 if self.min_lr is None else self.min_lr
+
+
+class ValidationSettings(Section):
+    """The frozen pools that every evaluation scores, and the yardstick's."""
+
+    sequences: int = Field(default=64, ge=1)
+    """Masked sequences in each validation stage's pool."""
+    nelbo_sequences: int = Field(default=512, ge=2)
+    """Masked sequences behind the NELBO at each evaluation."""
+    final_nelbo_sequences: int = Field(default=4096, ge=2)
+    """Masked sequences behind the final NELBO."""
+    seed: int = Field(default=20_240_601, ge=0, lt=2**63)
+    """Masks of the pools: shared by all runs, so that their differences are paired. Not run.seed."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Sequences in one forward pass of an evaluation; four times training.batch_size when not given."""
+
+
+class BatchSettings(Section):
+    """How batches reach the loop. None of these changes a batch."""
+
+    producer: bool = True
+    """Make batches in an actor on each node ahead of time, rather than in the loop itself."""
+    chunk_steps: int = Field(default=16, ge=1)
+    """Steps bundled into one object of the object store."""
+    prefetch_chunks: int = Field(default=4, ge=1)
+    """Chunks asked for ahead of the one in use."""
+    timeout_seconds: float = Field(default=10.0, gt=0)
+    """How long the loop waits for a chunk before it makes the batches itself."""
+
+
+class ScalingSettings(Section):
+    """Workers and what each of them takes of the cluster."""
+
+    num_workers: int = Field(default=1, ge=1)
+    """Data-parallel training workers."""
+    use_gpu: bool | None = None
+    """One GPU for each worker; wherever the cluster has enough of them when not given."""
+    cpus_per_worker: int | None = Field(default=None, ge=1)
+    """CPU cores, and so threads, for each worker; an even share of the cluster when not given."""
+    ray_logs: bool = False
+    """Show what Ray and the workers print."""
+
+
+class SystemSettings(Section):
+    """Device and number format."""
+
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    """Where the model runs: the best there is when auto."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Autocast format: bfloat16 on a GPU that has it and float32 elsewhere when auto; float16 uses a gradient scaler."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
