@@ -1,0 +1,94 @@
+"""A batch of masked sequences, and chunks of batches as they travel.
+
+Shapes: B sequences (the rows one worker has of a global batch), T positions, S steps in a chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from masklab.rng import UINT64, mix64
+
+Tokens = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, order=True)
+class BatchKey:
+    """What a global batch is a function of, beside the run's seed."""
+
+    stage: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of the global batch named by `key`.
+
+    `inputs` and `targets` (B, T) tokens; `selected` (B, T) bool; `noise_level` (B,) float32, the share of positions the masking
+    aimed at; `coefficients` (B,) float32, what a selected position's cross-entropy counts for; `denominator`, this part's share
+    of what the batch's sum is divided by; `digest`, a 64-bit sum of its rows' hashes, so that parts add up to the whole.
+    """
+
+    key: BatchKey
+    inputs: Tokens
+    targets: Tokens
+    selected: NDArray[np.bool_]
+    noise_level: NDArray[np.float32]
+    coefficients: NDArray[np.float32]
+    denominator: float
+    digest: int
+
+
+@njit(cache=True)
+def _digest(key, rows, inputs, targets, selected):  # type: ignore[no-untyped-def]
+    total = UINT64(0)
+    for b in range(inputs.shape[0]):
+        state = mix64(key ^ UINT64(rows[b]))
+        for t in range(inputs.shape[1]):
+            packed = UINT64(inputs[b, t]) | (UINT64(targets[b, t]) << UINT64(16)) | (UINT64(selected[b, t]) << UINT64(32))
+            state = mix64(state ^ packed)
+        total += state
+    return total
+
+
+def digest_of(key: BatchKey, rows: NDArray[np.int64], inputs: Tokens, targets: Tokens, selected: NDArray[np.bool_]) -> int:
+    """Sum modulo 2**64 of a hash for each row: inputs, targets, selection, and the row's place in the global batch `key`."""
+    return int(_digest(mix64(UINT64(key.step) * UINT64(1 << 16) + UINT64(key.stage)), rows, inputs, targets, selected))
+
+
+def pack(batches: Sequence[Batch]) -> dict[str, Any]:
+    """Bundle the batches of consecutive steps of one stage for the object store: tokens as they are, selections as bits."""
+    return {
+        "stage": batches[0].key.stage,
+        "first_step": batches[0].key.step,
+        "inputs": np.stack([b.inputs for b in batches]),
+        "targets": np.stack([b.targets for b in batches]),
+        "selected": np.packbits(np.stack([b.selected for b in batches]), axis=-1),
+        "noise_level": np.stack([b.noise_level for b in batches]),
+        "coefficients": np.stack([b.coefficients for b in batches]),
+        "denominators": np.array([b.denominator for b in batches]),
+        "digests": np.array([b.digest for b in batches], np.uint64),
+    }
+
+
+def unpack(chunk: dict[str, Any], step: int) -> Batch:
+    """The batch of `step` out of a chunk that `pack` made. Its arrays are views of the chunk's, and may be read-only."""
+    i = step - chunk["first_step"]
+    inputs = chunk["inputs"][i]
+    selected = np.unpackbits(chunk["selected"][i], axis=-1, count=inputs.shape[-1]).view(bool)
+    return Batch(
+        key=BatchKey(chunk["stage"], step),
+        inputs=inputs,
+        targets=chunk["targets"][i],
+        selected=selected,
+        noise_level=chunk["noise_level"][i],
+        coefficients=chunk["coefficients"][i],
+        denominator=float(chunk["denominators"][i]),
+        digest=int(chunk["digests"][i]),
+    )

@@ -1,0 +1,55 @@
+"""How much of a run's budget is spent: in steps, characters or minutes, whichever runs out first.
+
+Every rank must see the same share, since the learning rate and the end of the run follow it. Minutes are therefore read on rank 0
+only, agreed upon now and then, and extrapolated in between at the pace of the last interval.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from masklab.training.ranks import Ranks
+from masklab.training.settings import TrainingSettings
+
+
+@dataclass
+class Budget:
+    """The budget of one run. `elapsed_before` are the seconds of earlier, interrupted parts of it."""
+
+    settings: TrainingSettings
+    ranks: Ranks
+    elapsed_before: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    _agreed: tuple[int, float] = (0, 0.0)
+    _pace: float = 0.0
+
+    def elapsed(self) -> float:
+        """Seconds of training so far on this rank's own clock."""
+        return self.elapsed_before + time.monotonic() - self.started
+
+    def agree(self, iteration: int) -> float:
+        """Agree on the seconds elapsed at `iteration`; a point where all ranks meet. Returns them."""
+        before_iteration, before_seconds = self._agreed
+        seconds = self.ranks.agree(self.elapsed())
+        if before_seconds and iteration > before_iteration:
+            self._pace = (seconds - before_seconds) / (iteration - before_iteration)
+        self._agreed = (iteration, seconds)
+        return seconds
+
+    def used(self, iteration: int) -> float:
+        """Share of the budget spent after `iteration` steps, in [0, 1]; the same on every rank."""
+        shares = [0.0]
+        if self.settings.max_iters is not None:
+            shares.append(iteration / self.settings.max_iters)
+        if self.settings.max_chars is not None:
+            shares.append(iteration * self.settings.chars_per_step / self.settings.max_chars)
+        if self.settings.max_minutes is not None:
+            at, seconds = self._agreed
+            shares.append((seconds + self._pace * (iteration - at)) / (60 * self.settings.max_minutes))
+        return min(max(shares), 1.0)
+
+    def remaining_seconds(self, iteration: int) -> float:
+        """An estimate of the seconds left, from the share used so far."""
+        used = self.used(iteration)
+        return self.elapsed() * (1 / used - 1) if used > 0 else float("inf")

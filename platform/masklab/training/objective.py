@@ -1,0 +1,41 @@
+"""The training objective, up to the model: what each selected position's cross-entropy counts for.
+
+The loss of a global batch is `sum_n c_n * CE_n / D` over its selected positions n: first the loss, then the weighting (c), then the
+reduction (D). Both c and D are known before the model runs, so parts of a batch on several workers add up exactly.
+
+Shapes: B sequences, T positions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masklab.corruption.masking import MaskDraw
+from masklab.training.settings import ObjectiveSettings
+
+
+def row_coefficients(objective: ObjectiveSettings, draw: MaskDraw) -> NDArray[np.float32]:
+    """What one selected position of each row counts for: (B,) float32.
+
+    `inverse_mask_prob` is 1/p of LLaDA (Nie et al. 2025, eq. 3); `elbo` is -alpha'_t / (1 - alpha_t) of MDLM (Sahoo et al. 2024,
+    eq. 10). `per_sequence` divides by the row's own number of selected positions.
+    """
+    if objective.weighting == "none":
+        weight = np.ones(len(draw.probability), np.float32)
+    elif objective.weighting == "inverse_mask_prob":
+        weight = 1.0 / np.maximum(draw.probability, 1e-6)
+    else:
+        weight = draw.elbo_weight
+    if objective.normalisation == "per_sequence":
+        weight = weight / np.maximum(draw.selected.sum(axis=1), 1)
+    return np.asarray(weight, np.float32)
+
+
+def denominator(objective: ObjectiveSettings, selected: NDArray[np.bool_]) -> float:
+    """This part's share of D: selected positions, all positions, or rows with any selected position."""
+    if objective.normalisation == "masked_mean":
+        return float(selected.sum())
+    if objective.normalisation == "per_token":
+        return float(selected.size)
+    return float(selected.any(axis=1).sum())

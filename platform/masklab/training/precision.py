@@ -1,0 +1,59 @@
+"""Device and number format of a run."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from masklab.errors import ResourceError
+from masklab.training.settings import SystemSettings
+
+PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "T4": 65e12}
+"""Dense 16-bit matrix rates of the makers' data sheets, floating-point operations a second."""
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`, the best there is for `auto`. Raises ResourceError when it is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, available in there.items() if available)
+    if not there[name]:
+        raise ResourceError(f"system.device={name}: torch {torch.__version__} finds no such device here; use system.device=auto")
+    return torch.device(name)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The autocast format on one device; `dtype` float32 means no autocast."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, settings: SystemSettings, device: torch.device) -> Precision:
+        """The format that `settings` ask for on `device`. Raises ResourceError for one that the device lacks."""
+        name = settings.dtype
+        if name == "auto":
+            name = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        if name == "float16" and device.type == "cpu":
+            raise ResourceError("system.dtype=float16 needs a GPU; use float32 or bfloat16 on a CPU")
+        return cls(device, getattr(torch, name))
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context that the model runs in."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """A gradient scaler, active for float16 only (Micikevicius et al. 2018)."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+    def peak_flops(self) -> float | None:
+        """The device's 16-bit matrix rate where it is known and used, floating-point operations a second."""
+        if self.device.type != "cuda" or self.dtype == torch.float32:
+            return None
+        name = torch.cuda.get_device_name(self.device)
+        return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)

@@ -1,0 +1,107 @@
+"""One optimizer step over this worker's rows of a global batch.
+
+Shapes: B sequences, T positions, N selected positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from masklab.model.transformer import Transformer
+from masklab.modes.token_classifier import ModeBatch, TokenClassifier
+from masklab.training.batch import Batch
+from masklab.training.precision import Precision
+from masklab.training.ranks import Ranks
+
+
+class LossModule(nn.Module):
+    """The model with its mode's loss: the one module that is wrapped for several workers."""
+
+    def __init__(self, model: Transformer, mode: TokenClassifier, label_smoothing: float) -> None:
+        super().__init__()
+        self.model, self.mode, self.label_smoothing = model, mode, label_smoothing
+
+    def forward(self, batch: ModeBatch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted sum of cross-entropies, and the plain one without a gradient; `coefficients` is (B,)."""
+        losses_N = self.mode.cross_entropy(self.model, batch, self.label_smoothing)
+        weighted_N = losses_N * coefficients[batch.rows]
+        return weighted_N.sum(), losses_N.detach().sum()
+
+
+def micro_batches(batch: Batch, size: int) -> Iterator[tuple[ModeBatch, Tensor]]:
+    """Cut a worker's rows into passes of at most `size` sequences, as tensors with memory of their own."""
+    for first in range(0, len(batch.inputs), size):
+        part = slice(first, first + size)
+        inputs = torch.from_numpy(batch.inputs[part].astype(np.int64))
+        selected = batch.selected[part]
+        positions = np.flatnonzero(selected)
+        yield (
+            ModeBatch(
+                inputs=inputs,
+                noise_level=torch.from_numpy(batch.noise_level[part].copy()),
+                positions=torch.from_numpy(positions),
+                targets=torch.from_numpy(batch.targets[part].ravel()[positions].astype(np.int64)),
+                rows=torch.from_numpy(positions // selected.shape[1]),
+            ),
+            torch.from_numpy(batch.coefficients[part].copy()),
+        )
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Sums on the device, unread: the objective's loss (this worker's share), the plain cross-entropies, the gradient's norm."""
+
+    loss: Tensor
+    plain_sum: Tensor
+    grad_norm: Tensor
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """Takes optimizer steps. Nothing here waits for the device, but for what float16's scaler needs."""
+
+    loss_module: nn.Module
+    parameters: tuple[nn.Parameter, ...]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    precision: Precision
+    ranks: Ranks
+    micro_batch_size: int
+    grad_clip: float
+
+    def take(self, batch: Batch, learning_rate: float) -> StepResult:
+        """Forward, backward, clip and step; the sum over all workers is divided by the global denominator."""
+        device = self.precision.device
+        denominator = self.ranks.total_on_device(batch.denominator)
+        share = 1.0 / denominator.clamp(min=1.0) if isinstance(denominator, Tensor) else 1.0 / max(denominator, 1.0)
+        loss = torch.zeros((), device=device)
+        plain = torch.zeros((), device=device)
+        passes = -(-len(batch.inputs) // self.micro_batch_size)
+        for number, (part, coefficients) in enumerate(micro_batches(batch, self.micro_batch_size), start=1):
+            with self._sync(number == passes):
+                with self.precision.autocast():
+                    weighted_sum, plain_sum = self.loss_module(part.to(device), coefficients.to(device, non_blocking=True))
+                own = weighted_sum * share
+                # the gradients of the workers are averaged, and the loss is their sum
+                self.scaler.scale(own * self.ranks.size).backward()
+            loss += own.detach()
+            plain += plain_sum
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.grad_clip or float("inf"))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return StepResult(loss, plain, norm)
+
+    def _sync(self, last: bool) -> AbstractContextManager[object]:
+        """Workers exchange gradients in the last pass only."""
+        no_sync = getattr(self.loss_module, "no_sync", None)
+        return nullcontext() if last or no_sync is None else no_sync()
