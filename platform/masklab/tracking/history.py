@@ -1,0 +1,109 @@
+"""What a run has shown so far: its evaluations and its stage boundaries, kept beside the run so that a resume goes on with them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from masklab.errors import RunError
+from masklab.training.events import EvaluationDone, Event, RunStarted, StageAdvanced
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_finite_or_none)]
+"""A figure that may be missing; JSON has no literal for what is not finite, so it reads null."""
+
+
+class Record(BaseModel):
+    """A part of a report: frozen, and the same after a round trip through JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EvaluationRecord(Record):
+    """One evaluation. Losses in nats per masked character."""
+
+    iteration: int
+    stage: int
+    train_loss: Number
+    loss: Number
+    stage_losses: tuple[Number, ...]
+    nelbo_nats: Number
+
+
+class Boundary(Record):
+    """The end of one stage and the beginning of the next."""
+
+    iteration: int
+    ended: int
+    begun: int
+    reason: str
+
+
+class History(Record):
+    """The evaluations and stage boundaries of a run, in order."""
+
+    evaluations: tuple[EvaluationRecord, ...] = ()
+    boundaries: tuple[Boundary, ...] = ()
+
+    def after(self, event: Event) -> History:
+        """The history with `event` in it. A run that starts at an iteration forgets what it had seen beyond that."""
+        if isinstance(event, RunStarted):
+            return self.model_copy(
+                update={
+                    "evaluations": tuple(e for e in self.evaluations if e.iteration <= event.iteration),
+                    "boundaries": tuple(b for b in self.boundaries if b.iteration <= event.iteration),
+                }
+            )
+        if isinstance(event, EvaluationDone):
+            return self.model_copy(update={"evaluations": (*self.evaluations, _record_of(event))})
+        if isinstance(event, StageAdvanced):
+            boundary = Boundary(iteration=event.iteration, ended=event.ended, begun=event.begun, reason=event.reason)
+            return self.model_copy(update={"boundaries": (*self.boundaries, boundary)})
+        return self
+
+    def best(self, figure: Callable[[EvaluationRecord], float | None]) -> tuple[float, int] | None:
+        """The lowest value of a figure and its iteration; None when no evaluation has it."""
+        seen = [(value, e.iteration) for e in self.evaluations if (value := figure(e)) is not None]
+        return min(seen, default=None)
+
+    def write(self, path: Path) -> None:
+        """Keep the history at `path`; a reader sees the old file or the new one."""
+        write_whole(path, self.model_dump_json(indent=1))
+
+    @classmethod
+    def read(cls, path: Path) -> History:
+        """The history at `path`, empty where there is none. Raises RunError when the file is damaged."""
+        if not path.exists():
+            return cls()
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValueError as error:
+            raise RunError(f"{path} is damaged; remove it to resume the run without its earlier figures") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file by way of a neighbour, so that it is never seen half-made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    half.write_text(text, encoding="utf-8")
+    half.replace(path)
+
+
+def _record_of(event: EvaluationDone) -> EvaluationRecord:
+    return EvaluationRecord(
+        iteration=event.iteration,
+        stage=event.stage,
+        train_loss=event.train_loss,
+        loss=event.evaluation.loss,
+        stage_losses=tuple(score.loss for score in event.evaluation.stages),
+        nelbo_nats=event.evaluation.nelbo.nats,
+    )

@@ -1,0 +1,61 @@
+"""The figures of an event, under the names that the MLflow UI shows: it makes a section of all before the last slash."""
+
+from __future__ import annotations
+
+import math
+
+from masklab.training.events import Evaluation, EvaluationDone, Event, RunFinished, StepDone
+
+
+def metrics_of(event: Event) -> dict[str, float]:
+    """Metric name -> figure; empty for an event that holds no figures.
+
+    Losses are in nats per masked character, `val/nelbo_*` per character of text.
+    """
+    if isinstance(event, StepDone):
+        return _of_step(event)
+    if isinstance(event, EvaluationDone):
+        return _of_evaluation(event.evaluation) | _of_progress(event)
+    if isinstance(event, RunFinished):
+        counts = {"progress/iters": event.iteration, "progress/chars": event.chars, "progress/masked_chars": event.masked_chars}
+        return _of_evaluation(event.evaluation) | counts
+    return {}
+
+
+def _of_step(event: StepDone) -> dict[str, float]:
+    metrics = {
+        "train/loss": event.loss,
+        "train/lr": event.learning_rate,
+        "train/grad_norm": event.grad_norm,
+        "progress/iters": event.iteration,
+        "progress/chars": event.chars,
+        "progress/masked_chars": event.masked_chars,
+        "perf/chars_per_second": event.chars_per_second,
+        "perf/data_wait_fraction": event.data_wait_fraction,
+    }
+    return metrics if event.mfu is None else metrics | {"perf/mfu": event.mfu}
+
+
+def _of_evaluation(evaluation: Evaluation) -> dict[str, float]:
+    metrics = {
+        "val/loss": evaluation.loss,
+        "val/accuracy": evaluation.accuracy,
+        "val/model_vs_random": evaluation.model_vs_random,
+        "val/mask_ratio": evaluation.mask_ratio,
+        "val/run_length": evaluation.run_length,
+        "val/nelbo_nats": evaluation.nelbo.nats,
+        "val/nelbo_bpc": evaluation.nelbo.bpc,
+        "val/nelbo_stderr": evaluation.nelbo.stderr,
+    }
+    for i, score in enumerate(evaluation.stages):
+        metrics |= {f"val/stage_loss/{i:02d}": score.loss, f"val/stage_accuracy/{i:02d}": score.accuracy}
+    return metrics
+
+
+def _of_progress(event: EvaluationDone) -> dict[str, float]:
+    metrics: dict[str, float] = {
+        "curriculum/stage": event.progress.stage,
+        "curriculum/stale_evals": event.progress.stale_evaluations,
+    }
+    # a stage that has just begun has no best yet, and a database no infinity
+    return metrics if math.isinf(event.progress.best_loss) else metrics | {"curriculum/best_loss": event.progress.best_loss}

@@ -1,0 +1,80 @@
+"""What is known of a run before it starts, as far as its reports need it. T positions in a block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from masklab.curriculum.curriculum import Curriculum
+from masklab.curriculum.stage import Stage
+
+
+@dataclass(frozen=True)
+class StageOutline:
+    """One stage in words, the mean share of positions it masks, and the shares that its rows are trained at."""
+
+    title: str
+    expected_ratio: float
+    ratio_range: tuple[float, float]
+
+    @classmethod
+    def of(cls, stage: Stage, block_size: int) -> StageOutline:
+        """The outline of `stage` on blocks of T = `block_size` characters."""
+        masking = stage.masking
+        return cls(masking.describe(), masking.expected_ratio(block_size), masking.ratio_range(block_size))
+
+
+@dataclass(frozen=True)
+class RunOutline:
+    """A run's name, place, curriculum and objective. `mixed[s]` holds the stages that rows come from while `s` is current."""
+
+    name: str
+    folder: Path
+    curriculum: str
+    description: str
+    objective: str
+    stages: tuple[StageOutline, ...]
+    validation: tuple[StageOutline, ...]
+    mixed: tuple[tuple[int, ...], ...]
+    vocabulary_size: int
+    started_at: float
+    """Wall-clock time (seconds since the epoch) of the command."""
+    browse: str | None = None
+    """The command or address that shows the run in MLflow; None when it is not kept there."""
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        name: str,
+        folder: Path,
+        curriculum: Curriculum,
+        objective: str,
+        block_size: int,
+        vocabulary_size: int,
+        started_at: float,
+        browse: str | None = None,
+    ) -> RunOutline:
+        """The outline of a run that trains `curriculum` on blocks of `block_size` characters out of `vocabulary_size`."""
+        return cls(
+            name=name,
+            folder=folder,
+            curriculum=curriculum.name,
+            description=curriculum.description,
+            objective=objective,
+            stages=tuple(StageOutline.of(stage, block_size) for stage in curriculum.stages),
+            validation=tuple(StageOutline.of(stage, block_size) for stage in curriculum.pools),
+            mixed=tuple(curriculum.mixed_stages(s) for s in range(len(curriculum.stages))),
+            vocabulary_size=vocabulary_size,
+            started_at=started_at,
+            browse=browse,
+        )
+
+    def target_ratio(self, stage: int) -> float:
+        """The mean share of masked positions that batches aim at while `stage` is current."""
+        mixed = self.mixed[stage]
+        return sum(self.stages[s].expected_ratio for s in mixed) / len(mixed)
+
+    def pools_match_stages(self) -> bool:
+        """Whether validation stage number i is training stage number i."""
+        return self.stages == self.validation

@@ -1,0 +1,36 @@
+"""Where a run comes from, as tags that a person can search MLflow by."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit checked out in `folder`, with `-dirty` after it when tracked files differ; None outside a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    try:
+        words = subprocess.run(
+            [git, "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (subprocess.SubprocessError, OSError):
+        return None
+    return words.stdout.strip() or None
+
+
+def run_tags(folder: Path, corpus_fingerprint: str, curriculum_hash: str, job_id: str | None = None) -> dict[str, str]:
+    """Tags of a run started from the project `folder`; the job is Ray's when the command was submitted to a cluster."""
+    tags = {"corpus_fingerprint": corpus_fingerprint, "curriculum_hash": curriculum_hash}
+    if commit := git_commit(folder):
+        tags |= {"git_commit": commit, "mlflow.source.git.commit": commit.removesuffix("-dirty")}
+    if job := job_id or os.environ.get("RAY_JOB_SUBMISSION_ID"):
+        tags["job_id"] = job
+    return tags

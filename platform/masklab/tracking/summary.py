@@ -1,0 +1,168 @@
+"""The figures that a finished run is judged by: `summary.json`, as JSON that any reader takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from masklab.tracking.history import History, Number, Record, write_whole
+from masklab.tracking.outline import RunOutline
+from masklab.tracking.trouble import Trouble
+from masklab.training.events import RunFinished, RunStarted
+
+
+class PoolSummary(Record):
+    """One validation stage. `best_*` come from the pools of the evaluations, `final_*` from the large final pool."""
+
+    title: str
+    best_loss: Number
+    best_iteration: int | None
+    final_loss: Number
+    final_accuracy: Number
+    final_true_probability: Number
+
+
+class StageSummary(Record):
+    """One training stage: when it ran and why it ended. `began_at` is None for a stage that was never reached."""
+
+    title: str
+    expected_ratio: Number
+    began_at: int | None
+    ended_at: int | None
+    reason: str
+
+
+class NelboSummary(Record):
+    """Strict NELBO on held-out text, with one standard error."""
+
+    nats: Number
+    stderr: Number
+    bpc: Number
+    sequences: int
+    best_nats: Number
+    best_iteration: int | None
+
+
+class RunSummary(Record):
+    """A finished run. Losses in nats per masked character, NELBO in nats and bits per character, times in seconds."""
+
+    name: str
+    folder: str
+    curriculum: str
+    description: str
+    objective: str
+    finished_because: str
+    iterations: int
+    chars: int
+    masked_chars: int
+    parameters: int
+    flops_per_char: Number
+    device: str
+    train_seconds: Number
+    seconds_to_first_step: Number
+    """From the command to the end of its first optimizer step; None when it found its budget spent already."""
+    batches_digest: str
+    """Equal for runs that saw the same rows and masks."""
+    checkpoint: str | None
+    loss: Number
+    accuracy: Number
+    model_vs_random: Number
+    nelbo: NelboSummary
+    stages: tuple[StageSummary, ...]
+    validation: tuple[PoolSummary, ...]
+    troubles: tuple[str, ...]
+    sample: str
+    browse: str | None
+
+    @classmethod
+    def of(
+        cls,
+        outline: RunOutline,
+        started: RunStarted,
+        history: History,
+        finished: RunFinished,
+        *,
+        troubles: tuple[Trouble, ...] = (),
+        checkpoint: Path | None = None,
+    ) -> RunSummary:
+        """The summary of a run from what it was to be, what it showed, and how it ended."""
+        final = finished.evaluation
+        best = history.best(lambda record: record.nelbo_nats)
+        waited = finished.first_step_at - outline.started_at
+        return cls(
+            name=outline.name,
+            folder=str(outline.folder),
+            curriculum=outline.curriculum,
+            description=outline.description,
+            objective=outline.objective,
+            finished_because=finished.reason,
+            iterations=finished.iteration,
+            chars=finished.chars,
+            masked_chars=finished.masked_chars,
+            parameters=started.parameters,
+            flops_per_char=started.flops_per_char,
+            device=started.device,
+            train_seconds=finished.train_seconds,
+            seconds_to_first_step=waited if waited > 0 else None,
+            batches_digest=finished.batches_digest,
+            checkpoint=str(checkpoint) if checkpoint else None,
+            loss=final.loss,
+            accuracy=final.accuracy,
+            model_vs_random=final.model_vs_random,
+            nelbo=NelboSummary(
+                nats=final.nelbo.nats,
+                stderr=final.nelbo.stderr,
+                bpc=final.nelbo.bpc,
+                sequences=final.nelbo.sequences,
+                best_nats=best[0] if best else None,
+                best_iteration=best[1] if best else None,
+            ),
+            stages=_stages(outline, history, finished),
+            validation=_pools(outline, history, finished),
+            troubles=tuple(trouble.words for trouble in troubles),
+            sample=finished.sample,
+            browse=outline.browse,
+        )
+
+    def write(self, path: Path) -> None:
+        """Write `summary.json`, whole or not at all."""
+        write_whole(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> RunSummary:
+        """The summary at `path`."""
+        return cls.model_validate_json(path.read_bytes())
+
+
+def _stages(outline: RunOutline, history: History, finished: RunFinished) -> tuple[StageSummary, ...]:
+    began: dict[int, int] = {0: 0} | {b.begun: b.iteration for b in history.boundaries}
+    ended = {b.ended: b for b in history.boundaries}
+    rows = []
+    for i, stage in enumerate(outline.stages):
+        boundary = ended.get(i)
+        if boundary is not None:
+            end, reason = boundary.iteration, boundary.reason.removeprefix(f"stage {i} ended: ")
+        elif i == finished.stage:
+            end, reason = finished.iteration, finished.reason
+        else:
+            end, reason = None, "never reached" if i > finished.stage else ""
+        rows.append(
+            StageSummary(title=stage.title, expected_ratio=stage.expected_ratio, began_at=began.get(i), ended_at=end, reason=reason)
+        )
+    return tuple(rows)
+
+
+def _pools(outline: RunOutline, history: History, finished: RunFinished) -> tuple[PoolSummary, ...]:
+    rows = []
+    for i, (stage, score) in enumerate(zip(outline.validation, finished.evaluation.stages, strict=True)):
+        best = history.best(lambda record, i=i: record.stage_losses[i])  # type: ignore[misc]
+        rows.append(
+            PoolSummary(
+                title=stage.title,
+                best_loss=best[0] if best else None,
+                best_iteration=best[1] if best else None,
+                final_loss=score.loss,
+                final_accuracy=score.accuracy,
+                final_true_probability=score.true_probability,
+            )
+        )
+    return tuple(rows)

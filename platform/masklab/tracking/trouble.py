@@ -1,0 +1,176 @@
+"""Signs of trouble in a run, said in words with their numbers and what to do, each kind once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from masklab.tracking.outline import RunOutline
+from masklab.training.events import EvaluationDone, Event, RunFinished, RunStarted, StepDone
+
+FAIR_ITERATIONS = 300
+WEAK_MODEL = 2.0
+RATIO_TOLERANCE = 0.02
+RATIO_ITERATIONS = 20
+WIDENING_EVALUATIONS = 3
+WIDENING_NATS = 0.1
+RATIO_HOLE = 0.2
+"""Mask ratios this far from any that was trained are another task to the model; neighbours closer than that are not."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One sign of trouble; `kind` never comes twice in a run."""
+
+    kind: str
+    iteration: int
+    words: str
+
+
+def ratio_holes(ranges: list[tuple[float, float]], width: float = RATIO_HOLE) -> list[tuple[float, float]]:
+    """The intervals of [0, 1], wider than `width`, that the union of closed `ranges` leaves out, in ascending order."""
+    holes, covered = [], 0.0
+    for low, high in [*sorted(ranges), (1.0, 1.0)]:
+        if low - covered > width + 1e-9:
+            holes.append((covered, low))
+        covered = max(covered, high)
+    return holes
+
+
+class TroubleDetector:
+    """Watches one run's events. `feed` has no effect beyond its own memory."""
+
+    def __init__(self, outline: RunOutline) -> None:
+        self._outline = outline
+        self._said: set[str] = set()
+        self._announced_holes: list[tuple[float, float]] = []
+        self._ratio_sum = 0.0
+        self._ratio_iterations = 0
+        self._last_step: StepDone | None = None
+        self._gaps: list[float] = []
+
+    def feed(self, event: Event) -> tuple[Trouble, ...]:
+        """The signs that this event shows and that were not told before."""
+        if isinstance(event, RunStarted):
+            found = [self._holes_of_the_plan()]
+        elif isinstance(event, StepDone):
+            found = [_not_finite(event.loss), self._ratio_off_target(event)]
+        elif isinstance(event, EvaluationDone):
+            found = [
+                _not_finite(event.evaluation.loss),
+                _weak_model(event.evaluation.model_vs_random, event.iteration, FAIR_ITERATIONS),
+                self._stage_without_end(event),
+                self._widening_gap(event),
+            ]
+        elif isinstance(event, RunFinished):
+            found = [
+                _not_finite(event.evaluation.loss),
+                _weak_model(event.evaluation.model_vs_random, event.iteration, FAIR_ITERATIONS // 3),
+                self._stages_never_reached(event),
+                self._holes_of_the_training(event),
+            ]
+        else:
+            return ()
+        fresh = [(kind, words) for kind, words in filter(None, found) if kind not in self._said]
+        self._said.update(kind for kind, _ in fresh)
+        return tuple(Trouble(kind, event.iteration, words) for kind, words in fresh)
+
+    def _ratio_off_target(self, event: StepDone) -> tuple[str, str] | None:
+        """The mean realised ratio of the current stage against its target; a window across two stages does not count."""
+        last, self._last_step = self._last_step, event
+        if last is None or last.stage != event.stage:
+            self._ratio_sum, self._ratio_iterations = 0.0, 0
+            return None
+        iterations = event.iteration - last.iteration
+        self._ratio_sum += event.mask_ratio * iterations
+        self._ratio_iterations += iterations
+        if self._ratio_iterations < RATIO_ITERATIONS:
+            return None
+        realised, target = self._ratio_sum / self._ratio_iterations, self._outline.target_ratio(event.stage)
+        if abs(realised - target) <= RATIO_TOLERANCE + 0.05 * target:
+            return None
+        return "mask_ratio", (
+            f"stage {event.stage} masks {realised:.1%} of the characters, not the {target:.1%} it aims at "
+            f"(mean of {self._ratio_iterations} iterations); check the stage's masking and training.block_size"
+        )
+
+    def _stage_without_end(self, event: EvaluationDone) -> tuple[str, str] | None:
+        stages = self._outline.stages
+        if len(stages) == 1 or event.progress.stage > 0 or event.budget_used <= 0.5:
+            return None
+        return "slow_stage", (
+            f"{event.budget_used:.0%} of the budget is spent and stage 0 of {len(stages)} has not ended "
+            f"({event.progress.stale_evaluations} stale evaluations); lower curriculum.patience, set max_share or max_iters on the stage, "
+            "or use curriculum.advance_on=current_stage"
+        )
+
+    def _stages_never_reached(self, event: RunFinished) -> tuple[str, str] | None:
+        missed = self._outline.stages[event.stage + 1 :]
+        if not missed:
+            return None
+        names = ", ".join(f"{event.stage + 1 + i} ({stage.title})" for i, stage in enumerate(missed))
+        return "unreached_stages", (
+            f"the run ended in stage {event.stage} and never reached stage{'s' if len(missed) > 1 else ''} {names}; "
+            "lower curriculum.patience, set max_share on the stages, or give a larger budget"
+        )
+
+    def _widening_gap(self, event: EvaluationDone) -> tuple[str, str] | None:
+        """Validation above training loss, on the same masks, and further so at each of several evaluations of one stage."""
+        losses = [score.loss for score in event.evaluation.stages]
+        if self._outline.pools_match_stages():
+            losses = [losses[s] for s in self._outline.mixed[event.stage]]
+        validation = sum(losses) / len(losses)
+        self._gaps = [*self._gaps, validation - event.train_loss][-WIDENING_EVALUATIONS - 1 :]
+        if event.progress.stage != event.stage:
+            self._gaps = []
+            return None
+        rises = all(a < b for a, b in zip(self._gaps, self._gaps[1:], strict=False))
+        widened = self._gaps[-1] - self._gaps[0]
+        if len(self._gaps) <= WIDENING_EVALUATIONS or not rises or widened < WIDENING_NATS or self._gaps[-1] < WIDENING_NATS:
+            return None
+        return "widening_gap", (
+            f"validation loss {validation:.3f} is {self._gaps[-1]:.3f} nats above training loss {event.train_loss:.3f}, {widened:.3f} more "
+            f"than {WIDENING_EVALUATIONS} evaluations ago: the model learns its text by heart; use more text, a smaller model, "
+            "model.dropout, or a smaller budget"
+        )
+
+    def _holes_of_the_plan(self) -> tuple[str, str] | None:
+        self._announced_holes = ratio_holes([stage.ratio_range for stage in self._outline.stages])
+        if not self._announced_holes:
+            return None
+        return "untrained_ratios_planned", f"no stage of this curriculum trains {_hole_words(self._announced_holes)}"
+
+    def _holes_of_the_training(self, event: RunFinished) -> tuple[str, str] | None:
+        trained = {s for stage in range(event.stage + 1) for s in self._outline.mixed[stage]}
+        holes = ratio_holes([self._outline.stages[s].ratio_range for s in sorted(trained)])
+        if not holes or holes == self._announced_holes:
+            return None
+        return "untrained_ratios", f"no stage that ran has trained {_hole_words(holes)}"
+
+
+def _hole_words(holes: list[tuple[float, float]]) -> str:
+    shown = " or ".join(f"{low:.0%} to {high:.0%}" for low, high in holes)
+    if holes[-1][1] < 1:
+        return f"mask ratios of {shown}; likelihood averages over all of them, so the NELBO suffers there"
+    return (
+        f"mask ratios of {shown}; generation starts fully masked, where such a model is worse than letter frequencies, "
+        "and the NELBO counts it; end the curriculum with a stage {type: diffusion}"
+    )
+
+
+def _weak_model(model_vs_random: float, iteration: int, fair: int) -> tuple[str, str] | None:
+    if iteration < fair or not model_vs_random < WEAK_MODEL:
+        return None
+    return "weak_model", (
+        f"after {iteration} iterations the true character is only {model_vs_random:.2f} times as probable as by chance "
+        f"({WEAK_MODEL:g} is little, 5 is usual); try another training.learning_rate, a longer training.warmup_iters or less masking"
+    )
+
+
+def _not_finite(loss: float) -> tuple[str, str] | None:
+    if math.isfinite(loss):
+        return None
+    return "not_finite", (
+        f"the loss is {loss:g}: training has diverged; lower training.learning_rate, lengthen training.warmup_iters, "
+        "or use system.dtype=float32"
+    )
