@@ -30,6 +30,12 @@ class MaskDraw:
     probability: NDArray[np.float32]
     elbo_weight: NDArray[np.float32]
 
+    @classmethod
+    def at(cls, selected: NDArray[np.bool_], probability: NDArray[np.float64], slope: NDArray[np.float64] | float = 1.0) -> MaskDraw:
+        """A draw at `probability` (B,) with ELBO weight `slope / probability`, and 0 where nothing can be selected."""
+        weight = np.divide(slope, probability, out=np.zeros_like(probability), where=probability > 0)
+        return cls(selected, probability.astype(np.float32), weight.astype(np.float32))
+
 
 class Masking(Section):
     """A distribution over sets of positions: frozen configuration that also masks."""

@@ -1,0 +1,43 @@
+"""A uniform number of positions, and a uniform subset of that size: the any-order view of masked diffusion.
+
+Shapes: B sequences, T positions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from masklab.corruption.masking import MaskDraw, Masking
+from masklab.corruption.subset import uniform_subset
+from masklab.rng import RowStreams, Stream
+
+
+class ExactCount(Masking):
+    """k ~ U{1..T}, stratified over the batch, and a uniform k-subset of the T positions.
+
+    With weight T/k the loss is an unbiased bound on the likelihood over all orders of generation (Hoogeboom et al. 2022,
+    "Autoregressive diffusion models", eq. 4; Ou et al. 2024).
+    """
+
+    type: Literal["exact_count"] = "exact_count"
+    """Which strategy this is."""
+
+    def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:
+        """Select exactly k positions; the probability of a row is k/T."""
+        u = streams.stratified(Stream.LEVEL)
+        count = np.minimum(1 + np.floor(block_size * u).astype(np.int64), block_size)
+        return MaskDraw.at(uniform_subset(streams.stream(Stream.MASK), count, block_size), count / block_size)
+
+    def expected_ratio(self, block_size: int) -> float:
+        """(T + 1) / 2T."""
+        return (block_size + 1) / (2 * block_size)
+
+    def ratio_range(self, block_size: int) -> tuple[float, float]:
+        """From one position to all of them."""
+        return 1 / block_size, 1.0
+
+    def describe(self) -> str:
+        """`exact count`."""
+        return "exact count 1..T"

@@ -1,0 +1,62 @@
+"""Clustered positions with a mean run length of their own: a two-state Markov chain.
+
+Shapes: B sequences, T positions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from masklab.corruption.masking import MaskDraw, Masking
+from masklab.corruption.probability import Probability
+from masklab.rng import RowStreams, Stream
+
+
+class RunLength(Masking):
+    """A stationary two-state chain along the sequence: it leaves a run with probability 1/m, and begins one with r / (m (1 - r))."""
+
+    type: Literal["run_length"] = "run_length"
+    """Which strategy this is."""
+    mask_ratio: Probability
+    """Stationary share r of selected positions; below 1."""
+    mean_run: float = Field(ge=1)
+    """Mean length m of the runs of selected positions, in characters."""
+
+    @model_validator(mode="after")
+    def _chain_exists(self) -> Self:
+        if self.mask_ratio > self.mean_run * (1 - self.mask_ratio):
+            highest = self.mean_run / (1 + self.mean_run)
+            raise ValueError(
+                f"mask_ratio {self.mask_ratio:g} with mean_run {self.mean_run:g} leaves gaps shorter than one character; "
+                f"lower mask_ratio to {highest:.3g} at most, or raise mean_run"
+            )
+        return self
+
+    @property
+    def begin(self) -> float:
+        """Probability that a run begins at a position whose left neighbour is not selected."""
+        return self.mask_ratio / (self.mean_run * (1 - self.mask_ratio))
+
+    def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:
+        """Select positions; the probability of every row is the stationary ratio."""
+        u = streams.uniforms(Stream.MASK, block_size)
+        selected = np.empty(u.shape, bool)
+        selected[:, 0] = u[:, 0] < self.mask_ratio
+        for t in range(1, block_size):
+            selected[:, t] = u[:, t] < np.where(selected[:, t - 1], 1 - 1 / self.mean_run, self.begin)
+        return MaskDraw.at(selected, np.full(len(u), self.mask_ratio))
+
+    def expected_ratio(self, block_size: int) -> float:
+        """The stationary ratio."""
+        return self.mask_ratio
+
+    def ratio_range(self, block_size: int) -> tuple[float, float]:
+        """The stationary ratio: rows scatter around it, and more so the longer the runs."""
+        return self.mask_ratio, self.mask_ratio
+
+    def describe(self) -> str:
+        """E.g. `runs of 5, 40 %`."""
+        return f"runs of {self.mean_run:g}, {self.mask_ratio * 100:g} %"
