@@ -137,6 +137,8 @@ class RunFinished:
     chars: int
     masked_chars: int
     train_seconds: float
+    batches_digest: str
+    """Hexadecimal sum of the hashes of all global batches: equal for runs that saw the same rows and masks."""
     sample: str
     first_step_at: float
     """Wall-clock time (seconds since the epoch) at which the first optimizer step of this process ended."""

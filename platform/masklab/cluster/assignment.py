@@ -1,0 +1,32 @@
+"""What the driver hands to each worker of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from masklab.tracking.mlflow_run import RunHandle
+from masklab.training.recipe import Recipe
+from masklab.training.settings import BatchSettings
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One run as its workers get it. `corpus` and `pools` are references into the object store, put there by the driver.
+
+    They stand in lists, since Ray replaces a reference that is an argument of its own by its value.
+    """
+
+    run: str
+    recipe: Recipe
+    batches: BatchSettings
+    threads: int
+    use_gpu: bool
+    checkpoints: Path
+    documents: Mapping[str, str]
+    corpus: list[Any]
+    pools: list[Any]
+    relay: Any
+    tracking: RunHandle | None

@@ -1,0 +1,85 @@
+"""Connecting to Ray: the cluster a job was submitted to, or a local one; and whether it has what a run asks for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from masklab.errors import ResourceError
+from masklab.training.settings import ScalingSettings
+
+QUIET = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon the controller sees that the workers are ready, or done
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TQDM_DISABLE": "1",
+}
+"""Settings of Ray that its processes read from the environment; those that the user has set stay."""
+
+
+def connect(source_root: Path, ray_logs: bool) -> None:
+    """Connect to the cluster named by RAY_ADDRESS (a submitted job has it), or start a local one.
+
+    The workers need not have masklab installed: `source_root`, the folder that holds the package, goes along. Does nothing when
+    this process is connected already.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return
+    common: dict[str, Any] = {"log_to_driver": ray_logs, "logging_level": logging.WARNING if ray_logs else logging.ERROR}
+    address = os.environ.get("RAY_ADDRESS")
+    environment = {name: os.environ[name] for name in QUIET}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if address:
+            runtime = {"py_modules": [str(source_root / "masklab")], "env_vars": environment}
+            try:
+                ray.init(address=address, runtime_env=runtime, **common)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise ResourceError(f"no Ray cluster at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS for a local one") from error
+            return
+        path = os.pathsep.join([str(source_root), *filter(None, [os.environ.get("PYTHONPATH")])])
+        ray.init(address="local", runtime_env={"env_vars": environment | {"PYTHONPATH": path}}, include_dashboard=False, **common)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each training worker takes of the cluster."""
+
+    workers: int
+    cpus: int
+    gpus: int
+
+    def resources(self) -> dict[str, float]:
+        """As Ray spells it."""
+        return {"CPU": float(self.cpus)} | ({"GPU": float(self.gpus)} if self.gpus else {})
+
+
+def share_of(scaling: ScalingSettings, total: dict[str, float]) -> Share:
+    """What each worker takes of a cluster that has `total`. Raises ResourceError, with the numbers, when it is too small."""
+    cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+    workers = scaling.num_workers
+    use_gpu = gpus >= workers if scaling.use_gpu is None else scaling.use_gpu
+    each = scaling.cpus_per_worker or max(1, cpus // workers)
+    if workers * each > cpus:
+        raise ResourceError(
+            f"scaling.num_workers={workers} with {each} CPU core(s) each needs {workers * each}, but the cluster has {cpus}; "
+            "ask for fewer workers or a smaller scaling.cpus_per_worker"
+        )
+    if use_gpu and gpus < workers:
+        raise ResourceError(
+            f"scaling.num_workers={workers} with scaling.use_gpu=true needs {workers} GPU(s), but the cluster has {gpus}; "
+            "ask for fewer workers or set scaling.use_gpu=false"
+        )
+    return Share(workers, each, int(use_gpu))

@@ -1,0 +1,76 @@
+"""One Ray Train worker: builds the loop, runs it, and on rank 0 passes its events on."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from masklab.cluster.assignment import Assignment
+from masklab.cluster.producer import producer_on_this_node
+from masklab.cluster.pull_window import PullWindow
+from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.reporter import MetricsLog
+from masklab.tracking.tracker import NullTracker, Tracker
+from masklab.training.batch_maker import BatchSource, LocalSource
+from masklab.training.checkpoint import CheckpointStore
+from masklab.training.events import RunFinished
+from masklab.training.loop import Loop
+from masklab.training.precision import Precision, pick_device
+from masklab.training.ranks import Ranks
+
+log = logging.getLogger(__name__)
+
+
+def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
+    """Ray Train's training function; `handed` holds the Assignment. Rank 0 returns the run's identity hash and length."""
+    assignment: Assignment = handed["assignment"]
+    torch.set_flush_denormal(True)  # holds for the threads that this one starts, so it comes first
+    torch.set_num_threads(assignment.threads)
+    context = ray.train.get_context()
+    loop = _loop(assignment, context.get_world_rank(), context.get_world_size())
+    if loop.ranks.rank > 0:
+        for _ in loop.run():
+            pass
+        return None
+    tracker: Tracker = NullTracker()
+    if assignment.tracking:
+        tracker = MlflowTracker(assignment.tracking.uri, assignment.tracking.run_id)
+    figures = MetricsLog(tracker, assignment.tracking.logged if assignment.tracking else None)
+    finished = None
+    try:
+        for event in loop.run():
+            figures.handle(event)
+            assignment.relay.post.remote(event)
+            finished = event if isinstance(event, RunFinished) else None
+    finally:
+        tracker.finish()
+    assert finished is not None, "a loop ends with RunFinished"
+    made_here = getattr(loop.source, "made_here", 0)
+    return {"iteration": finished.iteration, "batches_digest": finished.batches_digest, "batches_made_by_worker": made_here}
+
+
+def _loop(assignment: Assignment, rank: int, size: int) -> Loop:
+    recipe = assignment.recipe
+    corpus, pools = ray.get(assignment.corpus[0]), ray.get(assignment.pools[0])
+    device = ray.train.torch.get_device() if assignment.use_gpu else pick_device(recipe.system.device)
+    ranks = Ranks(rank, size, device if device.type == "cuda" else torch.device("cpu"))
+    first, last = ranks.part(recipe.training.rows_per_step)
+    local = LocalSource(recipe.batch_maker(corpus), first, last)
+    source: BatchSource = local
+    if assignment.batches.producer:
+        source = PullWindow(producer_on_this_node(assignment.run, recipe, assignment.corpus[0]), local, assignment.batches)
+    return Loop(
+        recipe,
+        corpus.vocabulary,
+        pools,
+        source,
+        Precision.of(recipe.system, device),
+        ranks,
+        wrap=(lambda module: module) if size == 1 else (lambda module: ray.train.torch.prepare_model(module)),
+        store=CheckpointStore(assignment.checkpoints, assignment.documents),
+    )

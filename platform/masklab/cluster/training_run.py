@@ -1,0 +1,247 @@
+"""The driver of one run: checks everything that can fail, then starts the workers, shows what they do, and closes the books.
+
+Nothing is written before the text, the pools, the tracking store and the cluster have been found fit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from masklab.cluster.connection import Share, connect, share_of
+from masklab.config.tree import Config
+from masklab.config.writing import dump
+from masklab.errors import RunError, UserError
+from masklab.text.corpus import TokenCorpus
+from masklab.text.preparation import corpus_for
+from masklab.tracking.description import plan_markdown
+from masklab.tracking.mlflow_run import DatasetInput, RunHandle, end_run, resume_run, start_run
+from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.outline import RunOutline
+from masklab.tracking.provenance import run_tags
+from masklab.tracking.reporter import Reporter
+from masklab.tracking.store import Store
+from masklab.tracking.summary import RunSummary
+from masklab.tracking.terminal import Terminal
+from masklab.tracking.tracker import NullTracker, Status, Tracker
+from masklab.training.checkpoint import CheckpointStore
+from masklab.training.pool import Pools
+from masklab.training.recipe import Recipe
+from masklab.training.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that has passed every check that needs no cluster."""
+
+    config: Config
+    folder: RunFolder
+    recipe: Recipe
+    corpus: TokenCorpus
+    pools: Pools
+    store: Store | None
+    started_at: float
+
+    @classmethod
+    def of(cls, config: Config, home: Path, started_at: float) -> Plan:
+        """Check config, text, run folder and tracking store. Raises a UserError for whatever is wrong; writes only the corpus."""
+        name = config.run.name or f"{config.curriculum.name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
+        config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
+        parent = Path(config.run.folder).expanduser().absolute() if config.run.folder else home / "runs"
+        folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
+        store = Store.of(config.tracking, home) if config.tracking.enabled else None
+        corpus = corpus_for(config.dataset, home / ".corpora")
+        recipe = config.recipe
+        recipe.batch_maker(corpus)
+        pools = recipe.pools(corpus)
+        if store:
+            store.check()
+        return cls(config, folder, recipe, corpus, pools, store, started_at)
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.folder.path.name
+
+    def outline(self, handle: RunHandle | None) -> RunOutline:
+        """What reports need to know before the run starts."""
+        objective = self.config.objective
+        words = f"{objective.weighting} weighting, {objective.normalisation}"
+        if objective.label_smoothing:
+            words += f", label smoothing {objective.label_smoothing:g}"
+        return RunOutline.of(
+            name=self.name,
+            folder=self.folder.path,
+            curriculum=self.config.curriculum,
+            objective=words,
+            block_size=self.config.training.block_size,
+            vocabulary_size=self.corpus.vocabulary.size,
+            started_at=self.started_at,
+            browse=self.store.browse(handle.experiment_id, handle.run_id) if self.store and handle else None,
+        )
+
+
+def train(config: Config, project: Path, started_at: float) -> int:
+    """Train one curriculum to the end of its budget. Returns the exit status; raises UserError for a user's mistake."""
+    plan = Plan.of(config, home_of(project), started_at)
+    if plan.folder.is_finished:
+        Terminal(plan.outline(None)).summary(RunSummary.read(plan.folder.path / "summary.json"))
+        print(f"run '{plan.name}' is finished already; give another run.name to train again")
+        return 0
+    connect(project / "platform", config.scaling.ray_logs)
+    import ray
+
+    share = share_of(config.scaling, ray.cluster_resources())
+    if config.training.rows_per_step % share.workers:
+        raise RunError(
+            f"a global batch of {config.training.rows_per_step} sequences cannot be split evenly over scaling.num_workers={share.workers}; "
+            "change training.batch_size or gradient_accumulation_steps"
+        )
+    plan.folder.begin(dump(plan.config))
+    handle = _mlflow_run(plan, project)
+    status: Status = "FAILED"
+    try:
+        _run_workers(plan, share, handle)
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        print(f"stopped; the same command with run.name={plan.name} goes on from the newest checkpoint")
+        return 130
+    finally:
+        if handle:
+            end_run(handle, status)
+        ray.shutdown()
+    return 0
+
+
+def home_of(project: Path) -> Path:
+    """Where runs, corpora and the MLflow store lie: $MASKLAB_HOME, else the project folder.
+
+    A job submitted with a working directory runs in a copy that Ray deletes, so its runs go to `~/masklab` instead.
+    """
+    chosen = os.environ.get("MASKLAB_HOME")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if "working_dir_files" in project.parts:
+        home = Path.home() / "masklab"
+        print(f"this is Ray's temporary copy of the project: runs and the MLflow store are kept in {home} (set MASKLAB_HOME to change it)")
+        return home
+    return project
+
+
+def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
+    """Make the MLflow run, or find that of an interrupted one again."""
+    if plan.store is None:
+        return None
+    known = plan.folder.memory().get("mlflow_run_id")
+    if known:
+        return resume_run(plan.store, known)
+    config, corpus = plan.config, plan.corpus
+    handle = start_run(
+        plan.store,
+        config.tracking.experiment,
+        run_name=plan.name,
+        params=config.model_dump(mode="json"),
+        tags=run_tags(project, corpus.fingerprint, config.curriculum.digest()) | {"pools_digest": plan.pools.digest},
+        datasets=[
+            DatasetInput(
+                config.dataset.name,
+                corpus.fingerprint,
+                str(config.dataset.path or config.dataset.name),
+                {"train": len(corpus.train), "validation": len(corpus.validation)},
+            )
+        ],
+        description=plan_markdown(plan.outline(None)),
+    )
+    plan.folder.remember(mlflow_run_id=handle.run_id, pools_digest=plan.pools.digest)
+    return handle
+
+
+def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
+    """Start the workers and report until they are done. Raises what they raised."""
+    import ray
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from masklab.cluster.assignment import Assignment
+    from masklab.cluster.relay import EventRelay, Listener
+    from masklab.cluster.train_worker import train_worker
+
+    with ExitStack() as stack:
+        tracker: Tracker = MlflowTracker(handle.uri, handle.run_id) if handle else NullTracker()
+        stack.callback(tracker.finish)
+        terminal = Terminal(plan.outline(handle))
+        stack.callback(terminal.close)
+        reporter = Reporter(plan.outline(handle), tracker, terminal)
+        reporter.show_masks([(s.masking.describe(), p.selected[:32]) for s, p in zip(plan.config.curriculum.pools, plan.pools.stages, strict=True)])
+        tracker.log_artifact(plan.folder.path / "config.yaml")
+        relay = EventRelay.remote()  # type: ignore[attr-defined]
+        assignment = Assignment(
+            run=plan.name,
+            recipe=plan.recipe,
+            batches=plan.config.batches,
+            threads=share.cpus,
+            use_gpu=bool(share.gpus),
+            checkpoints=plan.folder.checkpoints,
+            documents={"config.yaml": dump(plan.config), "vocabulary.json": json.dumps(plan.corpus.vocabulary.to_json())},
+            corpus=[ray.put(plan.corpus)],
+            pools=[ray.put(plan.pools)],
+            relay=relay,
+            tracking=handle,
+        )
+        listener = Listener(relay, reporter.handle)
+        trainer = TorchTrainer(
+            train_worker,
+            train_loop_config={"assignment": assignment},
+            scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=bool(share.gpus), resources_per_worker=share.resources()),
+            run_config=RunConfig(name="ray", storage_path=str(plan.folder.path)),
+        )
+        try:
+            with _terminating_as_interrupt():
+                trainer.fit()
+        except Exception as error:
+            cause = _users_mistake(error)
+            if cause:
+                raise cause from error
+            raise
+        finally:
+            listener.close()
+        newest = CheckpointStore(plan.folder.checkpoints, {}).newest()
+        if newest:
+            tracker.log_artifact(newest.path, "checkpoint")
+
+
+class _terminating_as_interrupt:  # noqa: N801
+    """SIGTERM, which a stopped job gets, ends the run as Ctrl-C does."""
+
+    def __enter__(self) -> None:
+        def interrupt(_signal: int, _frame: FrameType | None) -> None:
+            raise KeyboardInterrupt
+
+        self.before: Any = signal.signal(signal.SIGTERM, interrupt)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self.before)
+
+
+def _users_mistake(error: BaseException | None) -> UserError | None:
+    """The UserError at the bottom of what a worker raised, if there is one."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        for inner in getattr(error, "worker_failures", {}).values():
+            found = _users_mistake(inner)
+            if found:
+                return found
+        error = error.__cause__ or getattr(error, "cause", None)
+    return None

@@ -1,0 +1,269 @@
+"""The training loop. It knows nothing of Ray or MLflow: it yields events, and whoever runs it does the rest.
+
+    restore the newest checkpoint, if any              -> RunStarted
+    until the budget is spent or the curriculum stops:
+        take the batch (stage, step)                    a pure function of its key
+        forward, backward, clip, step                   no waiting for the device
+        every log_interval steps                       -> StepDone
+        every eval_interval steps: score all pools,
+            advance the curriculum                     -> EvaluationDone, StageAdvanced
+            save                                       -> CheckpointSaved
+    score the final pools, save, sample                -> RunFinished
+
+Every rank runs this same code and takes the same decisions; rank 0 saves and samples.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from masklab.curriculum.progress import Decision, Progress, StageLosses, advance
+from masklab.model.size import flops_per_char, parameter_count
+from masklab.model.transformer import Transformer
+from masklab.rng import root_key
+from masklab.sampling.ancestral import sample
+from masklab.text.vocabulary import Vocabulary
+from masklab.training.batch import BatchKey
+from masklab.training.batch_maker import BatchSource
+from masklab.training.budget import Budget
+from masklab.training.checkpoint import CheckpointStore, load_weights
+from masklab.training.evaluation import Evaluator
+from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
+from masklab.training.learning_rate import learning_rate
+from masklab.training.meter import Meter, Reading
+from masklab.training.optimizer import make_optimizer
+from masklab.training.pool import Pools
+from masklab.training.precision import Precision
+from masklab.training.ranks import Ranks
+from masklab.training.recipe import Recipe
+from masklab.training.step import LossModule, Stepper
+
+
+@dataclass
+class Position:
+    """Where a run stands; with the weights and the optimizer, all that a resumed run needs."""
+
+    iteration: int = 0
+    progress: Progress = field(default_factory=Progress)
+    chars: int = 0
+    masked_chars: int = 0
+    batches_digest: int = 0
+    """Sum modulo 2**64 of the digests of all global batches so far."""
+    elapsed_seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `state.json`."""
+        return {**vars(self), "progress": self.progress.to_json()}
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Position:
+        """The inverse of `to_json`."""
+        return cls(**{**state, "progress": Progress.from_json(state["progress"])})
+
+
+class Loop:
+    """One worker's part of a run. `wrap` prepares the module for several workers; `store` is where checkpoints go, or None."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        vocabulary: Vocabulary,
+        pools: Pools,
+        source: BatchSource,
+        precision: Precision,
+        ranks: Ranks | None = None,
+        wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+        store: CheckpointStore | None = None,
+    ) -> None:
+        self.recipe, self.vocabulary, self.source, self.precision, self.store = recipe, vocabulary, source, precision, store
+        self.ranks = ranks or Ranks()
+        settings = recipe.training
+        self.model = Transformer(recipe.model, vocabulary.size, vocabulary.extended_size, seed=recipe.seed).to(precision.device)
+        self.position = Position()
+        checkpoint = store.newest() if store else None
+        if checkpoint:
+            load_weights(self.model, checkpoint)
+            self.position = Position.from_json(checkpoint.state)
+            if self.ranks.rank > 0:
+                self.position.batches_digest = 0  # the saved one is the sum over all ranks, and rank 0 carries it on
+        self.resumed_from: Path | None = checkpoint.path if checkpoint else None
+        if recipe.system.compile:
+            self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
+        optimizer = make_optimizer(self.model, settings, precision.device)
+        scaler = precision.scaler()
+        if checkpoint:
+            saved = checkpoint.optimizer()
+            optimizer.load_state_dict(saved["optimizer"])
+            scaler.load_state_dict(saved["scaler"])
+        self.stepper = Stepper(
+            loss_module=wrap(LossModule(self.model, recipe.mode, recipe.objective.label_smoothing)),
+            parameters=tuple(p for p in self.model.parameters() if p.requires_grad),
+            optimizer=optimizer,
+            scaler=scaler,
+            precision=precision,
+            ranks=self.ranks,
+            micro_batch_size=settings.batch_size,
+            grad_clip=settings.grad_clip,
+        )
+        self.evaluator = Evaluator(
+            pools=pools,
+            vocabulary_size=vocabulary.size,
+            batch_size=recipe.validation.batch_size or 4 * settings.batch_size,
+            precision=precision,
+            ranks=self.ranks,
+            has_own_pools=recipe.curriculum.validation_stages is None,
+        )
+        self.meter = Meter(self.ranks)
+        self.recent = (0.0, 0)
+        """Plain cross-entropies and masked characters since the last evaluation."""
+        self.first_step_at = 0.0
+        self.flops_per_char = flops_per_char(recipe.model, vocabulary.size, settings.block_size)
+
+    def run(self) -> Iterator[Event]:
+        """Train to the end of the budget."""
+        settings, position = self.recipe.training, self.position
+        self.budget = Budget(settings, self.ranks, position.elapsed_seconds)
+        self.budget.agree(position.iteration)
+        yield RunStarted(
+            position.iteration,
+            parameter_count(self.model).total,
+            self.flops_per_char,
+            position.progress.stage,
+            str(self.precision.device),
+            self.resumed_from,
+        )
+        self.meter.restart()
+        saved_at = position.iteration
+        while self.budget.used(position.iteration) < 1 and not position.progress.stopped:
+            self._step()
+            if self.first_step_at == 0.0:
+                self.first_step_at = time.time()
+                yield self._log()
+            elif position.iteration % settings.log_interval == 0:
+                yield self._log()
+            if position.iteration % settings.eval_interval == 0:
+                yield from self._evaluate()
+                if settings.checkpoint_interval is None:
+                    saved_at = yield from self._save()
+            if settings.checkpoint_interval and position.iteration % settings.checkpoint_interval == 0:
+                saved_at = yield from self._save()
+        yield from self._finish(saved_at)
+
+    def _step(self) -> None:
+        position = self.position
+        if self.recipe.model.dropout > 0:
+            # dropout, too, is a function of its key, so a resumed run draws the same
+            torch.manual_seed(int(root_key(self.recipe.seed, position.iteration, self.ranks.rank)[0] >> 1))
+        rate = learning_rate(self.recipe.training, position.iteration, self.budget.used(position.iteration))
+        asked = time.perf_counter()
+        batch = self.source.take(BatchKey(position.progress.stage, position.iteration))
+        wait = time.perf_counter() - asked
+        self.meter.add(batch, self.stepper.take(batch, rate), wait)
+        self.rate = rate
+        position.iteration += 1
+        position.batches_digest = (position.batches_digest + batch.digest) % 2**64
+
+    def _read_meter(self) -> Reading | None:
+        """Read the meter and count its characters; None when no step was taken since."""
+        if not self.meter.steps:
+            return None
+        reading = self.meter.read()
+        self.position.chars += reading.chars
+        self.position.masked_chars += reading.masked
+        self.recent = (self.recent[0] + reading.plain_sum, self.recent[1] + reading.masked)
+        return reading
+
+    def _log(self) -> StepDone:
+        position = self.position
+        reading = self._read_meter()
+        assert reading is not None, "a step was taken just now"
+        self.budget.agree(position.iteration)
+        peak = self.precision.peak_flops()
+        mfu = reading.chars_per_second * self.flops_per_char / (peak * self.ranks.size) if peak else None
+        return StepDone(
+            iteration=position.iteration,
+            stage=position.progress.stage,
+            budget_used=self.budget.used(position.iteration),
+            loss=reading.loss,
+            learning_rate=self.rate,
+            grad_norm=reading.grad_norm,
+            mask_ratio=reading.mask_ratio,
+            chars=position.chars,
+            masked_chars=position.masked_chars,
+            chars_per_second=reading.chars_per_second,
+            data_wait_fraction=reading.data_wait_fraction,
+            mfu=mfu,
+            elapsed_seconds=self.budget.elapsed(),
+            remaining_seconds=self.budget.remaining_seconds(position.iteration),
+        )
+
+    def _evaluate(self) -> Iterator[Event]:
+        position, stage = self.position, self.position.progress.stage
+        self._read_meter()
+        self.budget.agree(position.iteration)
+        evaluation = self.evaluator.evaluate(self.model, stage)
+        elapsed = self.budget.agree(position.iteration)
+        used = self.budget.used(position.iteration)
+        figures = StageLosses(position.iteration, tuple(s.loss for s in evaluation.stages), used)
+        outcome = advance(position.progress, figures, self.recipe.curriculum)
+        position.progress = outcome.progress
+        plain_sum, masked = self.recent
+        self.recent = (0.0, 0)
+        yield EvaluationDone(
+            iteration=position.iteration,
+            stage=stage,
+            budget_used=used,
+            elapsed_seconds=elapsed,
+            evaluation=evaluation,
+            progress=position.progress,
+            decision=outcome.decision,
+            reason=outcome.reason,
+            train_loss=plain_sum / max(masked, 1),
+        )
+        if outcome.decision is Decision.NEXT_STAGE:
+            yield StageAdvanced(position.iteration, stage, position.progress.stage, outcome.reason)
+        self.meter.restart()
+
+    def _save(self) -> Iterator[Event]:
+        """Save on rank 0. A generator that yields the event and returns the iteration saved."""
+        position = self.position
+        self._read_meter()
+        digest = self.ranks.total_modulo_2_64(position.batches_digest)
+        if self.store and self.ranks.rank == 0:
+            states = {"optimizer": self.stepper.optimizer.state_dict(), "scaler": self.stepper.scaler.state_dict()}
+            now = replace(position, elapsed_seconds=self.budget.elapsed(), batches_digest=digest)
+            yield CheckpointSaved(position.iteration, self.store.save(position.iteration, self.model, states, now.to_json()))
+        self.meter.restart()
+        return position.iteration
+
+    def _finish(self, saved_at: int) -> Iterator[Event]:
+        """The final figures, a last checkpoint if steps were taken since the last one, and a sample."""
+        position, settings = self.position, self.recipe.training
+        self._read_meter()
+        train_seconds = self.budget.agree(position.iteration)
+        evaluation = self.evaluator.evaluate(self.model, position.progress.stage, final=True)
+        if saved_at != position.iteration or saved_at == 0:
+            yield from self._save()
+        self.source.close()
+        text = ""
+        if self.ranks.rank == 0:
+            text = sample(self.model, self.vocabulary, settings.block_size, self.recipe.sampling)[0]
+        yield RunFinished(
+            iteration=position.iteration,
+            stage=position.progress.stage,
+            reason="the last stage went stale" if position.progress.stopped else "the budget is spent",
+            evaluation=evaluation,
+            chars=position.chars,
+            masked_chars=position.masked_chars,
+            train_seconds=train_seconds,
+            batches_digest=f"{self.ranks.total_modulo_2_64(position.batches_digest):016x}",
+            sample=text,
+            first_step_at=self.first_step_at,
+        )

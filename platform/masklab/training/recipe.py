@@ -1,0 +1,46 @@
+"""What a run is a function of: the sections of the configuration that decide its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from masklab.curriculum.curriculum import Curriculum
+from masklab.model.config import ModelConfig
+from masklab.modes.token_classifier import TokenClassifier
+from masklab.sampling.settings import SamplingSettings
+from masklab.text.corpus import TokenCorpus
+from masklab.text.windows import Windows
+from masklab.training.batch_maker import BatchMaker
+from masklab.training.pool import Pools, make_pools
+from masklab.training.settings import ObjectiveSettings, SystemSettings, TrainingSettings, ValidationSettings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything the loop needs to know, beside the text and the workers."""
+
+    seed: int
+    windows: str
+    curriculum: Curriculum
+    mode: TokenClassifier
+    model: ModelConfig
+    objective: ObjectiveSettings
+    training: TrainingSettings
+    validation: ValidationSettings
+    system: SystemSettings
+    sampling: SamplingSettings
+
+    def batch_maker(self, corpus: TokenCorpus) -> BatchMaker:
+        """Makes this run's batches out of `corpus`. Raises DataError when the text is shorter than a block."""
+        return BatchMaker(
+            windows=Windows(corpus.train, self.training.block_size, self.windows, corpus.vocabulary),
+            vocabulary=corpus.vocabulary,
+            curriculum=self.curriculum,
+            objective=self.objective,
+            seed=self.seed,
+            rows_per_step=self.training.rows_per_step,
+        )
+
+    def pools(self, corpus: TokenCorpus) -> Pools:
+        """The validation pools of this run. Raises DataError when the validation split is shorter than a block."""
+        return make_pools(corpus, self.curriculum, self.validation, self.training.block_size)

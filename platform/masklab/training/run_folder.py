@@ -1,0 +1,138 @@
+"""A run's own folder: its resolved config, checkpoints, figures and summary.
+
+    config.yaml     the resolved config the run was begun with
+    run.json        what a resumed run must find again, such as the MLflow run
+    checkpoints/    see checkpoint.py
+    figures/        pictures
+    summary.json    the final figures, written when the run is finished
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from masklab.errors import RunError
+
+CHANGEABLE = ("scaling", "batches", "tracking", "run.folder")
+"""Parts of a config that may change between the parts of one run, since they change no figure."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of the run `path.name`."""
+
+    path: Path
+
+    @classmethod
+    def claim(cls, parent: Path, name: str, config: Mapping[str, Any]) -> RunFolder:
+        """The folder of run `name` under `parent`, new or resumable. Raises RunError when it belongs to another config.
+
+        `config` is the resolved config as plain values.
+        """
+        folder = cls(parent / name)
+        if folder.path.is_symlink() or (folder.path.exists() and not folder.path.is_dir()):
+            raise RunError(f"run folder {folder.path} is not a plain folder; use another run.name")
+        try:
+            known = folder.config()
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RunError(f"run folder {folder.path}: config.yaml cannot be read ({type(error).__name__}); use another run.name") from error
+        if known is None and folder.path.exists() and any(folder.path.iterdir()):
+            raise RunError(f"run folder {folder.path} holds files that are no run's; use another run.name")
+        if known is not None:
+            differing = sorted(_differing(dict(known), dict(config)))
+            if differing:
+                shown = "; ".join(differing[:5]) + (f" and {len(differing) - 5} more" if len(differing) > 5 else "")
+                raise RunError(f"run '{name}' exists with another config ({shown}); use another run.name, or the config it was begun with")
+        folder._writable()
+        return folder
+
+    def _writable(self) -> None:
+        """Raise RunError unless files can be made here; leave nothing behind that was not there."""
+        here = next(p for p in (self.path, *self.path.parents) if p.exists())
+        if not (here.is_dir() and os.access(here, os.W_OK | os.X_OK)):
+            raise RunError(f"run folder {self.path} cannot be written ({here} is not a folder that may be written); set run.folder=")
+        try:
+            probe = here / f".masklab_{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise RunError(f"run folder {self.path} cannot be written ({error.strerror}); set run.folder=") from error
+
+    def config(self) -> dict[str, Any] | None:
+        """The resolved config the run was begun with; None for a run that was not begun."""
+        file = self.path / "config.yaml"
+        if not file.is_file():
+            return None
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if not isinstance(loaded, dict):
+            raise yaml.YAMLError("not a mapping")
+        return loaded
+
+    def begin(self, config_yaml: str) -> None:
+        """Make the folder, and write the config unless the run has one."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "figures").mkdir(exist_ok=True)
+            if not (self.path / "config.yaml").exists():
+                self.write("config.yaml", config_yaml)
+        except OSError as error:
+            raise RunError(f"run folder {self.path} cannot be written ({error.strerror}); set run.folder=") from error
+
+    def write(self, name: str, text: str) -> None:
+        """Write a whole file: it is there as a whole or not at all."""
+        partial = self.path / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.path / name)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        """Where the pictures lie."""
+        return self.path / "figures"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return (self.path / "summary.json").is_file()
+
+    def memory(self) -> dict[str, Any]:
+        """What `run.json` holds; empty for a run that was not begun."""
+        file = self.path / "run.json"
+        return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+    def remember(self, **facts: Any) -> None:
+        """Add facts to `run.json`."""
+        self.write("run.json", json.dumps(self.memory() | facts, indent=1))
+
+
+def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict) and tree:
+        for key, value in tree.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(tree, list | tuple) and tree:
+        for i, value in enumerate(tree):
+            yield from _flat(value, f"{prefix}.{i}")
+    else:
+        yield prefix, tree
+
+
+def _differing(known: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
+    """Keys whose values differ, each as `key: old -> new`."""
+    before, after = dict(_flat(known)), dict(_flat(asked))
+    for key in before.keys() | after.keys():
+        if key.startswith(CHANGEABLE):
+            continue
+        old, new = before.get(key), after.get(key)
+        if old != new:
+            yield f"{key}: {old} -> {new}"

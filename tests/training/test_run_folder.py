@@ -1,0 +1,63 @@
+"""A run's folder is claimed only by the config it was begun with, and nothing is made before it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from masklab.errors import RunError
+from masklab.training.run_folder import RunFolder
+
+CONFIG = {"run": {"name": "a", "folder": None}, "training": {"learning_rate": 0.1}, "curriculum": {"stages": [{"type": "random"}]}}
+
+
+def begun(parent: Path) -> RunFolder:
+    folder = RunFolder.claim(parent, "a", CONFIG)
+    folder.begin(yaml.safe_dump(CONFIG))
+    return folder
+
+
+def test_a_claim_alone_leaves_nothing_behind(tmp_path: Path) -> None:
+    RunFolder.claim(tmp_path / "runs", "a", CONFIG)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_config_resumes_and_remembers(tmp_path: Path) -> None:
+    begun(tmp_path).remember(mlflow_run_id="x")
+    again = RunFolder.claim(tmp_path, "a", CONFIG)
+    assert again.memory() == {"mlflow_run_id": "x"}
+    assert not again.is_finished
+
+
+def test_another_config_is_refused_naming_the_keys_and_nothing_is_written_over(tmp_path: Path) -> None:
+    before = (begun(tmp_path).path / "config.yaml").read_text()
+    other = CONFIG | {"training": {"learning_rate": 0.2}, "curriculum": {"stages": [{"type": "sticky"}]}}
+    with pytest.raises(RunError, match=r"curriculum.stages.0.type: random -> sticky; training.learning_rate: 0.1 -> 0.2"):
+        RunFolder.claim(tmp_path, "a", other)
+    assert (tmp_path / "a" / "config.yaml").read_text() == before
+
+
+def test_keys_that_change_no_figure_may_differ(tmp_path: Path) -> None:
+    begun(tmp_path)
+    RunFolder.claim(tmp_path, "a", CONFIG | {"scaling": {"num_workers": 2}, "batches": {"producer": False}})
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "thesis.tex").write_text("x")
+    with pytest.raises(RunError, match="no run's"):
+        RunFolder.claim(tmp_path, "a", CONFIG)
+
+
+def test_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "a").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="not a plain folder"):
+        RunFolder.claim(tmp_path, "a", CONFIG)
+
+
+def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        RunFolder.claim(tmp_path / "runs", "a", CONFIG)
