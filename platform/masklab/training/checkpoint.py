@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 MANIFEST = "manifest.json"
 NAME = re.compile(r"step_(\d{9})")
+NEEDED = ("model.safetensors", "optimizer.pt", "state.json")
 Verdict = str | None
 
 
@@ -66,19 +67,20 @@ def flaw_of(path: Path) -> Verdict:
     """What is wrong with the checkpoint at `path`, in a few words; None when it is whole."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        files = dict(manifest["files"])
+        files = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
         version = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"no readable {MANIFEST} ({type(error).__name__})"
     if version != FORMAT:
         return f"format {version}, but this masklab reads format {FORMAT}"
-    for name, expected in files.items():
-        file = path / name
-        if not file.is_file():
+    for name in (*NEEDED, *files):
+        if name not in files or not (path / name).is_file():
             return f"{name} is missing"
-        if file.stat().st_size != expected["bytes"]:
-            return f"{name} has {file.stat().st_size} bytes, not {expected['bytes']}"
-        if sha256_of(file) != expected["sha256"]:
+    for name, (size, sha256) in files.items():
+        file = path / name
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} bytes, not {size}"
+        if sha256_of(file) != sha256:
             return f"{name} is altered (SHA-256 differs)"
     return None
 
