@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from masklab.tracking.outline import RunOutline
 from masklab.training.events import EvaluationDone, Event, RunFinished, RunStarted, StepDone
@@ -124,7 +125,7 @@ class TroubleDetector:
         if event.progress.stage != event.stage:
             self._gaps = []
             return None
-        rises = all(a < b for a, b in zip(self._gaps, self._gaps[1:], strict=False))
+        rises = all(a < b for a, b in pairwise(self._gaps))
         widened = self._gaps[-1] - self._gaps[0]
         if len(self._gaps) <= WIDENING_EVALUATIONS or not rises or widened < WIDENING_NATS or self._gaps[-1] < WIDENING_NATS:
             return None

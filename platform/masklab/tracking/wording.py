@@ -25,7 +25,7 @@ def duration(seconds: float | None) -> str:
     """`9 s`, `3:07`, `2:03:07`; a dash for what is not known."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

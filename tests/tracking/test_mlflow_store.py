@@ -1,0 +1,330 @@
+"""MLflow with a real SQLite store, a server that is away, and one that fails in the middle of a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import run_story
+
+from masklab.errors import TrackingError
+from masklab.tracking import mlflow_tracker
+from masklab.tracking.metrics import metrics_of
+from masklab.tracking.mlflow_run import DatasetInput, LoggedSteps, client_of, end_run, resume_run, start_run
+from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.reporter import MetricsLog, Reporter
+from masklab.tracking.settings import TrackingSettings
+from masklab.tracking.store import Store, redact
+from masklab.tracking.tracker import NullTracker
+
+FINGERPRINT = "ab" * 32
+
+
+@pytest.fixture(scope="session")
+def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
+    client_of(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(schema, tmp_path / "mlflow.db")
+    return Store.of(TrackingSettings(), tmp_path)
+
+
+def start(store: Store, **changes: Any) -> Any:
+    arguments = {"run_name": "story", "params": {"training": {"batch_size": 16}}, "tags": {}} | changes
+    return start_run(store, "masklab", **arguments)
+
+
+def test_a_run_has_its_params_tags_dataset_and_description(store: Store) -> None:
+    params = {"training": {"batch_size": 16, "min_lr": None}, "curriculum": {"stages": [{"type": "sticky"}, {"type": "diffusion"}]}}
+    many = {f"key{i:03d}": i for i in range(250)}
+    corpus = DatasetInput("shakespeare_char", FINGERPRINT, "/texts/input.txt", {"train": 1_003_854, "validation": 111_540})
+    handle = start(
+        store, params=params | {"many": many, "long": "x" * 9000}, tags={"git_commit": "c0ffee"}, datasets=[corpus], description="**hello**"
+    )
+    run = client_of(store.uri).get_run(handle.run_id)
+    assert run.info.run_name == "story"
+    assert run.data.params["training.batch_size"] == "16"
+    assert run.data.params["training.min_lr"] == "null"
+    assert run.data.params["curriculum.stages.1.type"] == "diffusion"
+    assert run.data.params["many.key249"] == "249"
+    assert len(run.data.params["long"]) == 6000
+    assert run.data.tags["git_commit"] == "c0ffee"
+    assert run.data.tags["mlflow.note.content"] == "**hello**"
+    (logged,) = run.inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("shakespeare_char", FINGERPRINT[:36])
+    assert json.loads(logged.dataset.profile) == {"train_chars": 1_003_854, "validation_chars": 111_540}
+    assert run.info.artifact_uri.removeprefix("file://").startswith(str(store.folder / "mlruns"))
+
+
+def test_a_whole_run_leaves_metrics_and_artifacts(store: Store) -> None:
+    handle = start(store)
+    tracker = MlflowTracker(handle.uri, handle.run_id, finish_seconds=60)
+    reporter, log = Reporter(run_story.outline(store.folder / "runs"), tracker), MetricsLog(tracker)
+    for event in run_story.story(store.folder):
+        log.handle(event)
+        reporter.handle(event)
+    tracker.log_params({"late": {"key": 1}})
+    tracker.finish("FINISHED")
+    client = client_of(store.uri)
+    run = client.get_run(handle.run_id)
+    assert run.info.status == "FINISHED"
+    assert (tracker.lost, tracker.failures) == (0, 0)
+    assert run.data.params["late.key"] == "1"
+    assert set(run.data.metrics) == {name for event in run_story.story() for name in metrics_of(event)}
+    assert run.data.metrics["val/model_vs_random"] == 9.0
+    assert [point.step for point in client.get_metric_history(handle.run_id, "train/loss")] == [1, 100, 200, 300, 400]
+    assert {f.path for f in client.list_artifacts(handle.run_id)} == {"summary.json", "figures", "samples"}
+    assert {f.path for f in client.list_artifacts(handle.run_id, "figures")} == {"figures/loss.png", "figures/loss.svg"}
+    assert "NELBO" in run.data.tags["mlflow.note.content"]
+
+
+def test_a_resumed_run_is_not_logged_twice(store: Store) -> None:
+    handle = start(store)
+    tracker = MlflowTracker(handle.uri, handle.run_id, finish_seconds=60)
+    for event in run_story.story()[:7]:
+        MetricsLog(tracker).handle(event)
+    tracker.finish()
+    end_run(handle, "KILLED")
+
+    again = resume_run(store, handle.run_id)
+    assert again.logged == LoggedSteps(training=200, evaluation=200)
+    tracker = MlflowTracker(again.uri, again.run_id, finish_seconds=60)
+    log = MetricsLog(tracker, again.logged)
+    for event in [run_story.started(100), *run_story.story()[5:]]:
+        log.handle(event)
+    tracker.finish()
+    client = client_of(store.uri)
+    assert client.get_run(handle.run_id).info.status == "RUNNING"
+    assert [point.step for point in client.get_metric_history(handle.run_id, "train/loss")] == [1, 100, 200, 300, 400]
+    # the final figures of the large pool are always logged
+    assert [point.step for point in client.get_metric_history(handle.run_id, "val/loss")] == [100, 200, 300, 400, 400]
+
+
+def test_a_deleted_experiment_and_an_unknown_run_are_told_in_one_line(store: Store) -> None:
+    handle = start(store)
+    client_of(store.uri).delete_experiment(handle.experiment_id)
+    with pytest.raises(TrackingError, match="experiment 'masklab' is deleted") as raised:
+        start(store)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(TrackingError, match="deleted"):
+        resume_run(store, handle.run_id)
+    with pytest.raises(TrackingError, match="failed"):
+        resume_run(store, "0" * 32)
+
+
+def test_the_default_store_is_sqlite_in_the_project_and_the_environment_comes_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    default = Store.of(TrackingSettings(), tmp_path)
+    assert default.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert default.browse() == "make ui"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
+    assert Store.of(TrackingSettings(), tmp_path).uri == "http://tracking.example:5000"
+    assert Store.of(TrackingSettings(), tmp_path).artifact_location is None
+    assert Store.of(TrackingSettings(), tmp_path).browse("3", "f00") == "http://tracking.example:5000/#/experiments/3/runs/f00"
+    monkeypatch.chdir(tmp_path)
+    assert Store.of(TrackingSettings(uri="sqlite:///mine.db"), tmp_path / "elsewhere").uri == f"sqlite:///{tmp_path}/mine.db"
+    assert "mlflow ui --backend-store-uri" in Store.of(TrackingSettings(uri="sqlite:///mine.db"), tmp_path).browse()
+
+
+@pytest.mark.parametrize("uri", ["sqlit:///x.db", "./mlruns", "file:///tmp/mlruns", "ftp://host", "sqlite://", "sqlite:///"])
+def test_a_uri_that_is_no_store_is_refused(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"tracking\.uri"):
+        Store.of(TrackingSettings(uri=uri), tmp_path)
+
+
+def test_a_near_scheme_is_suggested(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="did you mean 'sqlite'"):
+        Store.of(TrackingSettings(uri="sqlit:///x.db"), tmp_path)
+
+
+def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("these are notes, and no database at all" * 50)
+    (tmp_path / "folder.db").mkdir()
+    for name in ("notes.txt", "folder.db", "notes.txt/below/mlflow.db"):
+        with pytest.raises(TrackingError, match="cannot be used") as raised:
+            start(Store.of(TrackingSettings(uri=f"sqlite:///{tmp_path}/{name}"), tmp_path))
+        assert "\n" not in str(raised.value)
+    assert (tmp_path / "notes.txt").read_text().startswith("these are notes")
+
+
+def test_a_server_that_is_down_is_told_at_once_and_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as held:  # bound but not listening: refuses
+        held.bind(("127.0.0.1", 0))
+        uri = f"http://me:secret@127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(TrackingError, match=r"no tracking server at http://\*\*\*@127\.0\.0\.1") as raised:
+            start(Store.of(TrackingSettings(uri=uri), tmp_path))
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("uri", ["http://:5000", "http://localhost:99999", "http://localhost:abc"])
+def test_an_address_without_host_or_port_is_refused(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"names no host|port is no number"):
+        Store.of(TrackingSettings(uri=uri), tmp_path).check()
+
+
+def test_passwords_are_left_out_of_words() -> None:
+    assert redact("at postgresql+psycopg2://me:p%40ss@db/x and http://plain/") == "at postgresql+psycopg2://***@db/x and http://plain/"
+    assert redact("http://me:pa:ss@host/") == "http://***@host/"
+
+
+@pytest.fixture
+def hanging_server() -> Iterator[tuple[str, threading.Event]]:
+    release = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            release.wait(60)
+            self.send_error(503)
+
+        do_GET = do_POST
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", release
+    release.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_hanging_server_holds_nobody_up_and_the_loss_is_told(hanging_server: tuple[str, threading.Event]) -> None:
+    uri, release = hanging_server
+    words: list[str] = []
+    tracker = MlflowTracker(uri, "0" * 32, finish_seconds=0.2, report=words.append)
+    for step in range(500):
+        tracker.log_metrics({"train/loss": 2.0, "train/lr": 1e-3}, step)
+    tracker.finish("FINISHED")
+    assert not release.is_set(), "nothing waited for an answer of the server"
+    assert tracker.lost == 1001
+    assert "did not get 1001" in words[-1]
+
+
+def test_an_error_of_the_server_is_told_once_in_words(hanging_server: tuple[str, threading.Event], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(mlflow_tracker, "FIRST_PAUSE", 0.001)
+    uri, release = hanging_server
+    release.set()
+    told = threading.Event()
+    words: list[str] = []
+
+    def report(line: str) -> None:
+        words.append(line)
+        told.set()
+
+    tracker = MlflowTracker(uri, "0" * 32, finish_seconds=0.5, report=report)
+    tracker.log_metrics({"train/loss": 2.0}, 1)
+    assert told.wait(30)
+    tracker.finish()
+    assert "does not take this run's figures" in words[0]
+    assert len(words) == 2
+    assert tracker.failures >= 1
+
+
+class FlakyClient:
+    """Fails a number of times, then keeps what it is given."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures, self.points, self.files = failures, [], []
+
+    def _stumble(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("connection reset\nby peer")
+
+    def log_batch(self, run_id: str, metrics: list[Any]) -> None:
+        assert len(metrics) <= 1000
+        self._stumble()
+        self.points += [(m.key, m.value, m.step) for m in metrics]
+
+    def log_text(self, run_id: str, text: str, name: str) -> None:
+        self._stumble()
+        if name == "bad":
+            raise OSError("no such file")
+        self.files.append(name)
+
+
+def test_what_a_stumbling_server_missed_is_sent_again_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FlakyClient(failures=3)
+    monkeypatch.setattr(mlflow_tracker, "client_of", lambda uri: client)
+    monkeypatch.setattr(mlflow_tracker, "FIRST_PAUSE", 0.001)
+    words: list[str] = []
+    tracker = MlflowTracker("http://host", "run", finish_seconds=30, report=words.append)
+    for step in range(2500):
+        tracker.log_metrics({"train/loss": float(step)}, step)
+    tracker.log_text("words", "sample.txt")
+    tracker.finish()
+    assert client.points == [("train/loss", float(step), step) for step in range(2500)]
+    assert client.files == ["sample.txt"]
+    assert (tracker.failures, tracker.lost) == (3, 0)
+    assert len(words) == 1
+    assert "connection reset" in words[0]
+    assert "\n" not in words[0]
+
+
+def test_a_file_that_cannot_be_sent_lets_the_others_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FlakyClient(failures=0)
+    monkeypatch.setattr(mlflow_tracker, "client_of", lambda uri: client)
+    monkeypatch.setattr(mlflow_tracker, "FIRST_PAUSE", 0.001)
+    tracker = MlflowTracker("http://host", "run", finish_seconds=0.5, report=lambda words: None)
+    tracker.log_text("", "bad")
+    tracker.log_text("", "good")
+    tracker.finish()
+    assert client.files == ["good"]
+    assert tracker.lost == 1
+
+
+def test_a_long_outage_drops_the_oldest_figures_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, gate = FlakyClient(failures=0), threading.Event()
+
+    def wait_for_gate(uri: str) -> FlakyClient:
+        gate.wait(30)
+        return client
+
+    monkeypatch.setattr(mlflow_tracker, "client_of", wait_for_gate)
+    monkeypatch.setattr(mlflow_tracker, "WAITING_POINTS", 10)
+    tracker = MlflowTracker("http://host", "run", finish_seconds=30, report=lambda words: None)
+    for step in range(25):
+        tracker.log_metrics({"train/loss": 0.0}, step)
+    gate.set()
+    tracker.finish()
+    assert [step for _, _, step in client.points] == list(range(15, 25))
+    assert tracker.lost == 15
+
+
+def test_the_null_tracker_takes_everything(tmp_path: Path) -> None:
+    tracker = NullTracker()
+    tracker.log_params({"a": 1})
+    tracker.log_metrics({"a": 1.0}, 1)
+    tracker.log_artifact(tmp_path)
+    tracker.log_text("a", "b")
+    tracker.describe("c")
+    tracker.finish("FINISHED")
+
+
+@pytest.mark.parametrize("experiment", ["", " masklab", "x" * 501])
+def test_an_experiment_needs_a_name(experiment: str) -> None:
+    with pytest.raises(ValueError, match="experiment"):
+        TrackingSettings(experiment=experiment)
