@@ -1,9 +1,9 @@
 """Keyed, stateless random numbers: every draw is a pure function of a key and a counter.
 
-A row of a batch owns a 64-bit key, hashed from `(seed, stage, step, row)`. Word number `c` of that row is
-`mix64(key ^ mix64(GOLDEN * (c + 1)))` with the finaliser of SplitMix64 (Steele, Lea, Flood 2014, figure 15): no state to
-save, no order of calls to respect. The kernels that draw masks and the array functions below share the same scalar
-functions, so there is one stream of numbers and not two.
+A row of a batch owns a 64-bit key, hashed from `(seed, stage, step, row)`. Its words are the output of SplitMix64 (Steele, Lea,
+Flood 2014, figure 15) seeded with that key, addressed by number: word `c` is `mix64(key + GOLDEN * (c + 1))`, so there is no state to
+save and no order of calls to respect. Keys are themselves mixed, so two of them lie at random places of one cycle of 2^64. The
+kernels that draw masks and the array functions below share the same scalar functions, so there is one stream of numbers and not two.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def mix64(z):  # type: ignore[no-untyped-def]
 @njit(cache=True, inline="always")
 def word(key, counter):  # type: ignore[no-untyped-def]
     """Random word number `counter` (uint64) of the stream with this `key` (uint64)."""
-    return mix64(key ^ mix64(GOLDEN * (counter + _ONE)))
+    return mix64(key + GOLDEN * (counter + _ONE))
 
 
 @njit(cache=True, inline="always")
@@ -84,7 +84,8 @@ def _uniforms(keys, n):  # type: ignore[no-untyped-def]
 
 def fold(keys: NDArray[np.uint64], part: int) -> NDArray[np.uint64]:
     """New keys (B,), independent of the old ones and of those of any other `part`."""
-    return _fold(keys, UINT64(part & 0xFFFFFFFFFFFFFFFF))
+    folded: NDArray[np.uint64] = _fold(keys, UINT64(part & 0xFFFFFFFFFFFFFFFF))
+    return folded
 
 
 def root_key(*parts: int) -> NDArray[np.uint64]:
@@ -97,12 +98,14 @@ def root_key(*parts: int) -> NDArray[np.uint64]:
 
 def keys_of(root: NDArray[np.uint64], members: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A key (B,) for each member number (B,) under one `root` key (1,)."""
-    return _fold_each(root[0], np.ascontiguousarray(members).astype(np.uint64))
+    keys: NDArray[np.uint64] = _fold_each(root[0], np.ascontiguousarray(members).astype(np.uint64))
+    return keys
 
 
 def uniforms(keys: NDArray[np.uint64], n: int) -> NDArray[np.float64]:
     """`n` floats in [0, 1) for each key: (B, n) float64."""
-    return _uniforms(keys, n)
+    drawn: NDArray[np.float64] = _uniforms(keys, n)
+    return drawn
 
 
 def permutation(root: NDArray[np.uint64], n: int) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ class Diffusion(Masking):
         """Times t (B,) in [0, 1] of the uniforms `u` (B,); with N timesteps one of 1/N .. 1."""
         if self.timesteps is None:
             return u
-        return np.minimum(np.floor(u * self.timesteps) + 1, self.timesteps) / self.timesteps
+        return np.asarray(np.minimum(np.floor(u * self.timesteps) + 1, self.timesteps) / self.timesteps)
 
     def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:
         """Select positions; the probability of a row is `1 - alpha_t`, its ELBO weight `-alpha'_t / (1 - alpha_t)`.

@@ -8,11 +8,26 @@ from __future__ import annotations
 from typing import Literal, Self
 
 import numpy as np
+from numba import njit
 from pydantic import Field, model_validator
 
 from masklab.corruption.masking import MaskDraw, Masking
 from masklab.corruption.probability import Probability
-from masklab.rng import RowStreams, Stream
+from masklab.rng import UINT64, RowStreams, Stream, unit, word
+
+
+@njit(cache=True)
+def _chain(keys, block_size, ratio, begin, stay):  # type: ignore[no-untyped-def]
+    selected = np.empty((keys.size, block_size), np.bool_)
+    for b in range(keys.size):
+        inside = unit(word(keys[b], UINT64(0))) < ratio
+        selected[b, 0] = inside
+        for t in range(1, block_size):
+            u = unit(word(keys[b], UINT64(t)))
+            # both compared, then one chosen: no branch for the processor to guess
+            inside = (u < stay) & inside | (u < begin) & (not inside)
+            selected[b, t] = inside
+    return selected
 
 
 class RunLength(Masking):
@@ -42,12 +57,8 @@ class RunLength(Masking):
 
     def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:
         """Select positions; the probability of every row is the stationary ratio."""
-        u = streams.uniforms(Stream.MASK, block_size)
-        selected = np.empty(u.shape, bool)
-        selected[:, 0] = u[:, 0] < self.mask_ratio
-        for t in range(1, block_size):
-            selected[:, t] = u[:, t] < np.where(selected[:, t - 1], 1 - 1 / self.mean_run, self.begin)
-        return MaskDraw.at(selected, np.full(len(u), self.mask_ratio))
+        selected = _chain(streams.stream(Stream.MASK), block_size, self.mask_ratio, self.begin, 1 - 1 / self.mean_run)
+        return MaskDraw.at(selected, np.full(len(selected), self.mask_ratio))
 
     def expected_ratio(self, block_size: int) -> float:
         """The stationary ratio."""

@@ -8,10 +8,20 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numba import njit
 from pydantic import Field
 
 from masklab.corruption.masking import MaskDraw, Masking
 from masklab.rng import RowStreams, Stream
+
+
+@njit(cache=True)
+def _fill(ends, block_size):  # type: ignore[no-untyped-def]
+    selected = np.zeros((ends.shape[0], block_size), np.bool_)
+    for b in range(ends.shape[0]):
+        for s in range(0, ends.shape[1], 2):
+            selected[b, ends[b, s] : ends[b, s + 1] + 1] = True
+    return selected
 
 
 class Span(Masking):
@@ -26,12 +36,7 @@ class Span(Masking):
         """Select the spans; the probability of every row is the expected ratio."""
         u = streams.uniforms(Stream.SPAN, 2 * self.spans_count)
         ends = np.sort(np.minimum((u * block_size).astype(np.int64), block_size - 1), axis=1)
-        steps = np.zeros((len(ends), block_size + 1), np.int64)
-        rows = np.arange(len(ends))[:, None]
-        np.add.at(steps, (rows, ends[:, 0::2]), 1)
-        np.add.at(steps, (rows, ends[:, 1::2] + 1), -1)
-        selected = np.cumsum(steps[:, :-1], axis=1) > 0
-        return MaskDraw.at(selected, np.full(len(ends), self.expected_ratio(block_size)))
+        return MaskDraw.at(_fill(ends, block_size), np.full(len(ends), self.expected_ratio(block_size)))
 
     def expected_ratio(self, block_size: int) -> float:
         """The mean over positions i of 1 - (((T-1)/T)^2n + ((T-1-2i)/T)^2n) / 2.

@@ -12,13 +12,37 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from masklab.corruption import sticky_growth
 from masklab.corruption.masking import MaskDraw, Masking
 from masklab.corruption.probability import Probability
-from masklab.rng import RowStreams, Stream, fold, uniforms
+from masklab.rng import RowStreams, Stream
+
+
+def scattered_ceiling(p_start: float) -> float:
+    """The share of a long sequence that is masked when growth without extension (p_extend = 0) comes to its end.
+
+    Two neighbours can be masked in one round, so this is 0.432 for small `p_start` (random sequential adsorption on a line; Flory
+    1939), and rises to 1 with it. With q = 1 - p_start, two adjacent positions are both free after k rounds with probability
+    a_k = prod_{j<k} (1 - p_start q^j)^2, three with a_k q^k; the middle one of three free positions is masked with p_start, and
+    so the ceiling is p_start * sum_k a_k q^k.
+    """
+    total, free_pair, lone = 0.0, 1.0, 1.0
+    # below this the sum differs from its limit by less than the digits shown, and takes too many terms
+    p = max(p_start, 1e-4)
+    while lone > 1e-12:
+        total += p * free_pair * lone
+        free_pair *= (1 - p * lone) ** 2
+        lone *= 1 - p
+    return total
 
 
 class Sticky(Masking):
-    """Exactly `max(1, ceil(mask_ratio * T))` positions, grown in rounds."""
+    """Exactly `max(1, ceil(mask_ratio * T))` masked positions in every sequence, grown in rounds.
+
+    In a round every unmasked position is masked with probability `p_extend` if a neighbour of it was masked when the round began,
+    else with `p_start`. A sequence that has reached its count stops, and overshoot is trimmed. One that comes to its end below its
+    count, which takes p_extend = 0, begins anew.
+    """
 
     type: Literal["sticky"] = "sticky"
     """Which strategy this is."""
@@ -34,7 +58,12 @@ class Sticky(Masking):
     @model_validator(mode="after")
     def _reachable(self) -> Self:
         if self.p_start == 0:
-            raise ValueError("p_start 0 never masks a first position, so no mask_ratio can be reached; raise p_start")
+            raise ValueError("p_start 0 never masks a first position, so that no mask_ratio can be reached; raise p_start above 0")
+        if self.p_extend == 0 and self.mask_ratio > (ceiling := scattered_ceiling(self.p_start)):
+            raise ValueError(
+                f"mask_ratio {self.mask_ratio:g} is out of reach: with p_extend 0 only positions without a masked neighbour can be "
+                f"masked, and p_start {self.p_start:g} ends near {ceiling:.3f}; lower mask_ratio or raise p_extend above 0"
+            )
         return self
 
     def count(self, block_size: int) -> int:
@@ -44,25 +73,16 @@ class Sticky(Masking):
 
     def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:
         """Select positions; the probability of every row is count / T."""
-        target = self.count(block_size)
-        mask = self.grow(streams, block_size)
-        order = np.where(mask, uniforms(streams.stream(Stream.TRIM), block_size), 2.0).argsort(axis=1).argsort(axis=1)
-        return MaskDraw.at(order < target, np.full(len(mask), target / block_size))
+        selected = self._grow(streams, block_size, sticky_growth.RANDOM if self.trim == "random" else sticky_growth.EDGES)
+        return MaskDraw.at(selected, np.full(len(selected), self.expected_ratio(block_size)))
 
-    def grow(self, streams: RowStreams, block_size: int) -> NDArray[np.bool_]:
-        """The masks (B, T) before trimming."""
-        target, keys = self.count(block_size), streams.stream(Stream.MASK)
-        mask = np.zeros((len(keys), block_size), bool)
-        for number in range(100_000):
-            growing = mask.sum(axis=1) < target
-            if not growing.any():
-                break
-            near = np.zeros_like(mask)
-            near[:, 1:] |= mask[:, :-1]
-            near[:, :-1] |= mask[:, 1:]
-            hit = uniforms(fold(keys, number), block_size) < np.where(near, self.p_extend, self.p_start)
-            mask |= hit & growing[:, None]
-        return mask
+    def untrimmed(self, streams: RowStreams, block_size: int) -> NDArray[np.bool_]:
+        """The masks (B, T) as they are when growth stops: `draw` selects a subset of each."""
+        return self._grow(streams, block_size, sticky_growth.UNTRIMMED)
+
+    def _grow(self, streams: RowStreams, block_size: int, trim: int) -> NDArray[np.bool_]:
+        keys, trim_keys = streams.stream(Stream.MASK), streams.stream(Stream.TRIM)
+        return sticky_growth.grow(keys, trim_keys, block_size, self.count(block_size), self.p_start, self.p_extend, trim)
 
     def expected_ratio(self, block_size: int) -> float:
         """count / T, in every row."""
