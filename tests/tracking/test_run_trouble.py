@@ -104,11 +104,13 @@ def test_a_curriculum_without_high_ratios_is_told_at_the_start_and_not_again() -
     assert set(found) == {"untrained_ratios_planned"}
     assert "75% to 100%" in found["untrained_ratios_planned"].words
     assert "generation starts fully masked" in found["untrained_ratios_planned"].words
+    assert "{type: diffusion}" in found["untrained_ratios_planned"].words
 
 
 def test_ratios_that_no_stage_reached_are_told_at_the_end() -> None:
     found = told(run_story.started(), run_story.finished(stage=0))
     assert "20% to 100%" in found["untrained_ratios"].words
+    assert "see that the later stages are reached" in found["untrained_ratios"].words
     assert "untrained_ratios" not in told(run_story.started(), run_story.finished(stage=1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ def client_of(uri: str) -> MlflowClient:
     """A client of the store at `uri` whose requests give up in seconds: MLflow's own defaults block a caller for minutes.
 
     MLflow reads these limits from the environment alone, so they are set there, unless the user has set them. Its usage
-    reports to its makers are switched off in the same way.
+    reports to its makers are switched off in the same way, and its lines about making tables are kept back.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -64,6 +65,7 @@ def client_of(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.tracking import MlflowClient
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
 
 

@@ -18,6 +18,8 @@ WIDENING_NATS = 0.1
 RATIO_HOLE = 0.2
 """Mask ratios this far from any that was trained are another task to the model; neighbours closer than that are not."""
 
+CURE = "end the curriculum with a stage {type: diffusion}"
+
 
 @dataclass(frozen=True)
 class Trouble:
@@ -101,7 +103,7 @@ class TroubleDetector:
             return None
         return "slow_stage", (
             f"{event.budget_used:.0%} of the budget is spent and stage 0 of {len(stages)} has not ended "
-            f"({event.progress.stale_evaluations} stale evaluations); lower curriculum.patience, set max_share or max_iters on the stage, "
+            f"(stale evaluations so far: {event.progress.stale_evaluations}); lower curriculum.patience, set max_share or max_iters on the stage, "
             "or use curriculum.advance_on=current_stage"
         )
 
@@ -139,14 +141,15 @@ class TroubleDetector:
         self._announced_holes = ratio_holes([stage.ratio_range for stage in self._outline.stages])
         if not self._announced_holes:
             return None
-        return "untrained_ratios_planned", f"no stage of this curriculum trains {_hole_words(self._announced_holes)}"
+        return "untrained_ratios_planned", f"no stage of this curriculum trains {_hole_words(self._announced_holes)}; " + CURE
 
     def _holes_of_the_training(self, event: RunFinished) -> tuple[str, str] | None:
         trained = {s for stage in range(event.stage + 1) for s in self._outline.mixed[stage]}
         holes = ratio_holes([self._outline.stages[s].ratio_range for s in sorted(trained)])
         if not holes or holes == self._announced_holes:
             return None
-        return "untrained_ratios", f"no stage that ran has trained {_hole_words(holes)}"
+        cure = CURE if self._announced_holes else "see that the later stages are reached within the budget"
+        return "untrained_ratios", f"no stage that ran has trained {_hole_words(holes)}; {cure}"
 
 
 def _hole_words(holes: list[tuple[float, float]]) -> str:
@@ -155,7 +158,7 @@ def _hole_words(holes: list[tuple[float, float]]) -> str:
         return f"mask ratios of {shown}; likelihood averages over all of them, so the NELBO suffers there"
     return (
         f"mask ratios of {shown}; generation starts fully masked, where such a model is worse than letter frequencies, "
-        "and the NELBO counts it; end the curriculum with a stage {type: diffusion}"
+        "and the NELBO counts it"
     )
 
 
