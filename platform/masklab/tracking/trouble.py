@@ -103,8 +103,8 @@ class TroubleDetector:
             return None
         return "slow_stage", (
             f"{event.budget_used:.0%} of the budget is spent and stage 0 of {len(stages)} has not ended "
-            f"(stale evaluations so far: {event.progress.stale_evaluations}); lower curriculum.patience, set max_share or max_iters on the stage, "
-            "or use curriculum.advance_on=current_stage"
+            f"(stale evaluations so far: {event.progress.stale_evaluations}); "
+            "lower curriculum.patience, set max_share or max_iters on the stage, or use curriculum.advance_on=current_stage"
         )
 
     def _stages_never_reached(self, event: RunFinished) -> tuple[str, str] | None:
