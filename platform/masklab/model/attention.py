@@ -1,0 +1,35 @@
+"""Self-attention over the whole sequence, in both directions.
+
+Shapes: B sequences, T positions, C channels, H heads, D channels of a head.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from masklab.model.config import ModelConfig
+from masklab.model.linear import Linear
+from masklab.model.norm import make_norm
+from masklab.model.rotary import rotate
+
+
+class Attention(nn.Module):
+    """Every position attends to every other. The weights are never dropped out, which keeps every device on its fused kernel."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.qkv = Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.out = Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.query_norm = make_norm(config, config.head_size) if config.qk_norm else nn.Identity()
+        self.key_norm = make_norm(config, config.head_size) if config.qk_norm else nn.Identity()
+
+    def forward(self, x_BTC: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+        """(B, T, C) -> (B, T, C); `table` is `rotary_table`'s."""
+        q, k, v = (part.unflatten(-1, (self.n_head, -1)) for part in self.qkv(x_BTC).chunk(3, dim=-1))  # (B, T, H, D)
+        q = rotate(self.query_norm(q), table).to(v.dtype)
+        k = rotate(self.key_norm(k), table).to(v.dtype)
+        mixed_BHTD = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        attended: Tensor = self.out(mixed_BHTD.transpose(1, 2).flatten(2))
+        return attended

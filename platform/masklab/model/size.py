@@ -1,0 +1,40 @@
+"""How large a model is, and how much arithmetic a character of training text costs.
+
+Shapes: L layers, C channels, T positions, V characters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from masklab.model.config import ModelConfig
+from masklab.model.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Parameters of a model; a tied head is counted once, as the embedding."""
+
+    total: int
+    without_embeddings: int
+
+
+def parameter_count(model: Transformer) -> ParameterCount:
+    """Parameters in all, and without the embedding of the extended vocabulary."""
+    total = sum(p.numel() for p in model.parameters())
+    return ParameterCount(total, total - model.embedding.weight.numel())
+
+
+def flops_per_char(config: ModelConfig, vocabulary_size: int, block_size: int) -> float:
+    """Floating-point operations, forward and backward, that training spends on a character: 6 N + 12 L C T.
+
+    Chowdhery et al. 2022 ("PaLM"), appendix B, with N the weights that multiply an activation at each position: the blocks' and the
+    head's matrices, but not the embedding, which is looked up. The second term is attention's, in both directions, so that no
+    half of it is masked away. Norms, rotary positions and the noise level's network are left out, as is usual, and the head
+    counts at every position although a loss may need only the masked ones.
+    """
+    L, C = config.n_layer, config.n_embd
+    attention = 4 * C * C
+    feed_forward = (3 if config.activation == "swiglu" else 2) * C * config.feed_forward_size
+    weights = L * (attention + feed_forward) + vocabulary_size * C
+    return 6.0 * weights + 12.0 * L * C * block_size
