@@ -23,7 +23,7 @@ class MaskDraw:
     `selected` (B, T) bool. `probability` (B,) float32: the share of positions that the draw aims at, `1 - alpha_t` for a
     diffusion stage, k/T for an exact count; it is what a time-conditioned model is told and what `inverse_mask_prob` divides by.
     `elbo_weight` (B,) float32: `-alpha'_t / (1 - alpha_t)` for a diffusion stage (MDLM, Sahoo et al. 2024, eq. 10), otherwise
-    `1 / probability`.
+    `1 / probability`; 0 in a row where nothing can be selected.
     """
 
     selected: NDArray[np.bool_]

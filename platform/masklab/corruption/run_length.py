@@ -13,21 +13,24 @@ from pydantic import Field, model_validator
 
 from masklab.corruption.masking import MaskDraw, Masking
 from masklab.corruption.probability import Probability
-from masklab.rng import UINT64, RowStreams, Stream, unit, word
+from masklab.rng import UINT64, RowStreams, Stream, word
 
 
 @njit(cache=True)
-def _chain(keys, block_size, ratio, begin, stay):  # type: ignore[no-untyped-def]
+def _chain(keys, block_size, below_ratio, below_begin, below_stay):  # type: ignore[no-untyped-def]
     selected = np.empty((keys.size, block_size), np.bool_)
     for b in range(keys.size):
-        inside = unit(word(keys[b], UINT64(0))) < ratio
-        selected[b, 0] = inside
-        for t in range(1, block_size):
-            u = unit(word(keys[b], UINT64(t)))
-            # both compared, then one chosen: no branch for the processor to guess
-            inside = (u < stay) & inside | (u < begin) & (not inside)
+        limit = below_ratio
+        for t in range(block_size):
+            inside = word(keys[b], UINT64(t)) < limit
             selected[b, t] = inside
+            limit = below_stay if inside else below_begin
     return selected
+
+
+def _limit(p: float) -> np.uint64:
+    """A random word is below this with probability `p`, to within 2^-64."""
+    return UINT64(min(int(p * 2.0**64), 2**64 - 1))
 
 
 class RunLength(Masking):
@@ -42,7 +45,8 @@ class RunLength(Masking):
 
     @model_validator(mode="after")
     def _chain_exists(self) -> Self:
-        if self.mask_ratio > self.mean_run * (1 - self.mask_ratio):
+        # 0.9 and 9 fit exactly, and 9 * (1 - 0.9) is 0.8999999999999998 in binary
+        if self.mask_ratio > self.mean_run * (1 - self.mask_ratio) + 1e-9:
             highest = self.mean_run / (1 + self.mean_run)
             raise ValueError(
                 f"mask_ratio {self.mask_ratio:g} with mean_run {self.mean_run:g} leaves gaps shorter than one character; "
@@ -57,7 +61,8 @@ class RunLength(Masking):
 
     def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:
         """Select positions; the probability of every row is the stationary ratio."""
-        selected = _chain(streams.stream(Stream.MASK), block_size, self.mask_ratio, self.begin, 1 - 1 / self.mean_run)
+        limits = (_limit(p) for p in (self.mask_ratio, self.begin, 1 - 1 / self.mean_run))
+        selected = _chain(streams.stream(Stream.MASK), block_size, *limits)
         return MaskDraw.at(selected, np.full(len(selected), self.mask_ratio))
 
     def expected_ratio(self, block_size: int) -> float:
