@@ -40,12 +40,12 @@ class Replacement(Section):
     def apply(self, tokens: NDArray[Any], selected: NDArray[np.bool_], streams: RowStreams, vocabulary: Vocabulary) -> NDArray[Any]:
         """The corrupted copy (B, T) of `tokens` (B, T), same dtype; positions that are not `selected` (B, T) stay."""
         inputs = np.where(selected, tokens.dtype.type(vocabulary.mask_id), tokens)
-        if self.mask >= 1.0:
+        unmasked_share = self.random + self.keep
+        if unmasked_share == 0:
             return inputs
         keys, block_size = streams.stream(Stream.REPLACEMENT), tokens.shape[1]
-        unmasked = selected & ~bernoulli(fold(keys, 1), self.mask, block_size)
-        share = self.random / (self.random + self.keep)
-        randomised = unmasked & bernoulli(fold(keys, 2), share, block_size)
+        unmasked = selected & ~bernoulli(fold(keys, 1), 1 - unmasked_share, block_size)
+        randomised = unmasked & bernoulli(fold(keys, 2), self.random / unmasked_share, block_size)
         np.copyto(inputs, tokens, where=unmasked)
         np.copyto(inputs, uniform_integers(fold(keys, 3), randomised, vocabulary.size).astype(tokens.dtype), where=randomised)
         return inputs

@@ -27,8 +27,8 @@ def scattered_ceiling(p_start: float) -> float:
     so the ceiling is p_start * sum_k a_k q^k.
     """
     total, free_pair, lone = 0.0, 1.0, 1.0
-    # below this the sum differs from its limit by less than the digits shown, and takes too many terms
-    p = max(p_start, 1e-4)
+    # below this the sum is within 0.0003 of its limit, and takes too many terms
+    p = max(p_start, 1e-3)
     while lone > 1e-12:
         total += p * free_pair * lone
         free_pair *= (1 - p * lone) ** 2

@@ -45,7 +45,7 @@ class Throughput:
     """Masked sequences of T positions."""
     positions_per_second: float
     relative: float
-    """Rate over that of the baseline, measured in turn with it."""
+    """Rate over that of the baseline in the same round."""
 
 
 def measure(block_size: int = 1024, batch_size: int = 64, rounds: int = 15, calls: int = 10) -> list[Throughput]:
@@ -74,11 +74,12 @@ def measure(block_size: int = 1024, batch_size: int = 64, rounds: int = 15, call
             for streams in batches:
                 make(streams)
             times.append((time.perf_counter() - begun) / calls)
-    fastest = median(seconds[0])
-    return [
-        Throughput(name, batch_size / median(times), batch_size * block_size / median(times), fastest / median(times))
-        for (name, _), times in zip(makers, seconds, strict=True)
-    ]
+    rows = []
+    for (name, _), times in zip(makers, seconds, strict=True):
+        masks_per_second = batch_size / median(times)
+        relative = median(least / own for least, own in zip(seconds[0], times, strict=True))
+        rows.append(Throughput(name, masks_per_second, masks_per_second * block_size, relative))
+    return rows
 
 
 def _label(masking: Masking) -> str:
