@@ -15,6 +15,7 @@ class Section(BaseModel):
         frozen=True,
         extra="forbid",
         allow_inf_nan=False,
+        coerce_numbers_to_str=True,
         use_attribute_docstrings=True,
         protected_namespaces=(),
         validate_default=True,

@@ -1,0 +1,32 @@
+# make train [ARGS="key=value ..."]   train one curriculum
+# make test                           lint, types, tests
+# make ui                             browse the runs at http://127.0.0.1:5000
+# make venv                           only the virtual environment
+
+ARGS ?=
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: train test ui venv
+
+train: venv
+	$(BIN)/python jobs/train.py $(ARGS)
+
+test: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+ui: venv
+	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "sqlite:///$${MASKLAB_HOME:-$(CURDIR)}/mlflow.db"
+
+venv: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "masklab needs Python 3.11 or later with venv; none was found (name one: make PYTHON=...)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,23 @@
+"""What no section can see alone: values of one that do not go with those of another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from masklab.config.tree import Config
+
+
+def problems(config: Config) -> Iterator[str]:
+    """One line for each disagreement between the sections of `config`."""
+    training, workers = config.training, config.scaling.num_workers
+    if training.rows_per_step % workers:
+        yield (
+            f"scaling.num_workers = {workers}: a global batch of {training.rows_per_step} sequences (training.batch_size "
+            f"{training.batch_size} x gradient_accumulation_steps {training.gradient_accumulation_steps}) cannot be split evenly"
+        )
+    if training.lowest_learning_rate > training.learning_rate:
+        yield f"training.min_lr = {training.min_lr:g}: must be at most training.learning_rate, {training.learning_rate:g}"
+    if training.lr_decay_iters is not None and training.lr_decay_iters < training.warmup_iters:
+        yield f"training.lr_decay_iters = {training.lr_decay_iters}: must be at least training.warmup_iters, {training.warmup_iters}"

@@ -1,0 +1,66 @@
+"""What every job's command line has in common: `--help`, `--cfg job`, one line for a user's mistake, and exit statuses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from masklab.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from masklab.config.tree import Config
+
+USER_MISTAKE = 2
+INTERRUPTED = 130
+
+
+def main(job: str, description: str, run: Callable[[Config], int | None], root: Path, argv: Sequence[str] | None = None) -> int:
+    """Compose the configuration of the project `root` from `argv` and hand it to `run`. Returns the exit status.
+
+    `job` is the file's name without `.py`. Nothing heavy is imported before the arguments ask for it.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(job, description, run, root, arguments)
+    except UserError as error:
+        print(f"masklab: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _dispatch(job: str, description: str, run: Callable[[Config], int | None], root: Path, arguments: list[str]) -> int:
+    if "--help" in arguments or "-h" in arguments:
+        from masklab.config.manual import manual
+
+        print(manual(job, description, root), end="")
+        return 0
+    overrides, show = _without_cfg(arguments)
+
+    from masklab.config.composition import compose
+
+    config = compose(overrides, root)
+    if show:
+        from masklab.config.writing import dump
+
+        print(dump(config), end="")
+        return 0
+    return run(config) or 0
+
+
+def _without_cfg(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without `--cfg job`, and whether it was there."""
+    rest: list[str] = []
+    show = False
+    words = iter(arguments)
+    for word in words:
+        if word == "--cfg" or word.startswith("--cfg="):
+            what = next(words, "") if word == "--cfg" else word.removeprefix("--cfg=")
+            if what != "job":
+                raise ConfigError(f"{word} {what}".rstrip() + ": the only configuration to print is 'job', as --cfg job")
+            show = True
+        else:
+            rest.append(word)
+    return rest, show

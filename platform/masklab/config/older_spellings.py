@@ -1,0 +1,70 @@
+"""Names that older configurations use, read as today's. What is written back always has today's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from masklab.errors import ConfigError
+
+STAGE_KEYS = {
+    "target_masked_ratio": "mask_ratio",
+    "max_masked_ratio": "max_ratio",
+    "p1_probability": "p_start",
+    "p2_probability": "p_extend",
+    "val_loss_stale_count": "patience",
+}
+STAGE_LISTS = ("stages", "validation_stages")
+PARAGRAPHS = "use_paragraph_boundaries"
+
+Path = tuple[str, ...]
+
+
+def modern(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the configuration `tree` under today's names. Raises ConfigError when both spellings of a key disagree."""
+    out = dict(tree)
+    if isinstance(curriculum := tree.get("curriculum"), Mapping):
+        out["curriculum"] = dict(curriculum)
+        for name in STAGE_LISTS:
+            if isinstance(stages := curriculum.get(name), list):
+                out["curriculum"][name] = [_modern_mapping(stage, ("curriculum", name, str(i))) for i, stage in enumerate(stages)]
+    if "dataset" in tree:
+        out["dataset"] = _modern_mapping(tree["dataset"], ("dataset",))
+    return out
+
+
+def modern_assignment(path: Path, value: Any) -> tuple[Path, Any]:
+    """The key `path` and its `value` under today's name, for one override."""
+    if len(path) == 4 and path[0] == "curriculum" and path[1] in STAGE_LISTS:
+        return (*path[:3], STAGE_KEYS.get(path[3], path[3])), value
+    if path == ("dataset", PARAGRAPHS):
+        return ("dataset", "windows"), _windows(value)
+    return path, value
+
+
+def disagreement(where: Path, one: str, its_value: Any, other: str, other_value: Any) -> ConfigError:
+    """The error of two spellings of one key under `where` that say different things."""
+    place = ".".join(where)
+    return ConfigError(f"{place}: {one}={its_value} and {other}={other_value} are two spellings of one key with different values; give one")
+
+
+def _modern_mapping(value: Any, where: Path) -> Any:
+    """One stage, or the dataset section, at the place `where`."""
+    if not isinstance(value, Mapping):
+        return value
+    out: dict[Any, Any] = {}
+    spelled: dict[Any, tuple[str, Any]] = {}
+    for key, given in value.items():
+        path, modern_value = modern_assignment((*where, str(key)), given)
+        name = path[-1] if path[-1] != str(key) else key
+        if name in spelled and out[name] != modern_value:
+            raise disagreement(where, *spelled[name], str(key), given)
+        out[name], spelled[name] = modern_value, (str(key), given)
+    return out
+
+
+def _windows(paragraphs: Any) -> Any:
+    """The placement that the older switch meant. Raises ConfigError when it is no switch."""
+    if not isinstance(paragraphs, bool):
+        raise ConfigError(f"dataset.{PARAGRAPHS} = {paragraphs!r}: must be true or false (today's name is dataset.windows=paragraphs)")
+    return "paragraphs" if paragraphs else "anywhere"

@@ -1,0 +1,25 @@
+"""Where runs are kept: the section that the tracking floor reads. It lies here since that floor stands above this one."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from masklab.schema import Section
+
+
+class TrackingSettings(Section):
+    """Where runs are kept."""
+
+    uri: str | None = Field(default=None, min_length=1)
+    """MLflow store; MLFLOW_TRACKING_URI when not given, else the SQLite file `mlflow.db` in the project folder."""
+    experiment: str = Field(default="masklab", min_length=1, max_length=500)
+    """MLflow experiment that the run belongs to."""
+    enabled: bool = True
+    """Keep the run in MLflow; its folder with `summary.json` is written either way."""
+
+    @field_validator("experiment")
+    @classmethod
+    def _no_blank_edges(cls, name: str) -> str:
+        if name != name.strip():
+            raise ValueError("must not begin or end with a blank")
+        return name

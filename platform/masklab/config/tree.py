@@ -1,0 +1,80 @@
+"""The one configuration tree: the sections that each floor owns, under the names that users write."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+
+from masklab.config.checks import problems
+from masklab.config.tracking_settings import TrackingSettings
+from masklab.curriculum.curriculum import Curriculum
+from masklab.model.config import ModelConfig
+from masklab.modes.token_classifier import TokenClassifier
+from masklab.sampling.settings import SamplingSettings
+from masklab.schema import Section
+from masklab.text.dataset import Dataset
+from masklab.training.recipe import Recipe
+from masklab.training.settings import (
+    BatchSettings,
+    ObjectiveSettings,
+    RunSettings,
+    ScalingSettings,
+    SystemSettings,
+    TrainingSettings,
+    ValidationSettings,
+)
+
+
+class Config(Section):
+    """Everything that a run can be told. Only the dataset and the curriculum have no defaults."""
+
+    run: RunSettings = RunSettings()
+    """Names and numbers that identify a run."""
+    dataset: Dataset
+    """The text, and where windows are cut from it."""
+    curriculum: Curriculum
+    """The stages, and the rule for moving on."""
+    model: ModelConfig = ModelConfig()
+    """The transformer."""
+    mode: TokenClassifier = TokenClassifier()
+    """What is predicted from what."""
+    objective: ObjectiveSettings = ObjectiveSettings()
+    """Weighting and reduction of the loss."""
+    training: TrainingSettings = TrainingSettings()
+    """Budget, batch and optimizer."""
+    validation: ValidationSettings = ValidationSettings()
+    """Pools and the yardstick."""
+    batches: BatchSettings = BatchSettings()
+    """How batches reach the loop."""
+    scaling: ScalingSettings = ScalingSettings()
+    """Workers and their share of the cluster."""
+    system: SystemSettings = SystemSettings()
+    """Device and number format."""
+    tracking: TrackingSettings = TrackingSettings()
+    """Where runs are kept."""
+    sampling: SamplingSettings = SamplingSettings()
+    """How samples are drawn."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        found = list(problems(self))
+        if found:
+            raise ValueError("; ".join(found))
+        return self
+
+    @property
+    def recipe(self) -> Recipe:
+        """The sections that decide a run's figures."""
+        return Recipe(
+            seed=self.run.seed,
+            windows=self.dataset.windows,
+            curriculum=self.curriculum,
+            mode=self.mode,
+            model=self.model,
+            objective=self.objective,
+            training=self.training,
+            validation=self.validation,
+            system=self.system,
+            sampling=self.sampling,
+        )

@@ -1,0 +1,57 @@
+"""A resolved configuration as YAML, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from masklab.config.explanation import explain
+from masklab.config.older_spellings import modern
+from masklab.config.tree import Config
+from masklab.errors import ConfigError
+
+
+def validated(tree: Mapping[str, Any]) -> Config:
+    """The configuration that `tree` holds, older spellings included. Raises ConfigError, one line for all that is wrong."""
+    written = modern(tree)
+    try:
+        return Config.model_validate(written)
+    except ValidationError as error:
+        raise ConfigError(explain(error, written, Config)) from None
+
+
+def dump(config: Config) -> str:
+    """All keys of `config` as YAML, in the order of the sections."""
+    return yaml.safe_dump(_type_first(config.model_dump(mode="json")), sort_keys=False, allow_unicode=True, width=120)
+
+
+def load(path: Path) -> Config:
+    """The configuration of a file that `dump` wrote. Raises ConfigError when it cannot be read."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {one_line(error)}") from error
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{path}: is no configuration, which has sections such as 'training:'")
+    return validated(tree)
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error without its line breaks."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split())
+
+
+def _type_first(value: Any) -> Any:
+    """`value` with the key that names the kind of a mapping before the keys of that kind."""
+    if isinstance(value, dict):
+        kind = {"type": value["type"]} if "type" in value else {}
+        return kind | {key: _type_first(item) for key, item in value.items() if key != "type"}
+    if isinstance(value, list):
+        return [_type_first(item) for item in value]
+    return value

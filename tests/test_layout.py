@@ -1,0 +1,138 @@
+"""The architecture holds: imports run downward, heavy libraries stay on their floors, and no folder shadows a module."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from masklab.config.composition import compose, group_names
+
+PROJECT = Path(__file__).resolve().parents[1]
+PACKAGE = PROJECT / "platform" / "masklab"
+
+LEVELS = [
+    {"errors", "rng", "schema"},
+    {"text"},
+    {"corruption"},
+    {"curriculum"},
+    {"model"},
+    {"modes"},
+    {"training", "likelihood", "sampling"},
+    {"config"},
+    {"tracking"},
+    {"cluster"},
+]
+LEVEL = {floor: level for level, floors in enumerate(LEVELS) for floor in floors}
+NUMERICAL = {"model", "modes", "training", "likelihood", "sampling", "config", "tracking", "cluster"}
+HOMES = {"torch": NUMERICAL, "mlflow": {"tracking"}, "ray": {"cluster"}, "hydra": {"config"}, "omegaconf": {"config"}}
+"""The floors that may import each library, nested imports included."""
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Dotted names of all modules that `file` imports anywhere in its text."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            assert node.module
+            yield node.module
+            if node.module == "masklab":
+                yield from (f"masklab.{alias.name}" for alias in node.names)
+
+
+def floor_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_run_downward(file: Path) -> None:
+    if file == PACKAGE / "__init__.py":
+        assert not list(imported(file))
+        return
+    for name in imported(file):
+        top, *rest = name.split(".")
+        if top == "masklab" and rest:
+            assert LEVEL[rest[0]] <= LEVEL[floor_of(file)], f"{file} imports {name}, which stands above it"
+        if top in HOMES:
+            assert floor_of(file) in HOMES[top], f"{file} imports {name}"
+
+
+def test_every_folder_of_the_package_is_a_floor() -> None:
+    assert {floor_of(file) for file in MODULES} - {"__init__"} <= LEVEL.keys()
+
+
+def test_package_files_are_empty_but_for_the_root() -> None:
+    for file in PACKAGE.rglob("__init__.py"):
+        if file.parent != PACKAGE:
+            assert not file.read_text(encoding="utf-8").strip(), file
+
+
+@pytest.mark.parametrize("path", ["platform/__init__.py", "platform/platform.py", "platform.py", "datasets/__init__.py", "datasets.py"])
+def test_nothing_shadows_a_module_of_that_name(path: str) -> None:
+    assert not (PROJECT / path).exists()
+
+
+def test_job_files_put_the_source_root_on_the_path_before_they_import_the_package() -> None:
+    for job in (PROJECT / "jobs").glob("*.py"):
+        body = ast.parse(job.read_text(encoding="utf-8")).body
+        lines = [ast.unparse(node) for node in body]
+        path = next(i for i, line in enumerate(lines) if line.startswith("sys.path.insert"))
+        package = [i for i, line in enumerate(lines) if line.startswith(("from masklab", "import masklab"))]
+        assert all(i > path for i in package), job
+
+
+@pytest.mark.parametrize("name", group_names(PROJECT)["curriculum"])
+def test_every_curriculum_loads_and_says_what_it_is(name: str) -> None:
+    curriculum = compose([f"curriculum={name}"], PROJECT).curriculum
+    assert curriculum.name == name
+    assert curriculum.description.endswith(".")
+    assert all(stage.max_share is not None for stage in curriculum.stages[:-1]), "a stage that nothing but patience ends"
+
+
+@pytest.mark.parametrize("name", group_names(PROJECT)["dataset"])
+def test_every_dataset_loads(name: str) -> None:
+    dataset = compose(
+        [f"dataset={name}", "dataset.path=some/file"] if name in ("text", "nanogpt") else [f"dataset={name}"], PROJECT
+    ).dataset
+    assert dataset.name == name
+
+
+@pytest.mark.parametrize("name", group_names(PROJECT)["model"])
+def test_every_model_loads(name: str) -> None:
+    given = yaml.safe_load((PROJECT / f"jobs/conf/model/{name}.yaml").read_text(encoding="utf-8")) or {}
+    model = compose([f"model={name}"], PROJECT).model.model_dump()
+    assert given.items() <= model.items()
+
+
+@pytest.mark.parametrize("name", group_names(PROJECT)["experiment"])
+def test_every_experiment_loads_and_gives_way_to_the_command_line(name: str) -> None:
+    config = compose([f"+experiment={name}", "model=medium", "curriculum=mixed", "training.max_iters=7"], PROJECT)
+    assert (config.model.n_layer, config.curriculum.name, config.training.max_iters) == (12, "mixed", 7)
+
+
+def test_the_scripted_curricula_are_the_documented_ones() -> None:
+    def stages(name: str) -> list[dict[str, object]]:
+        kept = {"type", "mask_ratio", "p_start", "p_extend", "min_ratio", "max_ratio", "schedule"}
+        return [{k: v for k, v in s.model_dump().items() if k in kept} for s in compose([f"curriculum={name}"], PROJECT).curriculum.stages]
+
+    sticky = [
+        {"type": "sticky", "mask_ratio": 0.2, "p_start": 0.3, "p_extend": 0.0},
+        {"type": "sticky", "mask_ratio": 0.4, "p_start": 0.2, "p_extend": 0.8},
+        {"type": "sticky", "mask_ratio": 0.6, "p_start": 0.1, "p_extend": 0.9},
+    ]
+    linear = {"type": "diffusion", "schedule": "linear"}
+    assert stages("sticky") == sticky
+    assert stages("annealed") == [*sticky, linear]
+    assert stages("progressive") == [{"type": "random", "min_ratio": r, "max_ratio": r} for r in (0.15, 0.30, 0.50, 0.70)]
+    assert stages("random") == [{"type": "random", "min_ratio": 0.0, "max_ratio": r} for r in (0.3, 0.7)]
+    assert stages("uniform") == [linear]
+    assert stages("cosine") == [{"type": "diffusion", "schedule": "cosine"}]
+    kinds = [stage["type"] for stage in stages("mixed")]
+    assert kinds == sorted(kinds) and set(kinds) == {"random", "sticky"}
