@@ -4,7 +4,7 @@
 # make venv                           only the virtual environment
 
 ARGS ?=
-PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))))
+PYTHON ?= python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -26,7 +26,11 @@ ui: venv
 venv: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "masklab needs Python 3.11 or later with venv; none was found (name one: make PYTHON=...)" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@for python in $(PYTHON); do \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    exec $$python -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "masklab needs Python 3.11 or later with venv; none of these is one: $(PYTHON) (name one: make PYTHON=...)" >&2; exit 2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
