@@ -1,6 +1,6 @@
 """Self-attention over the whole sequence, in both directions.
 
-Shapes: B sequences, T positions, C channels, H heads, D channels of a head.
+Shapes: B sequences, T positions, N chosen positions, C channels, H heads, D channels of a head.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ class Attention(nn.Module):
         self.query_norm = make_norm(config, config.head_size) if config.qk_norm else nn.Identity()
         self.key_norm = make_norm(config, config.head_size) if config.qk_norm else nn.Identity()
 
-    def forward(self, x_BTC: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-        """(B, T, C) -> (B, T, C); `table` is `rotary_table`'s."""
-        q, k, v = (part.unflatten(-1, (self.n_head, -1)) for part in self.qkv(x_BTC).chunk(3, dim=-1))  # (B, T, H, D)
+    def forward(self, x_BTC: Tensor, table: tuple[Tensor, Tensor], positions_N: Tensor | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C), or (N, C) at `positions` of the flattened rows; `table` is `rotary_table`'s."""
+        q, k, v = self.qkv(x_BTC).unflatten(-1, (3, self.n_head, -1)).unbind(2)  # (B, T, H, D) each
         q = rotate(self.query_norm(q), table).to(v.dtype)
         k = rotate(self.key_norm(k), table).to(v.dtype)
         mixed_BHTD = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-        attended: Tensor = self.out(mixed_BHTD.transpose(1, 2).flatten(2))
+        mixed = mixed_BHTD.transpose(1, 2).flatten(2)
+        attended: Tensor = self.out(mixed if positions_N is None else mixed.flatten(0, 1).index_select(0, positions_N))
         return attended

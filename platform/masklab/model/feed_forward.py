@@ -13,7 +13,7 @@ from masklab.model.linear import Linear
 
 
 class FeedForward(nn.Module):
-    """`out(gelu(up(x)))`, or `out(silu(gate) * up)` with gate and up from one matrix (SwiGLU, Shazeer 2020, eq. 6)."""
+    """`out(gelu(up(x)))`, or `out(silu(gate) * up)` with gate and up from one matrix (SwiGLU, Shazeer 2020)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

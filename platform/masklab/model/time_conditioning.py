@@ -1,6 +1,6 @@
 """Telling the network how much of the text is masked.
 
-Shapes: B sequences, T positions, C channels, S channels of the noise level's embedding.
+Shapes: B sequences, T positions, N chosen positions, C channels, S channels of the noise level's embedding.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Modulation(nn.Module):
         super().__init__()
         self.scale_shift = Linear(EMBEDDED_SIZE, 2 * config.n_embd)
 
-    def forward(self, x_BTC: Tensor, noise_BS: Tensor) -> Tensor:
-        """(B, T, C) and (B, S) -> (B, T, C)."""
-        scale_BC, shift_BC = self.scale_shift(noise_BS).chunk(2, dim=-1)
-        return x_BTC * (1 + scale_BC[:, None]) + shift_BC[:, None]
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """(B, T, C) with `noise` (B, 1, S), or (N, C) with (N, S); the shape of `x` again."""
+        scale, shift = self.scale_shift(noise).chunk(2, dim=-1)
+        modulated: Tensor = x * (1 + scale) + shift
+        return modulated

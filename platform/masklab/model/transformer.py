@@ -2,7 +2,8 @@
 
 Pre-norm blocks with rotary positions; everything is a function of the configuration, and the first weights of the seed.
 
-Shapes: B sequences, T positions, C channels, S channels of the noise level's embedding, V characters, E extended vocabulary.
+Shapes: B sequences, T positions, N chosen positions, C channels, S channels of the noise level's embedding, V characters, E tokens
+in the extended vocabulary.
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ class Block(nn.Module):
         self.feed_forward_norm = ConditionedNorm(config)
         self.feed_forward = FeedForward(config)
 
-    def forward(self, x_BTC: Tensor, table: tuple[Tensor, Tensor], noise_BS: Tensor | None) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        x_BTC = x_BTC + self._drop(self.attention(self.attention_norm(x_BTC, noise_BS), table))
-        return x_BTC + self._drop(self.feed_forward(self.feed_forward_norm(x_BTC, noise_BS)))
+    def forward(self, x: Tensor, table: tuple[Tensor, Tensor], noise: Tensor | None, positions_N: Tensor | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C), or (N, C) at `positions`: all that follows attention treats each position by itself."""
+        attended = self.attention(self.attention_norm(x, noise), table, positions_N)
+        if positions_N is not None:
+            x, noise = _at(positions_N, x, noise)
+        x = x + self._drop(attended)
+        return x + self._drop(self.feed_forward(self.feed_forward_norm(x, noise)))
 
-    def _drop(self, x_BTC: Tensor) -> Tensor:
-        return F.dropout(x_BTC, self.dropout) if self.dropout and self.training else x_BTC
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.dropout and self.training else x
 
 
 class ConditionedNorm(nn.Module):
@@ -52,13 +56,19 @@ class ConditionedNorm(nn.Module):
         self.norm = make_norm(config, config.n_embd)
         self.modulation = Modulation(config) if config.time_conditioning else None
 
-    def forward(self, x_BTC: Tensor, noise_BS: Tensor | None) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        x_BTC = self.norm(x_BTC)
-        if self.modulation is None or noise_BS is None:
-            return x_BTC
-        modulated: Tensor = self.modulation(x_BTC, noise_BS)
+    def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        """(B, T, C) with `noise` (B, 1, S), or (N, C) with (N, S); the shape of `x` again."""
+        x = self.norm(x)
+        if self.modulation is None or noise is None:
+            return x
+        modulated: Tensor = self.modulation(x, noise)
         return modulated
+
+
+def _at(positions_N: Tensor, x_BTC: Tensor, noise_B1S: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Residual stream (N, C) and noise embedding (N, S) at `positions` of the flattened rows."""
+    noise_NS = None if noise_B1S is None else noise_B1S[:, 0].index_select(0, positions_N // x_BTC.shape[1])
+    return x_BTC.flatten(0, 1).index_select(0, positions_N), noise_NS
 
 
 class Transformer(nn.Module):
@@ -83,24 +93,28 @@ class Transformer(nn.Module):
         """Logits (B, T, V) for int64 `tokens` (B, T); see `hidden` for the noise level."""
         return self.head(self.hidden(tokens_BT, noise_level_B))
 
-    def hidden(self, tokens_BT: Tensor, noise_level_B: Tensor | None = None) -> Tensor:
+    def hidden(self, tokens_BT: Tensor, noise_level_B: Tensor | None = None, positions_N: Tensor | None = None) -> Tensor:
         """The normalised last layer (B, T, C), for a `head` that is applied where it is needed.
 
-        `noise_level` (B,) in [0, 1] is the share of masked positions aimed at. Raises ValueError when a time-conditioned model is
-        given none; other models ignore it.
+        Given `positions` (N,) int64 of the flattened (B * T,) rows, the result is (N, C) at these alone, and the last block does
+        the work that follows its attention for no others. `noise_level` (B,) in [0, 1] is the share of masked positions aimed at.
+        Raises ValueError when a time-conditioned model is given none; other models ignore it.
         """
-        noise_BS = None
+        noise = None
         if self.noise_embedding is not None:
             if noise_level_B is None:
                 raise ValueError("a time-conditioned model needs a noise level for each sequence")
-            noise_BS = self.noise_embedding(noise_level_B)
+            noise = self.noise_embedding(noise_level_B)[:, None]
         table = rotary_table(tokens_BT.shape[1], self.config.head_size, self.config.rope_base, tokens_BT.device)
-        x_BTC = self.embedding(tokens_BT)
+        x = self.embedding(tokens_BT)
         if self.config.dropout and self.training:
-            x_BTC = F.dropout(x_BTC, self.config.dropout)
-        for block in self.blocks:
-            x_BTC = block(x_BTC, table, noise_BS)
-        normalised: Tensor = self.final_norm(x_BTC, noise_BS)
+            x = F.dropout(x, self.config.dropout)
+        last = len(self.blocks) - 1
+        for number, block in enumerate(self.blocks):
+            x = block(x, table, noise, positions_N if number == last else None)
+        if positions_N is not None and noise is not None:
+            noise = noise[:, 0].index_select(0, positions_N // tokens_BT.shape[1])
+        normalised: Tensor = self.final_norm(x, noise)
         return normalised
 
     def head(self, hidden: Tensor) -> Tensor:
