@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +88,19 @@ def test_job_files_put_the_source_root_on_the_path_before_they_import_the_packag
         path = next(i for i, line in enumerate(lines) if line.startswith("sys.path.insert"))
         package = [i for i, line in enumerate(lines) if line.startswith(("from masklab", "import masklab"))]
         assert all(i > path for i in package), job
+
+
+def test_every_dependency_is_pinned_to_an_exact_version_and_to_no_address() -> None:
+    pins = (PROJECT / "constraints.txt").read_text(encoding="utf-8").split()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", pin) for pin in pins)
+    pinned = {canonical(pin.partition("==")[0]) for pin in pins}
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for dependency in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        assert canonical(re.split(r"[^A-Za-z0-9._-]", dependency)[0]) in pinned, dependency
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @pytest.mark.parametrize("name", group_names(PROJECT)["curriculum"])

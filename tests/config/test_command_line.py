@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 
@@ -44,7 +45,9 @@ def test_help_shows_every_key_with_its_default_and_its_line() -> None:
         for key, own in section.model_fields.items():
             line = next(line for line in text.splitlines() if line.strip().startswith(f"{name}.{key} "))
             assert own.description, key
-            assert line.endswith(" ".join(own.description.split()))
+            assert " ".join(own.description.split()) in line
+            choices = get_args(own.annotation) if get_origin(own.annotation) is Literal else ()
+            assert not choices or line.endswith(f"({' | '.join(choices)})")
             if isinstance(own.default, int | float) and not isinstance(own.default, bool):
                 assert float(line.split()[1]) == own.default
 

@@ -254,7 +254,7 @@ WELL_FORMED = st.builds("{}{}={}".format, st.sampled_from(["", "", "+", "++", "~
 RAW = st.lists(PIECES, max_size=9).map("".join) | st.text(max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @example(["curriculum.stages=[{type: {a: b}}]"])
 @example(["curriculum.stages=[{1: 2}]", "dataset={true: 3}"])
 @example(["dataset={null: 3}"])

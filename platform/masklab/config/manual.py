@@ -59,24 +59,30 @@ def sections() -> Iterator[tuple[str, Path, str]]:
 
 
 def keys(source: Path, name: str) -> Iterator[tuple[str, str, str]]:
-    """Key, default as YAML has it, and documentation of each field of the class `name`."""
-    for key, _, value, text in _fields(ast.parse(source.read_text(encoding="utf-8")), name):
-        yield key, _default(value), text
+    """Key, default as YAML has it, and documentation (with the choices, where there are some) of each field of the class `name`."""
+    for key, annotation, value, text in _fields(ast.parse(source.read_text(encoding="utf-8")), name):
+        yield key, _default(value), f"{text}{_choices(annotation)}"
 
 
 def _fields(module: ast.Module, name: str) -> Iterator[tuple[str, str, ast.expr | None, str]]:
+    """Name, annotation, value and documentation of each field that the body of the class `name` declares."""
     body = next(node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == name)
     for node, below in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            documented = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-            text = " ".join(str(below.value.value).split()) if documented else ""  # type: ignore[union-attr]
-            yield node.target.id, ast.unparse(node.annotation), node.value, text
+            line = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+            yield node.target.id, ast.unparse(node.annotation), node.value, " ".join(str(line).split())
 
 
 def _default(value: ast.expr | None) -> str:
     if isinstance(value, ast.Call):
         value = next((keyword.value for keyword in value.keywords if keyword.arg == "default"), None)
     if value is None:
-        return "(must be given)"
+        return "(required)"
     text = ast.unparse(value)
-    return {"None": "null", "True": "true", "False": "false"}.get(text, text)
+    return {"None": "null", "True": "true", "False": "false"}.get(text, text.strip("'") or "''")
+
+
+def _choices(annotation: str) -> str:
+    if not annotation.startswith("Literal["):
+        return ""
+    return f" ({annotation.removeprefix('Literal[').removesuffix(']').replace(chr(39), '').replace(', ', ' | ')})"
