@@ -12,16 +12,22 @@ from typing import Any
 from masklab.errors import ResourceError
 from masklab.training.settings import ScalingSettings
 
-QUIET = {
+RAY_SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon the controller sees that the workers are ready, or done
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "TQDM_DISABLE": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-"""Settings of Ray that its processes read from the environment; those that the user has set stay."""
+"""What Ray's processes read from the environment; what the user has set stays."""
+
+LOCAL_SETTINGS = {
+    # workers started ahead of any request are of no use to Train's actors, which bring an environment of their own
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+"""The same for a cluster that lives and dies with this process."""
 
 
 def connect(source_root: Path, ray_logs: bool) -> None:
@@ -30,27 +36,27 @@ def connect(source_root: Path, ray_logs: bool) -> None:
     The workers need not have masklab installed: `source_root`, the folder that holds the package, goes along. Does nothing when
     this process is connected already.
     """
-    for name, value in QUIET.items():
+    address = os.environ.get("RAY_ADDRESS")
+    for name, value in (RAY_SETTINGS if address else RAY_SETTINGS | LOCAL_SETTINGS).items():
         os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
         return
     common: dict[str, Any] = {"log_to_driver": ray_logs, "logging_level": logging.WARNING if ray_logs else logging.ERROR}
-    address = os.environ.get("RAY_ADDRESS")
-    environment = {name: os.environ[name] for name in QUIET}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if address:
-            runtime = {"py_modules": [str(source_root / "masklab")], "env_vars": environment}
-            try:
-                ray.init(address=address, runtime_env=runtime, **common)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise ResourceError(f"no Ray cluster at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS for a local one") from error
+        if not address:
+            # inherited by every process of the cluster; a runtime environment would cost each of them a set-up
+            os.environ["PYTHONPATH"] = os.pathsep.join([str(source_root), *filter(None, [os.environ.get("PYTHONPATH")])])
+            ray.init(address="local", include_dashboard=False, **common)
             return
-        path = os.pathsep.join([str(source_root), *filter(None, [os.environ.get("PYTHONPATH")])])
-        ray.init(address="local", runtime_env={"env_vars": environment | {"PYTHONPATH": path}}, include_dashboard=False, **common)
+        runtime = {"py_modules": [str(source_root / "masklab")], "env_vars": {name: os.environ[name] for name in RAY_SETTINGS}}
+        try:
+            ray.init(address=address, runtime_env=runtime, **common)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ResourceError(f"no Ray cluster at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS for a local one") from error
 
 
 @dataclass(frozen=True)

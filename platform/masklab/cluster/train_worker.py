@@ -32,7 +32,7 @@ def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
     torch.set_flush_denormal(True)  # holds for the threads that this one starts, so it comes first
     torch.set_num_threads(assignment.threads)
     context = ray.train.get_context()
-    loop = _loop(assignment, context.get_world_rank(), context.get_world_size())
+    loop = build_loop(assignment, context.get_world_rank(), context.get_world_size())
     if loop.ranks.rank > 0:
         for _ in loop.run():
             pass
@@ -54,7 +54,8 @@ def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
     return {"iteration": finished.iteration, "batches_digest": finished.batches_digest, "batches_made_by_worker": made_here}
 
 
-def _loop(assignment: Assignment, rank: int, size: int) -> Loop:
+def build_loop(assignment: Assignment, rank: int, size: int) -> Loop:
+    """The loop of rank `rank` out of `size`, on the data and the device that `assignment` gives it."""
     recipe = assignment.recipe
     corpus, pools = ray.get(assignment.corpus[0]), ray.get(assignment.pools[0])
     device = ray.train.torch.get_device() if assignment.use_gpu else pick_device(recipe.system.device)

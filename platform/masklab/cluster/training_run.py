@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ from types import FrameType
 from typing import Any
 
 from masklab.cluster.connection import Share, connect, share_of
+from masklab.config.home import home_of
 from masklab.config.tree import Config
 from masklab.config.writing import dump
-from masklab.errors import RunError, UserError
+from masklab.errors import UserError
 from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import corpus_for
 from masklab.tracking.description import plan_markdown
@@ -32,7 +33,6 @@ from masklab.tracking.store import Store
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.terminal import Terminal
 from masklab.tracking.tracker import NullTracker, Status, Tracker
-from masklab.training.checkpoint import CheckpointStore
 from masklab.training.pool import Pools
 from masklab.training.recipe import Recipe
 from masklab.training.run_folder import RunFolder
@@ -98,15 +98,13 @@ def train(config: Config, project: Path, started_at: float) -> int:
         Terminal(plan.outline(None)).summary(RunSummary.read(plan.folder.path / "summary.json"))
         print(f"run '{plan.name}' is finished already; give another run.name to train again")
         return 0
+    loading = threading.Thread(target=_load_what_comes_next, daemon=True)
+    loading.start()
     connect(project / "platform", config.scaling.ray_logs)
+    loading.join()
     import ray
 
     share = share_of(config.scaling, ray.cluster_resources())
-    if config.training.rows_per_step % share.workers:
-        raise RunError(
-            f"a global batch of {config.training.rows_per_step} sequences cannot be split evenly over scaling.num_workers={share.workers}; "
-            "change training.batch_size or gradient_accumulation_steps"
-        )
     plan.folder.begin(dump(plan.config))
     handle = _mlflow_run(plan, project)
     status: Status = "FAILED"
@@ -124,19 +122,12 @@ def train(config: Config, project: Path, started_at: float) -> int:
     return 0
 
 
-def home_of(project: Path) -> Path:
-    """Where runs, corpora and the MLflow store lie: $MASKLAB_HOME, else the project folder.
+def _load_what_comes_next() -> None:
+    """Import what the driver needs once Ray is up: most of its start is spent on these and on waiting for Ray."""
+    import ray.train.torch
 
-    A job submitted with a working directory runs in a copy that Ray deletes, so its runs go to `~/masklab` instead.
-    """
-    chosen = os.environ.get("MASKLAB_HOME")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if "working_dir_files" in project.parts:
-        home = Path.home() / "masklab"
-        print(f"this is Ray's temporary copy of the project: runs and the MLflow store are kept in {home} (set MASKLAB_HOME to change it)")
-        return home
-    return project
+    if ray.train.torch:
+        import mlflow.tracking  # noqa: F401
 
 
 def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
@@ -171,11 +162,12 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
     """Start the workers and report until they are done. Raises what they raised."""
     import ray
     from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
 
     from masklab.cluster.assignment import Assignment
     from masklab.cluster.relay import EventRelay, Listener
     from masklab.cluster.train_worker import train_worker
+    from masklab.cluster.trainer import Trainer
+    from masklab.training.checkpoint import CheckpointStore
 
     with ExitStack() as stack:
         tracker: Tracker = MlflowTracker(handle.uri, handle.run_id) if handle else NullTracker()
@@ -200,7 +192,7 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
             tracking=handle,
         )
         listener = Listener(relay, reporter.handle)
-        trainer = TorchTrainer(
+        trainer = Trainer(
             train_worker,
             train_loop_config={"assignment": assignment},
             scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=bool(share.gpus), resources_per_worker=share.resources()),

@@ -6,14 +6,15 @@ Shapes: B sequences, T positions, N selected positions in the batch, V character
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from masklab.model.transformer import Transformer
 from masklab.schema import Section
+
+if TYPE_CHECKING:  # a configuration is read without loading torch
+    import torch
+    from torch import Tensor
+
+    from masklab.model.transformer import Transformer
 
 
 class TokenClassifier(Section):
@@ -24,6 +25,8 @@ class TokenClassifier(Section):
 
     def cross_entropy(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
         """Cross-entropy (N,) in nats at the selected positions, row by row; float32 whatever the autocast format."""
+        import torch.nn.functional as F
+
         hidden_BTC = model.hidden(batch.inputs, batch.noise_level)
         hidden_NC = hidden_BTC.flatten(0, 1)[batch.positions]
         logits_NV = model.head(hidden_NC)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from masklab.config.tracking_settings import TrackingSettings
 from masklab.errors import TrackingError, did_you_mean
-from masklab.tracking.settings import TrackingSettings
 
 SERVERS = {"http": 80, "https": 443}
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}

@@ -46,8 +46,8 @@ class Batch:
 
 
 @njit(cache=True)
-def _digest(key, rows, inputs, targets, selected):  # type: ignore[no-untyped-def]
-    total = UINT64(0)
+def _digest(stage, step, rows, inputs, targets, selected):  # type: ignore[no-untyped-def]
+    key, total = mix64((step << UINT64(16)) | stage), UINT64(0)
     for b in range(inputs.shape[0]):
         state = mix64(key ^ UINT64(rows[b]))
         for t in range(inputs.shape[1]):
@@ -59,7 +59,7 @@ def _digest(key, rows, inputs, targets, selected):  # type: ignore[no-untyped-de
 
 def digest_of(key: BatchKey, rows: NDArray[np.int64], inputs: Tokens, targets: Tokens, selected: NDArray[np.bool_]) -> int:
     """Sum modulo 2**64 of a hash for each row: inputs, targets, selection, and the row's place in the global batch `key`."""
-    return int(_digest(mix64(UINT64(key.step) * UINT64(1 << 16) + UINT64(key.stage)), rows, inputs, targets, selected))
+    return int(_digest(UINT64(key.stage), UINT64(key.step), rows, inputs, targets, selected))
 
 
 def pack(batches: Sequence[Batch]) -> dict[str, Any]:

@@ -1,0 +1,28 @@
+"""Train one curriculum: python jobs/train.py [key=value ...]."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+STARTED_AT = time.time()
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT / "platform"))
+
+from masklab.config.command_line import main  # noqa: E402
+
+if TYPE_CHECKING:
+    from masklab.config.tree import Config
+
+
+def run(config: Config) -> int:
+    """Train `config` to the end of its budget."""
+    from masklab.cluster.training_run import train
+
+    return train(config, PROJECT, STARTED_AT)
+
+
+if __name__ == "__main__":
+    sys.exit(main("train", "Train a masked-diffusion language model under one curriculum, and keep the run.", run, PROJECT))

@@ -1,0 +1,179 @@
+"""Speed of the loop on Ray beside the same loop without it, in turn, so that a machine whose speed drifts treats both alike.
+
+One side is a Ray Train worker fed by the producer actor through its pull window, as in any run. The other is the same loop in this
+process, on batches made beforehand. Each runs a block of steps while the other waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import RunConfig, ScalingConfig
+
+from masklab.cluster.assignment import Assignment
+from masklab.cluster.connection import share_of
+from masklab.cluster.train_worker import build_loop
+from masklab.cluster.trainer import Trainer
+from masklab.config.tree import Config
+from masklab.text.corpus import TokenCorpus
+from masklab.training.batch import Batch, BatchKey
+from masklab.training.events import StepDone
+from masklab.training.loop import Loop
+from masklab.training.precision import Precision, pick_device
+
+BLOCK = 40
+"""Steps that one side takes before the other has its turn."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Steps a second over one block, and the share of the time that was spent waiting for batches."""
+
+    steps_per_second: float
+    data_wait_fraction: float
+
+
+@dataclass(frozen=True)
+class LoopSpeed:
+    """Medians over the rounds; `ratio` is the median of the rounds' own ratios, Ray over preloaded."""
+
+    on_ray: float
+    preloaded: float
+    ratio: float
+    data_wait_fraction: float
+    rounds: int
+
+
+@ray.remote(num_cpus=0)
+class Gate:
+    """Lets the worker run one block at a time."""
+
+    def __init__(self) -> None:
+        self.turns: asyncio.Queue[bool] = asyncio.Queue()
+        self.blocks: asyncio.Queue[Block] = asyncio.Queue()
+
+    async def open(self) -> None:
+        """Let the worker run a block."""
+        await self.turns.put(True)
+
+    async def wait(self) -> None:
+        """Wait for the turn to run a block."""
+        await self.turns.get()
+
+    async def put(self, block: Block) -> None:
+        """Hand in a block's figures."""
+        await self.blocks.put(block)
+
+    async def result(self) -> Block:
+        """Wait for a block's figures."""
+        return await self.blocks.get()
+
+
+@dataclass(frozen=True)
+class PreloadedSource:
+    """Batches that were all made beforehand."""
+
+    batches: list[Batch]
+
+    def take(self, key: BatchKey) -> Batch:
+        """The batch of `key.step`."""
+        return self.batches[key.step]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def blocks_of(loop: Loop) -> Iterator[Block]:
+    """Run `loop` a block at a time; the time between two blocks does not count."""
+    began = loop.position.iteration
+    for event in loop.run():
+        if isinstance(event, StepDone):
+            steps = event.iteration - began
+            per_step = loop.recipe.training.chars_per_step
+            yield Block(event.chars_per_second / per_step, event.data_wait_fraction)
+            assert steps <= BLOCK, "a block is one logging interval"
+            began = event.iteration
+            loop.meter.restart()
+
+
+def _worker(handed: dict[str, Any]) -> None:
+    assignment: Assignment = handed["assignment"]
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(assignment.threads)
+    loop = build_loop(assignment, 0, 1)
+    for block in blocks_of(loop):
+        ray.get(assignment.relay.put.remote(block))
+        ray.get(assignment.relay.wait.remote())
+
+
+def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSpeed:
+    """Steps a second of `config`'s loop on one worker, on Ray and not, over `rounds` rounds of one block each.
+
+    The first block of each side warms it up and does not count. Needs a connection to Ray.
+    """
+    steps = BLOCK * (rounds + 1)
+    training = config.training.model_copy(
+        update={"max_iters": steps + 1, "max_chars": None, "max_minutes": None, "log_interval": BLOCK, "eval_interval": 10 * steps}
+    )
+    recipe = replace(config.recipe, training=training)
+    pools = recipe.pools(corpus)
+    share = share_of(config.scaling.model_copy(update={"num_workers": 1}), ray.cluster_resources())
+    gate = Gate.remote()  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory(prefix="masklab-benchmark-") as folder:
+        assignment = Assignment(
+            run=Path(folder).name,
+            recipe=recipe,
+            batches=config.batches,
+            threads=share.cpus,
+            use_gpu=bool(share.gpus),
+            checkpoints=Path(folder) / "checkpoints",
+            documents={},
+            corpus=[ray.put(corpus)],
+            pools=[ray.put(pools)],
+            relay=gate,
+            tracking=None,
+        )
+        trainer = Trainer(
+            _worker,
+            train_loop_config={"assignment": assignment},
+            scaling_config=ScalingConfig(num_workers=1, use_gpu=bool(share.gpus), resources_per_worker=share.resources()),
+            run_config=RunConfig(name="ray", storage_path=folder),
+        )
+        maker = recipe.batch_maker(corpus)
+        batches = [maker.make(BatchKey(0, step)) for step in range(steps + 1)]
+        torch.set_flush_denormal(True)
+        torch.set_num_threads(share.cpus)
+        device = pick_device(recipe.system.device)
+        loop = Loop(recipe, corpus.vocabulary, pools, PreloadedSource(batches), Precision.of(recipe.system, device))
+        return _race(trainer, gate, blocks_of(loop), rounds)
+
+
+def _race(trainer: Trainer, gate: Any, here: Iterator[Block], rounds: int) -> LoopSpeed:
+    """Let the two sides take turns; the trainer runs in a thread, since `fit` returns only at the end."""
+    import threading
+
+    thread = threading.Thread(target=trainer.fit, daemon=True)
+    thread.start()
+    pairs: list[tuple[Block, Block]] = []
+    for _ in range(rounds + 2):  # the first event is the single first step, the second block still warms up
+        there = ray.get(gate.result.remote(), timeout=300)
+        pairs.append((there, next(here)))
+        ray.get(gate.open.remote())
+    thread.join(timeout=60)
+    counted = pairs[2:]
+    return LoopSpeed(
+        on_ray=statistics.median(a.steps_per_second for a, _ in counted),
+        preloaded=statistics.median(b.steps_per_second for _, b in counted),
+        ratio=statistics.median(a.steps_per_second / b.steps_per_second for a, b in counted),
+        data_wait_fraction=statistics.median(a.data_wait_fraction for a, _ in counted),
+        rounds=len(counted),
+    )

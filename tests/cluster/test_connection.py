@@ -1,0 +1,28 @@
+"""What a run takes of a cluster, and the numbers it is refused with."""
+
+from __future__ import annotations
+
+import pytest
+from masklab.cluster.connection import Share, share_of
+from masklab.errors import ResourceError
+from masklab.training.settings import ScalingSettings
+
+
+def test_the_cores_are_shared_evenly_and_gpus_are_used_where_there_are_enough() -> None:
+    assert share_of(ScalingSettings(num_workers=2), {"CPU": 5}) == Share(2, 2, 0)
+    assert share_of(ScalingSettings(num_workers=2), {"CPU": 8, "GPU": 2}) == Share(2, 4, 1)
+    assert share_of(ScalingSettings(num_workers=2), {"CPU": 8, "GPU": 1}) == Share(2, 4, 0)
+    assert share_of(ScalingSettings(cpus_per_worker=3, use_gpu=False), {"CPU": 8, "GPU": 1}) == Share(1, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"num_workers": 4}, r"num_workers=4 with 1 CPU core\(s\) each needs 4, but the cluster has 2"),
+        ({"cpus_per_worker": 3}, r"needs 3, but the cluster has 2"),
+        ({"use_gpu": True}, r"needs 1 GPU\(s\), but the cluster has 0"),
+    ],
+)
+def test_a_cluster_that_is_too_small_is_refused_with_the_numbers(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ResourceError, match=words):
+        share_of(ScalingSettings.model_validate(settings), {"CPU": 2.0})

@@ -1,0 +1,91 @@
+"""The pull window hands out the same batches whatever becomes of the producer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from masklab.curriculum.curriculum import Curriculum
+from masklab.text.corpus import TokenCorpus
+from masklab.text.windows import Windows
+from masklab.training.batch import Batch, BatchKey
+from masklab.training.batch_maker import BatchMaker, LocalSource
+from masklab.training.settings import BatchSettings, ObjectiveSettings
+
+pytestmark = pytest.mark.ray
+
+STAGES = [{"type": "random", "max_ratio": 0.3}, {"type": "diffusion"}]
+KEYS = [BatchKey(0, step) for step in range(10)] + [BatchKey(1, step) for step in range(10, 22)]
+
+
+@pytest.fixture
+def maker(corpus: TokenCorpus) -> BatchMaker:
+    windows = Windows(corpus.train, 32, "anywhere", corpus.vocabulary)
+    return BatchMaker(windows, corpus.vocabulary, Curriculum.model_validate({"stages": STAGES}), ObjectiveSettings(), 3, 4)
+
+
+@pytest.fixture
+def producer_class(ray_cluster: Any) -> Any:
+    """A producer that can be told to fail, by the number of the first step."""
+    from masklab.training.batch import pack
+
+    class Producer:
+        def __init__(self, maker: BatchMaker, kill_at: int | None = None, fail_at: int | None = None) -> None:
+            self.maker, self.kill_at, self.fail_at = maker, kill_at, fail_at
+
+        def chunk(self, stage: int, first_step: int, steps: int, first_row: int, last_row: int) -> Any:
+            import os
+
+            if first_step == self.kill_at:
+                os._exit(1)
+            if first_step == self.fail_at:
+                raise RuntimeError("made to fail")
+            return pack([self.maker.make(BatchKey(stage, s), first_row, last_row) for s in range(first_step, first_step + steps)])
+
+    return ray_cluster.remote(num_cpus=0, max_restarts=1)(Producer)
+
+
+def digests(window: Any) -> list[int]:
+    return [window.take(key).digest for key in KEYS]
+
+
+def expected(maker: BatchMaker) -> list[int]:
+    return [maker.make(key, 0, 4).digest for key in KEYS]
+
+
+@pytest.mark.parametrize("trouble", [{}, {"kill_at": 8}, {"fail_at": 4}, {"fail_at": 12}], ids=str)
+def test_the_batches_are_the_same_with_a_quiet_a_killed_and_a_failing_producer(
+    maker: BatchMaker, producer_class: Any, trouble: dict[str, int]
+) -> None:
+    from masklab.cluster.pull_window import PullWindow
+
+    window = PullWindow(producer_class.remote(maker, **trouble), LocalSource(maker, 0, 4), BatchSettings(chunk_steps=4, timeout_seconds=30))
+    assert digests(window) == expected(maker)
+
+
+def test_once_the_producer_is_up_its_chunks_are_used(maker: BatchMaker, producer_class: Any) -> None:
+    import ray
+    from masklab.cluster.pull_window import PullWindow
+
+    producer = producer_class.remote(maker)
+    ray.get(producer.chunk.remote(0, 0, 1, 0, 4), timeout=60)
+    window = PullWindow(producer, LocalSource(maker, 0, 4), BatchSettings(chunk_steps=4, timeout_seconds=60))
+    window._in_time = True
+    assert digests(window) == expected(maker)
+    assert window.made_here == 0
+
+
+def test_a_batch_out_of_a_chunk_equals_the_batch_itself(maker: BatchMaker) -> None:
+    from masklab.training.batch import pack, unpack
+
+    batches = [maker.make(BatchKey(1, step), 1, 3) for step in (5, 6, 7)]
+    chunk = pack(batches)
+    for batch in batches:
+        assert_same(unpack(chunk, batch.key.step), batch)
+
+
+def assert_same(one: Batch, other: Batch) -> None:
+    assert (one.key, one.denominator, one.digest) == (other.key, other.denominator, other.digest)
+    for name in ("inputs", "targets", "selected", "noise_level", "coefficients"):
+        assert (getattr(one, name) == getattr(other, name)).all()
+        assert getattr(one, name).dtype == getattr(other, name).dtype

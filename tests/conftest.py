@@ -1,0 +1,51 @@
+"""What many tests share: a small text, a small recipe, and one Ray cluster for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def text() -> str:
+    """About 20,000 characters with some structure, the same every time."""
+    generator = np.random.default_rng(0)
+    words = ["the", "mask", "hides", "a", "letter", "and", "model", "guesses", "it", "again", "stage", "by", "step"]
+    lines = [" ".join(generator.choice(words, 8)) + "." for _ in range(500)]
+    return "\n".join(line + ("\n" if i % 7 == 6 else "") for i, line in enumerate(lines))
+
+
+@pytest.fixture(scope="session")
+def corpus(text: str) -> Any:
+    """The text as a corpus with a tenth of it held out."""
+    from masklab.text.corpus import TokenCorpus
+    from masklab.text.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary.of_text(text)
+    tokens = vocabulary.encode(text)
+    cut = len(tokens) * 9 // 10
+    return TokenCorpus(tokens[:cut], tokens[cut:], vocabulary, {"source": "test"})
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """One local Ray cluster for the whole test run."""
+    from masklab.cluster.connection import connect
+
+    connect(ROOT / "platform", ray_logs=False)
+    import ray
+
+    yield ray
+    ray.shutdown()
