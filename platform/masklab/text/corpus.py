@@ -1,0 +1,88 @@
+"""A text as tokens, split in two, in one Arrow IPC file that is mapped into memory and never unpickled.
+
+The file has one column, `tokens`, and two record batches: the training split, then the validation split. Vocabulary, provenance
+and fingerprint stand in the schema's metadata.
+
+Shapes: N tokens of a split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masklab.errors import DataError
+from masklab.text.atomic_file import atomic_file
+from masklab.text.vocabulary import Vocabulary
+
+FORMAT = "masklab corpus 1"
+
+
+@dataclass(frozen=True, eq=False)
+class TokenCorpus:
+    """`train` (N,) and `validation` (N,) tokens, read-only; `provenance` says where they come from."""
+
+    train: NDArray[Any]
+    validation: NDArray[Any]
+    vocabulary: Vocabulary
+    provenance: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Keeps read-only views of the arrays."""
+        for split in ("train", "validation"):
+            tokens: NDArray[Any] = getattr(self, split).view()
+            assert tokens.ndim == 1 and tokens.dtype == self.vocabulary.dtype, f"{split}: {tokens.ndim} axes of {tokens.dtype}"
+            tokens.flags.writeable = False
+            object.__setattr__(self, split, tokens)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the vocabulary and the tokens of both splits; where they come from does not matter."""
+        sha = hashlib.sha256(json.dumps([self.vocabulary.to_json(), len(self.train), len(self.validation)]).encode())
+        for tokens in (self.train, self.validation):
+            sha.update(np.ascontiguousarray(tokens))
+        return sha.hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the corpus to `path`, whole or not at all. Raises DataError when the place cannot be written."""
+        import pyarrow as pa
+
+        header = {
+            "format": FORMAT,
+            "vocabulary": json.dumps(self.vocabulary.to_json()),
+            "provenance": json.dumps(self.provenance),
+            "fingerprint": self.fingerprint,
+        }
+        kind = pa.from_numpy_dtype(self.vocabulary.dtype)
+        schema = pa.schema([pa.field("tokens", kind, nullable=False)], metadata=header)
+        with atomic_file(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for tokens in (self.train, self.validation):
+                writer.write_batch(pa.record_batch([pa.array(tokens, kind)], schema=schema))
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Map the corpus at `path` into memory. Raises DataError when it is no corpus, or differs from its own fingerprint."""
+        import pyarrow as pa
+
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            header = {key.decode(): value.decode() for key, value in (reader.schema.metadata or {}).items()}
+            if header.get("format") != FORMAT:
+                raise DataError(f"format {header.get('format', 'unknown')!r}, not {FORMAT!r}")
+            if reader.num_record_batches != 2:
+                raise DataError(f"{reader.num_record_batches} record batches, not 2")
+            train, validation = (reader.get_batch(i).column("tokens").to_numpy(zero_copy_only=True) for i in range(2))
+            corpus = cls(train, validation, Vocabulary.from_json(json.loads(header["vocabulary"])), json.loads(header["provenance"]))
+            if corpus.fingerprint != header["fingerprint"]:
+                raise DataError(f"its content does not match its fingerprint {header['fingerprint'][:12]}")
+        except (DataError, OSError, ValueError, KeyError, AssertionError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+            raise DataError(f"{path}: cannot be read as a corpus ({reason}); delete it, and it is prepared again") from error
+        return corpus
