@@ -39,7 +39,7 @@ class NoiseEmbedding(nn.Module):
 
     def forward(self, noise_level_B: Tensor) -> Tensor:
         """(B,) -> (B, S)."""
-        noise_BS: Tensor = self.outer(F.silu(self.inner(sinusoidal(noise_level_B))))
+        noise_BS: Tensor = self.outer(F.silu(self.inner(sinusoidal(noise_level_B).to(self.inner.weight.dtype))))
         return F.silu(noise_BS)
 
 

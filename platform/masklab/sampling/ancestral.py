@@ -38,7 +38,8 @@ def reverse_process(model: Transformer, tokens_BT: NDArray[np.int64], mask_id: i
     """Fill every masked position of `tokens` (B, T); all others keep their character.
 
     With the linear schedule a position is masked at time t with probability t. On the grid t = 1, 1 - 1/steps, ..., 0 each masked
-    position is unmasked with probability (t - s) / t from t to s (Austin et al. 2021, "D3PM"; Sahoo et al. 2024, "MDLM"), and takes a character of the network's distribution. The last step ends at 0 and so leaves nothing masked.
+    position is unmasked with probability (t - s) / t from t to s (Austin et al. 2021, "D3PM"; Sahoo et al. 2024, "MDLM"), and takes
+    a character of the network's distribution. The last step ends at 0 and so leaves nothing masked.
     """
     tokens_BT = tokens_BT.copy()
     B, T = tokens_BT.shape
