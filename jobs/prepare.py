@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 def prepare(config: Config) -> None:
     """Prepare the corpus and print its sizes, fingerprint and place."""
     from masklab.config.home import home_of
-    from masklab.text.preparation import corpus_for
+    from masklab.text.preparation import corpus_for, corpus_path
 
-    corpus = corpus_for(config.dataset, home_of(PROJECT) / ".corpora")
+    folder = home_of(PROJECT) / ".corpora"
+    corpus = corpus_for(config.dataset, folder)
     rows = {
         "dataset": config.dataset.name,
         "characters": f"{len(corpus.train) + len(corpus.validation):,}",
@@ -28,6 +29,7 @@ def prepare(config: Config) -> None:
         "training": f"{len(corpus.train):,}",
         "validation": f"{len(corpus.validation):,}",
         "fingerprint": corpus.fingerprint,
+        "path": str(corpus_path(config.dataset, folder)),
     }
     for name, value in rows.items():
         print(f"{name:<12} {value}")

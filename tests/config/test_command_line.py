@@ -47,7 +47,7 @@ def test_help_shows_every_key_with_its_default_and_its_line() -> None:
             assert own.description, key
             assert " ".join(own.description.split()) in line
             choices = get_args(own.annotation) if get_origin(own.annotation) is Literal else ()
-            assert not choices or line.endswith(f"({' | '.join(choices)})")
+            assert all(choice in line for choice in choices)
             if isinstance(own.default, int | float) and not isinstance(own.default, bool):
                 assert float(line.split()[1]) == own.default
 

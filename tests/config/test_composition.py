@@ -117,7 +117,8 @@ def test_a_project_without_configuration_files_is_told_so(tmp_path: Path) -> Non
         ("curriculum.stages=[3]", "curriculum.stages.0 = 3: must be a mapping of keys"),
         ("curriculum.stages=[{type: random}]", "curriculum.stages.0.max_ratio: must be given"),
         ("curriculum.stages=[{max_ratio: 0.3}]", "curriculum.stages.0.type: must be given"),
-        ("dataset=text", "dataset.path: must be given"),
+        ("dataset=text", "give dataset.path=FILE"),
+        ("run.name=???", "run.name: must be given"),
         ("training.batch_size=1,2", "several values for one key"),
         ("training.batch_size", "write KEY=VALUE"),
         ("training.batch_size=a=b", "quote a value with special characters"),
@@ -194,7 +195,7 @@ ONLY_VALUE = {"mode.type"}
 
 @pytest.fixture(scope="module")
 def resolved() -> Config:
-    return compose(["dataset.path=some/file"], PROJECT)
+    return compose(["dataset=shakespeare_char", "dataset.path=some/file"], PROJECT)
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key not in ONLY_VALUE])
