@@ -12,6 +12,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """One thread for torch: small tensors gain nothing from more, and lose much where other work runs beside the tests."""
+    import torch
+
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project folder."""

@@ -48,9 +48,9 @@ def test_a_run_yields_its_events_in_order_and_crosses_its_stages(corpus: TokenCo
 
 
 def test_training_lowers_the_yardstick(corpus: TokenCorpus) -> None:
-    made = recipe(training={"max_iters": 150, "batch_size": 16, "eval_interval": 50, "learning_rate": 5e-3})
+    made = recipe(training={"max_iters": 400, "batch_size": 16, "eval_interval": 50, "learning_rate": 1e-2})
     evaluations = of_kind(list(loop_of(made, corpus).run()), EvaluationDone)
-    assert evaluations[-1].evaluation.nelbo.nats < evaluations[0].evaluation.nelbo.nats - 0.1
+    assert evaluations[-1].evaluation.nelbo.nats < evaluations[0].evaluation.nelbo.nats - 0.5
 
 
 def test_the_same_recipe_gives_the_same_run_to_the_last_bit(corpus: TokenCorpus) -> None:

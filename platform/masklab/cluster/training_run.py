@@ -24,7 +24,7 @@ from masklab.errors import UserError
 from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import corpus_for
 from masklab.tracking.description import plan_markdown
-from masklab.tracking.mlflow_run import DatasetInput, RunHandle, end_run, resume_run, start_run
+from masklab.tracking.mlflow_run import DatasetInput, RunHandle, end_run, load_mlflow, resume_run, start_run
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.provenance import run_tags
@@ -124,10 +124,9 @@ def train(config: Config, project: Path, started_at: float) -> int:
 
 def _load_what_comes_next() -> None:
     """Import what the driver needs once Ray is up: most of its start is spent on these and on waiting for Ray."""
-    import ray.train.torch
+    import ray.train.torch  # noqa: F401
 
-    if ray.train.torch:
-        import mlflow.tracking  # noqa: F401
+    load_mlflow()
 
 
 def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:

@@ -69,6 +69,11 @@ def client_of(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
+def load_mlflow() -> None:
+    """Import MLflow, which takes seconds, ahead of its first use."""
+    import mlflow.tracking  # noqa: F401
+
+
 def start_run(
     store: Store,
     experiment: str,

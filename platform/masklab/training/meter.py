@@ -71,12 +71,12 @@ class Meter:
         loss, plain, norm = self._sums.double().cpu().tolist() if self._sums.device.type != "mps" else self._sums.cpu().tolist()
         seconds = time.perf_counter() - self._since
         own = np.array([loss, plain, norm, self._masked, self._chars, seconds, self._wait])
-        totals = self.ranks.total(own)
+        totals = self.ranks.total(own).tolist()
         steps, size = self._steps, self.ranks.size
         self.restart()
         return Reading(
             loss=totals[0] / steps,
-            plain_sum=float(totals[1]),
+            plain_sum=totals[1],
             masked=round(totals[3]),
             chars=round(totals[4]),
             grad_norm=totals[2] / (steps * size),

@@ -22,13 +22,13 @@ def row_coefficients(objective: ObjectiveSettings, draw: MaskDraw) -> NDArray[np
     eq. 10). `per_sequence` divides by the row's own number of selected positions.
     """
     if objective.weighting == "none":
-        weight = np.ones(len(draw.probability), np.float32)
+        weight: NDArray[np.float32] = np.ones(len(draw.probability), np.float32)
     elif objective.weighting == "inverse_mask_prob":
-        weight = 1.0 / np.maximum(draw.probability, 1e-6)
+        weight = np.float32(1) / np.maximum(draw.probability, np.float32(1e-6))
     else:
         weight = draw.elbo_weight
     if objective.normalisation == "per_sequence":
-        weight = weight / np.maximum(draw.selected.sum(axis=1), 1)
+        weight = weight / np.maximum(draw.selected.sum(axis=1), 1).astype(np.float32)
     return np.asarray(weight, np.float32)
 
 

@@ -9,7 +9,7 @@ from masklab.model.config import ModelConfig
 from masklab.modes.token_classifier import TokenClassifier
 from masklab.sampling.settings import SamplingSettings
 from masklab.text.corpus import TokenCorpus
-from masklab.text.windows import Windows
+from masklab.text.windows import Placement, Windows
 from masklab.training.batch_maker import BatchMaker
 from masklab.training.pool import Pools, make_pools
 from masklab.training.settings import ObjectiveSettings, SystemSettings, TrainingSettings, ValidationSettings
@@ -20,7 +20,7 @@ class Recipe:
     """Everything the loop needs to know, beside the text and the workers."""
 
     seed: int
-    windows: str
+    windows: Placement
     curriculum: Curriculum
     mode: TokenClassifier
     model: ModelConfig
