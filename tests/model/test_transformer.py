@@ -56,8 +56,8 @@ def literal_forward(model: Transformer, tokens: list[int]) -> np.ndarray:
 
     def turn(x: np.ndarray, position: int) -> np.ndarray:
         angle = position * base ** (-np.arange(size // 2) * 2 / size)
-        turned = (x[: size // 2] + 1j * x[size // 2 :]) * np.exp(1j * angle)
-        return np.concatenate((turned.real, turned.imag))
+        even, odd = x[0::2], x[1::2]
+        return np.stack((even * np.cos(angle) - odd * np.sin(angle), even * np.sin(angle) + odd * np.cos(angle)), 1).ravel()
 
     x = w["embedding.weight"][tokens]
     for n in range(model.config.n_layer):
@@ -226,6 +226,28 @@ def test_rotated_products_depend_on_the_distance_alone() -> None:
             products.diagonal(distance), products.diagonal(distance)[:1].expand(40 - abs(distance)), rtol=0, atol=1e-4
         )
     assert products.diagonal(5)[0] != pytest.approx(products.diagonal(-5)[0].item(), abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_rotation_is_the_same_with_complex_and_real_products(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = rotary_table(20, 8, 10000.0, torch.device("cpu"))
+    results = []
+    for compiling in (False, True):
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda compiling=compiling: compiling)
+        x = torch.randn(2, 20, 3, 8, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+        y = rotate(x, table)
+        y.backward(torch.ones_like(y))
+        assert y.dtype == dtype
+        results.append((y, x.grad))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.slow
+def test_the_compiled_model_agrees(tokens: torch.Tensor) -> None:
+    model = stirred()
+    positions = torch.tensor([1, 5, 20])
+    compiled = torch.compile(model.hidden)
+    torch.testing.assert_close(compiled(tokens, None, positions), model.hidden(tokens, None, positions), rtol=1e-4, atol=1e-4)
 
 
 def test_the_rotary_table_is_float32_in_a_bfloat16_model(tokens: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
