@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from masklab.errors import DataError
@@ -27,4 +27,5 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}); free the place or set MASKLAB_HOME to another") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none after success, nor where the place is no folder
+            temporary.unlink()
