@@ -269,3 +269,10 @@ def test_autocast_stays_near_float32(keys: dict[str, object], tokens: torch.Tens
     with torch.autocast("cpu", torch.bfloat16):
         half = model(tokens, level)
     torch.testing.assert_close(half.float(), model(tokens, level), rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("keys", VARIANTS, ids=str)
+def test_no_chosen_positions_give_zero_gradients(keys: dict[str, object], tokens: torch.Tensor, level: torch.Tensor) -> None:
+    model = stirred(**keys)
+    model.head(model.hidden(tokens, level, torch.zeros(0, dtype=torch.int64))).sum().backward()
+    assert all(p.grad is not None and (p.grad == 0).all() for p in model.parameters())

@@ -1,6 +1,6 @@
 """The masked-token predictor: X = masked tokens, Y = original tokens, M = selected positions.
 
-Shapes: B sequences, T positions, N selected positions in the batch, V characters.
+Shapes: B sequences, T positions, C channels, N selected positions in the batch, V characters.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ class TokenClassifier(Section):
         """Cross-entropy (N,) in nats at the selected positions, row by row; float32 whatever the autocast format."""
         import torch.nn.functional as F
 
-        hidden_BTC = model.hidden(batch.inputs, batch.noise_level)
-        hidden_NC = hidden_BTC.flatten(0, 1)[batch.positions]
+        hidden_NC = model.hidden(batch.inputs, batch.noise_level, batch.positions)
         logits_NV = model.head(hidden_NC)
         return F.cross_entropy(logits_NV.float(), batch.targets, reduction="none", label_smoothing=label_smoothing)
 
@@ -49,4 +48,6 @@ class ModeBatch:
 
     def to(self, device: torch.device) -> ModeBatch:
         """A copy on `device`, without waiting for it when the memory is pinned."""
-        return ModeBatch(*(t.to(device, non_blocking=True) for t in (self.inputs, self.noise_level, self.positions, self.targets, self.rows)))
+        return ModeBatch(
+            *(t.to(device, non_blocking=True) for t in (self.inputs, self.noise_level, self.positions, self.targets, self.rows))
+        )
