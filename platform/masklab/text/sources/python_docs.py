@@ -33,13 +33,13 @@ PASSAGE = 1500
 """Characters after which a passage of the language reference ends at the next paragraph, so that topics mix with docstrings."""
 SHORTEST = 40
 """Characters of the shortest document."""
-PROSE = 0.8
-"""Least share of letters and blanks in a paragraph: below it stand grammars, tables and code."""
+LETTERS, BLANKS = 0.75, 0.35
+"""Least share of letters among the signs of a paragraph, and most of blanks in it all: beyond stand grammars, tables and drawings."""
 ASCII = str.maketrans(
     {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "--", "…": "...", "•": "*", "→": "->", "×": "x", "\u00a0": " "}
 )
 BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
-NO_WORDS = re.compile(r"[^A-Za-z\s]+")
+NO_LETTERS = re.compile(r"[^A-Za-z]+")
 UNPRINTABLE = re.compile(r"[^\n -~]+")
 
 
@@ -79,7 +79,7 @@ def documents(raw: Iterable[str]) -> list[str]:
     seen: set[str] = set()
     kept = []
     for text in raw:
-        fresh = [p for p in paragraphs(text) if p not in seen]
+        fresh = [p for p in dict.fromkeys(paragraphs(text)) if p not in seen]
         seen.update(fresh)
         document = "\n\n".join(fresh)
         if len(document) >= SHORTEST:
@@ -98,8 +98,10 @@ def paragraphs(text: str) -> Iterator[str]:
 
 def is_prose(paragraph: str) -> bool:
     """Whether a paragraph is made of words, and shows no session at the prompt."""
-    words = len(NO_WORDS.sub("", paragraph))
-    return ">>>" not in paragraph and " " in paragraph and words >= PROSE * len(paragraph)
+    signs = len("".join(paragraph.split()))
+    letters = len(NO_LETTERS.sub("", paragraph))
+    is_spread_out = len(paragraph) - signs > BLANKS * len(paragraph)
+    return ">>>" not in paragraph and " " in paragraph and letters >= LETTERS * signs and not is_spread_out
 
 
 def plain_ascii(text: str) -> str:
