@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from masklab.cluster.connection import Share, share_of
 from masklab.errors import ResourceError
 from masklab.training.settings import ScalingSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from masklab.curriculum.curriculum import Curriculum
 from masklab.text.corpus import TokenCorpus
 from masklab.text.windows import Windows
@@ -65,6 +66,7 @@ def test_the_batches_are_the_same_with_a_quiet_a_killed_and_a_failing_producer(
 
 def test_once_the_producer_is_up_its_chunks_are_used(maker: BatchMaker, producer_class: Any) -> None:
     import ray
+
     from masklab.cluster.pull_window import PullWindow
 
     producer = producer_class.remote(maker)

@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from masklab.curriculum.curriculum import Curriculum
 from masklab.curriculum.progress import Decision, Progress, StageLosses, Step, advance
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from masklab.training.budget import Budget
 from masklab.training.ranks import Ranks
 from masklab.training.settings import TrainingSettings

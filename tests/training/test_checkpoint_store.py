@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
 from masklab.errors import CheckpointError
 from masklab.training.checkpoint import CheckpointStore, flaw_of, load_weights, open_checkpoint
-from torch import nn
 
 
 def saved(folder: Path, *iterations: int) -> CheckpointStore:

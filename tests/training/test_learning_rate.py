@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from masklab.training.learning_rate import learning_rate
 from masklab.training.settings import TrainingSettings
 

@@ -10,6 +10,9 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from recipes import recipe
+from torch.nn.parallel import DistributedDataParallel
+
 from masklab.text.corpus import TokenCorpus
 from masklab.training.batch_maker import LocalSource
 from masklab.training.checkpoint import CheckpointStore
@@ -18,8 +21,6 @@ from masklab.training.loop import Loop
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
-from recipes import recipe
-from torch.nn.parallel import DistributedDataParallel
 
 
 def loop_of(made: Recipe, corpus: TokenCorpus, ranks: Ranks | None = None, store: CheckpointStore | None = None) -> Loop:

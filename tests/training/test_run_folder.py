@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from masklab.errors import RunError
 from masklab.training.run_folder import RunFolder
 

@@ -56,7 +56,9 @@ def connect(source_root: Path, ray_logs: bool) -> None:
             ray.init(address=address, runtime_env=runtime, **common)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ResourceError(f"no Ray cluster at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS for a local one") from error
+            raise ResourceError(
+                f"no Ray cluster at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS for a local one"
+            ) from error
 
 
 @dataclass(frozen=True)

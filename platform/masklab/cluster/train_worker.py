@@ -72,6 +72,6 @@ def build_loop(assignment: Assignment, rank: int, size: int) -> Loop:
         source,
         Precision.of(recipe.system, device),
         ranks,
-        wrap=(lambda module: module) if size == 1 else (lambda module: ray.train.torch.prepare_model(module)),
+        wrap=(lambda module: module) if size == 1 else ray.train.torch.prepare_model,
         store=CheckpointStore(assignment.checkpoints, assignment.documents),
     )

@@ -7,7 +7,7 @@ from typing import Any
 from ray.train.torch import TorchTrainer
 
 
-class Trainer(TorchTrainer):
+class Trainer(TorchTrainer):  # type: ignore[misc]
     """Starts its workers some seconds sooner.
 
     Train starts an actor whose task is to give back the workers' resources should the controller die while the driver lives on.

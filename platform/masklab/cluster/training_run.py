@@ -174,7 +174,9 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
         terminal = Terminal(plan.outline(handle))
         stack.callback(terminal.close)
         reporter = Reporter(plan.outline(handle), tracker, terminal)
-        reporter.show_masks([(s.masking.describe(), p.selected[:32]) for s, p in zip(plan.config.curriculum.pools, plan.pools.stages, strict=True)])
+        reporter.show_masks(
+            [(s.masking.describe(), p.selected[:32]) for s, p in zip(plan.config.curriculum.pools, plan.pools.stages, strict=True)]
+        )
         tracker.log_artifact(plan.folder.path / "config.yaml")
         relay = EventRelay.remote()  # type: ignore[attr-defined]
         assignment = Assignment(
@@ -212,7 +214,7 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
             tracker.log_artifact(newest.path, "checkpoint")
 
 
-class _terminating_as_interrupt:  # noqa: N801
+class _terminating_as_interrupt:
     """SIGTERM, which a stopped job gets, ends the run as Ctrl-C does."""
 
     def __enter__(self) -> None:

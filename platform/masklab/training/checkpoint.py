@@ -48,9 +48,10 @@ class Checkpoint:
     def tensors(self) -> dict[str, Tensor]:
         """The model's weights by name, on the CPU."""
         try:
-            return load_file(self.path / "model.safetensors")
+            tensors: dict[str, Tensor] = load_file(self.path / "model.safetensors")
         except SafetensorError as error:
             raise CheckpointError(f"checkpoint {self.path}: model.safetensors cannot be read ({error})") from error
+        return tensors
 
     def optimizer(self) -> dict[str, Any]:
         """The optimizer's state, on the CPU."""
@@ -102,7 +103,8 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise CheckpointError(
-            f"checkpoint {checkpoint.path} is of another architecture: {'; '.join(sorted(wrong)[:3])}{more}; give the model's sizes it was made with"
+            f"checkpoint {checkpoint.path} is of another architecture: {'; '.join(sorted(wrong)[:3])}{more}; "
+            "give the model sizes it was made with"
         )
     model.load_state_dict(tensors)
 

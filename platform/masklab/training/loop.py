@@ -16,7 +16,7 @@ Every rank runs this same code and takes the same decisions; rank 0 saves and sa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -231,7 +231,7 @@ class Loop:
             yield StageAdvanced(position.iteration, stage, position.progress.stage, outcome.reason)
         self.meter.restart()
 
-    def _save(self) -> Iterator[Event]:
+    def _save(self) -> Generator[Event, None, int]:
         """Save on rank 0. A generator that yields the event and returns the iteration saved."""
         position = self.position
         self._read_meter()

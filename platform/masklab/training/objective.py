@@ -22,7 +22,7 @@ def row_coefficients(objective: ObjectiveSettings, draw: MaskDraw) -> NDArray[np
     eq. 10). `per_sequence` divides by the row's own number of selected positions.
     """
     if objective.weighting == "none":
-        weight: NDArray[np.float32] = np.ones(len(draw.probability), np.float32)
+        weight: NDArray[np.floating] = np.ones(len(draw.probability), np.float32)
     elif objective.weighting == "inverse_mask_prob":
         weight = np.float32(1) / np.maximum(draw.probability, np.float32(1e-6))
     else:

@@ -1,10 +1,10 @@
 """A run's own folder: its resolved config, checkpoints, figures and summary.
 
-    config.yaml     the resolved config the run was begun with
-    run.json        what a resumed run must find again, such as the MLflow run
-    checkpoints/    see checkpoint.py
-    figures/        pictures
-    summary.json    the final figures, written when the run is finished
+config.yaml     the resolved config the run was begun with
+run.json        what a resumed run must find again, such as the MLflow run
+checkpoints/    see checkpoint.py
+figures/        pictures
+summary.json    the final figures, written when the run is finished
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class RunFolder:
         try:
             known = folder.config()
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RunError(f"run folder {folder.path}: config.yaml cannot be read ({type(error).__name__}); use another run.name") from error
+            raise RunError(
+                f"run folder {folder.path}: config.yaml cannot be read ({type(error).__name__}); use another run.name"
+            ) from error
         if known is None and folder.path.exists() and any(folder.path.iterdir()):
             raise RunError(f"run folder {folder.path} holds files that are no run's; use another run.name")
         if known is not None:
