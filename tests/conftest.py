@@ -17,7 +17,6 @@ def one_thread() -> None:
     """One thread for torch: small tensors gain nothing from more, and lose much where other work runs beside the tests."""
     import torch
 
-    torch.set_flush_denormal(True)
     torch.set_num_threads(1)
 
 

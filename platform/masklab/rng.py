@@ -8,12 +8,35 @@ kernels that draw masks and the array functions below share the same scalar func
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 from numpy.typing import NDArray
+
+
+def _name_cache_by_source() -> None:
+    """Give Numba's cache a folder named by a hash of the kernels' sources.
+
+    Numba notices a change in the file that holds a kernel, but not in the files of the functions it calls, and would go on with the
+    old numbers. A folder that NUMBA_CACHE_DIR names stays as it is.
+    """
+    if config.CACHE_DIR:
+        return
+    here = Path(__file__).parent
+    sha = hashlib.sha256()
+    for file in [here / "rng.py", *sorted((here / "corruption").glob("*.py"))]:
+        sha.update(file.read_bytes())
+    config.CACHE_DIR = str(
+        Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "masklab" / f"kernels-{sha.hexdigest()[:16]}"
+    )
+
+
+_name_cache_by_source()
 
 UINT64 = np.uint64
 GOLDEN = UINT64(0x9E3779B97F4A7C15)

@@ -7,8 +7,14 @@ process, on batches made beforehand. Each runs a block of steps while the other 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import platform
 import statistics
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +26,14 @@ import torch
 from ray.train import RunConfig, ScalingConfig
 
 from masklab.cluster.assignment import Assignment
-from masklab.cluster.connection import share_of
+from masklab.cluster.connection import connect, share_of
 from masklab.cluster.train_worker import build_loop
 from masklab.cluster.trainer import Trainer
+from masklab.config.home import home_of
 from masklab.config.tree import Config
+from masklab.corruption.throughput import measure
 from masklab.text.corpus import TokenCorpus
+from masklab.text.preparation import corpus_for
 from masklab.training.batch import Batch, BatchKey
 from masklab.training.events import StepDone
 from masklab.training.loop import Loop
@@ -159,8 +168,6 @@ def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSp
 
 def _race(trainer: Trainer, gate: Any, here: Iterator[Block], rounds: int) -> LoopSpeed:
     """Let the two sides take turns; the trainer runs in a thread, since `fit` returns only at the end."""
-    import threading
-
     thread = threading.Thread(target=trainer.fit, daemon=True)
     thread.start()
     pairs: list[tuple[Block, Block]] = []
@@ -177,3 +184,40 @@ def _race(trainer: Trainer, gate: Any, here: Iterator[Block], rounds: int) -> Lo
         data_wait_fraction=statistics.median(a.data_wait_fraction for a, _ in counted),
         rounds=len(counted),
     )
+
+
+def seconds_to_first_step(project: Path, times: int = 3) -> float:
+    """Median seconds from the command `jobs/train.py` to the end of its first optimizer step, after one run that warms up."""
+    seen = []
+    with tempfile.TemporaryDirectory(prefix="masklab-benchmark-") as home:
+        for i in range(times + 1):
+            command = [sys.executable, str(project / "jobs" / "train.py"), f"run.name=start-{i}", "training.max_iters=5"]
+            environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"MASKLAB_HOME": home}
+            small = ["validation.final_nelbo_sequences=64", "validation.nelbo_sequences=64", "sampling.steps=1"]
+            subprocess.run([*command, *small], env=environment, check=True, stdout=subprocess.DEVNULL)
+            summary = json.loads((Path(home) / "runs" / f"start-{i}" / "summary.json").read_text())
+            seen.append(float(summary["seconds_to_first_step"]))
+    return statistics.median(seen[1:])
+
+
+def report(config: Config, project: Path) -> Iterator[str]:
+    """The performance tables in Markdown, line by line as they are measured."""
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, ray {ray.__version__}"
+    yield f"Machine: {os.cpu_count()} cores ({platform.machine()}), {versions}"
+    yield ""
+    yield "| masks of 1,024 positions, 64 rows a draw, one core | masks/s | M positions/s | beside drawing and comparing a uniform |"
+    yield "|---|---|---|---|"
+    for row in measure():
+        yield f"| {row.name} | {row.masks_per_second:,.0f} | {row.positions_per_second / 1e6:,.0f} | {row.relative:.2f} |"
+    yield ""
+    first = seconds_to_first_step(project)
+    connect(project / "platform", config.scaling.ray_logs)
+    speed = measure_loop(config, corpus_for(config.dataset, home_of(project) / ".corpora"))
+    ray.shutdown()
+    yield "| the loop | figure |"
+    yield "|---|---|"
+    yield f"| steps/s on Ray, fed by the producer actor | {speed.on_ray:.2f} |"
+    yield f"| steps/s in one process, batches preloaded | {speed.preloaded:.2f} |"
+    yield f"| ratio, median of {speed.rounds} rounds in turn | {speed.ratio:.3f} |"
+    yield f"| share of the time spent waiting for data | {speed.data_wait_fraction:.3%} |"
+    yield f"| seconds from `jobs/train.py` to the end of its first step | {first:.1f} |"

@@ -1,0 +1,30 @@
+"""The figures of the performance table: python jobs/benchmark.py [key=value ...]."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT / "platform"))
+
+from masklab.config.command_line import main  # noqa: E402
+
+if TYPE_CHECKING:
+    from masklab.config.tree import Config
+
+
+def run(config: Config) -> int:
+    """Measure, and print one table of Markdown for each kind of figure."""
+    from masklab.cluster.benchmark import report
+
+    for line in report(config, PROJECT):
+        print(line, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(
+        main("benchmark", "Measure masks per second, the loop on Ray beside the loop alone, and the time to a first step.", run, PROJECT)
+    )
