@@ -45,6 +45,7 @@ _MUL_2 = UINT64(0x94D049BB133111EB)
 _30, _27, _31, _11 = UINT64(30), UINT64(27), UINT64(31), UINT64(11)
 _ONE = UINT64(1)
 _TO_UNIT = 2.0**-53
+_NO_ROW = 2**64 - 1  # keys what belongs to a whole batch, apart from any row
 
 
 class Stream(IntEnum):
@@ -169,5 +170,5 @@ class RowStreams:
         The strata are dealt out by a permutation keyed by the batch, so a row's place in the text says nothing of its
         stratum. Each value alone is uniform on [0, 1); together they cover it evenly (Kingma et al. 2021, appendix I.1).
         """
-        strata = permutation(fold(self.root, Stream.STRATUM), self.total)[self.index]
+        strata = permutation(fold(fold(self.root, _NO_ROW), Stream.STRATUM), self.total)[self.index]
         return (strata + self.uniforms(name, 1)[:, 0]) / self.total

@@ -10,10 +10,18 @@ from masklab.training.settings import ScalingSettings
 
 
 def test_the_cores_are_shared_evenly_and_gpus_are_used_where_there_are_enough() -> None:
-    assert share_of(ScalingSettings(num_workers=2), {"CPU": 5}) == Share(2, 2, 0)
-    assert share_of(ScalingSettings(num_workers=2), {"CPU": 8, "GPU": 2}) == Share(2, 4, 1)
-    assert share_of(ScalingSettings(num_workers=2), {"CPU": 8, "GPU": 1}) == Share(2, 4, 0)
-    assert share_of(ScalingSettings(cpus_per_worker=3, use_gpu=False), {"CPU": 8, "GPU": 1}) == Share(1, 3, 0)
+    assert share_of(ScalingSettings(num_workers=2), [{"CPU": 5}]) == Share(2, 2, 0)
+    assert share_of(ScalingSettings(num_workers=2), [{"CPU": 8, "GPU": 2}]) == Share(2, 4, 1)
+    assert share_of(ScalingSettings(num_workers=2), [{"CPU": 8, "GPU": 1}]) == Share(2, 4, 0)
+    assert share_of(ScalingSettings(cpus_per_worker=3, use_gpu=False), [{"CPU": 8, "GPU": 1}]) == Share(1, 3, 0)
+
+
+def test_a_worker_must_fit_on_one_node() -> None:
+    two_nodes = [{"CPU": 8.0}, {"CPU": 8.0}]
+    assert share_of(ScalingSettings(), two_nodes) == Share(1, 8, 0)
+    assert share_of(ScalingSettings(num_workers=3), two_nodes) == Share(3, 4, 0)
+    with pytest.raises(ResourceError, match="at most 8 on one node"):
+        share_of(ScalingSettings(cpus_per_worker=12), two_nodes)
 
 
 @pytest.mark.parametrize(
@@ -26,4 +34,4 @@ def test_the_cores_are_shared_evenly_and_gpus_are_used_where_there_are_enough() 
 )
 def test_a_cluster_that_is_too_small_is_refused_with_the_numbers(settings: dict[str, object], words: str) -> None:
     with pytest.raises(ResourceError, match=words):
-        share_of(ScalingSettings.model_validate(settings), {"CPU": 2.0})
+        share_of(ScalingSettings.model_validate(settings), [{"CPU": 2.0}])

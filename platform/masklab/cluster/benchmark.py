@@ -26,7 +26,7 @@ import torch
 from ray.train import RunConfig, ScalingConfig
 
 from masklab.cluster.assignment import Assignment
-from masklab.cluster.connection import connect, share_of
+from masklab.cluster.connection import connect, nodes_of_the_cluster, share_of
 from masklab.cluster.train_worker import build_loop
 from masklab.cluster.trainer import Trainer
 from masklab.config.home import home_of
@@ -135,7 +135,7 @@ def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSp
     )
     recipe = replace(config.recipe, training=training)
     pools = recipe.pools(corpus)
-    share = share_of(config.scaling.model_copy(update={"num_workers": 1}), ray.cluster_resources())
+    share = share_of(config.scaling.model_copy(update={"num_workers": 1}), nodes_of_the_cluster())
     gate = Gate.remote()  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(prefix="masklab-benchmark-") as folder:
         assignment = Assignment(

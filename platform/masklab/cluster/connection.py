@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,11 @@ LOCAL_SETTINGS = {
 """The same for a cluster that lives and dies with this process."""
 
 
-def connect(source_root: Path, ray_logs: bool) -> None:
+def connect(source_root: Path, ray_logs: bool) -> bool:
     """Connect to the cluster named by RAY_ADDRESS (a submitted job has it), or start a local one.
 
-    The workers need not have masklab installed: `source_root`, the folder that holds the package, goes along. Does nothing when
-    this process is connected already.
+    The workers need not have masklab installed: `source_root`, the folder that holds the package, goes along. Returns False, having
+    done nothing, when this process is connected already.
     """
     address = os.environ.get("RAY_ADDRESS")
     for name, value in (RAY_SETTINGS if address else RAY_SETTINGS | LOCAL_SETTINGS).items():
@@ -42,7 +43,7 @@ def connect(source_root: Path, ray_logs: bool) -> None:
     import ray
 
     if ray.is_initialized():
-        return
+        return False
     common: dict[str, Any] = {"log_to_driver": ray_logs, "logging_level": logging.WARNING if ray_logs else logging.ERROR}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -50,7 +51,7 @@ def connect(source_root: Path, ray_logs: bool) -> None:
             # inherited by every process of the cluster; a runtime environment would cost each of them a set-up
             os.environ["PYTHONPATH"] = os.pathsep.join([str(source_root), *filter(None, [os.environ.get("PYTHONPATH")])])
             ray.init(address="local", include_dashboard=False, **common)
-            return
+            return True
         runtime = {"py_modules": [str(source_root / "masklab")], "env_vars": {name: os.environ[name] for name in RAY_SETTINGS}}
         try:
             ray.init(address=address, runtime_env=runtime, **common)
@@ -59,6 +60,7 @@ def connect(source_root: Path, ray_logs: bool) -> None:
             raise ResourceError(
                 f"no Ray cluster at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS for a local one"
             ) from error
+    return True
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,37 @@ class Share:
         return {"CPU": float(self.cpus)} | ({"GPU": float(self.gpus)} if self.gpus else {})
 
 
-def share_of(scaling: ScalingSettings, total: dict[str, float]) -> Share:
-    """What each worker takes of a cluster that has `total`. Raises ResourceError, with the numbers, when it is too small."""
-    cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+def share_of(scaling: ScalingSettings, nodes: Sequence[Mapping[str, float]]) -> Share:
+    """What each worker takes of a cluster whose `nodes` have these resources; a worker must fit on one node.
+
+    Raises ResourceError, with the numbers, when the cluster is too small.
+    """
     workers = scaling.num_workers
-    use_gpu = gpus >= workers if scaling.use_gpu is None else scaling.use_gpu
-    each = scaling.cpus_per_worker or max(1, cpus // workers)
-    if workers * each > cpus:
-        raise ResourceError(
-            f"scaling.num_workers={workers} with {each} CPU core(s) each needs {workers * each}, but the cluster has {cpus}; "
-            "ask for fewer workers or a smaller scaling.cpus_per_worker"
-        )
+    cpus, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
+    use_gpu = room(nodes, 1, 1) >= workers if scaling.use_gpu is None else scaling.use_gpu
     if use_gpu and gpus < workers:
         raise ResourceError(
             f"scaling.num_workers={workers} with scaling.use_gpu=true needs {workers} GPU(s), but the cluster has {gpus}; "
             "ask for fewer workers or set scaling.use_gpu=false"
         )
+    fitting = (each for each in range(max(1, cpus // workers), 0, -1) if room(nodes, each, int(use_gpu)) >= workers)
+    each = scaling.cpus_per_worker or next(fitting, 1)
+    if room(nodes, each, int(use_gpu)) < workers:
+        largest = int(max((node.get("CPU", 0) for node in nodes), default=0))
+        raise ResourceError(
+            f"scaling.num_workers={workers} with {each} CPU core(s) each needs {workers * each}, but the cluster has {cpus} "
+            f"(at most {largest} on one node); ask for fewer workers or a smaller scaling.cpus_per_worker"
+        )
     return Share(workers, each, int(use_gpu))
+
+
+def room(nodes: Sequence[Mapping[str, float]], cpus: int, gpus: int) -> int:
+    """How many workers with `cpus` cores and `gpus` GPUs each the nodes hold."""
+    return sum(min(int(node.get("CPU", 0)) // cpus, int(node.get("GPU", 0)) // gpus if gpus else int(node.get("CPU", 0))) for node in nodes)
+
+
+def nodes_of_the_cluster() -> list[dict[str, float]]:
+    """What each living node of the connected cluster has."""
+    import ray
+
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]

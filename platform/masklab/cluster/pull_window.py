@@ -57,6 +57,8 @@ class PullWindow:
         """Chunk `number` of `stage` if it comes in time; asks for those that follow it, and drops what is stale."""
         if self._lost >= LOST_IN_A_ROW:
             return None
+        if any(asked_stage != stage for asked_stage, _ in self._asked):
+            self._in_time = False  # what was asked for before the stage ended stands first in the producer's queue
         wanted = [(stage, n) for n in range(number, number + 1 + self.settings.prefetch_chunks)]
         self._asked = {place: self._asked.get(place) or self._ask(*place) for place in wanted}
         place = wanted[0]

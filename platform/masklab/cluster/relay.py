@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
 from masklab.training.events import Event
 
@@ -53,8 +52,6 @@ class Listener:
             try:
                 for event in ray.get(self.relay.collect.remote(0.05 if last_round else 0.5)):
                     self.handle(event)
-            except RayError:
-                return
             except Exception as error:
                 self.failure = error
                 return
@@ -64,6 +61,11 @@ class Listener:
     def close(self) -> None:
         """Hand over what is left, and stop. Raises what `handle` raised."""
         self.closing.set()
-        self.thread.join(timeout=30)
+        self.thread.join()
         if self.failure:
             raise self.failure
+
+    def abandon(self) -> None:
+        """Hand over what is left, and stop; what goes wrong here is of no weight beside what ended the run."""
+        self.closing.set()
+        self.thread.join(timeout=10)

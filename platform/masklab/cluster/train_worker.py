@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from functools import partial
 from typing import Any
 
 import ray
 import ray.train
 import ray.train.torch
 import torch
+from ray.exceptions import GetTimeoutError, RayError
 
 from masklab.cluster.assignment import Assignment
 from masklab.cluster.producer import producer_on_this_node
@@ -41,13 +44,16 @@ def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
     if assignment.tracking:
         tracker = MlflowTracker(assignment.tracking.uri, assignment.tracking.run_id)
     figures = MetricsLog(tracker, assignment.tracking.logged if assignment.tracking else None)
-    finished = None
+    finished, posted = None, None
     try:
         for event in loop.run():
             figures.handle(event)
-            assignment.relay.post.remote(event)
+            posted = assignment.relay.post.remote(event)
             finished = event if isinstance(event, RunFinished) else None
     finally:
+        if posted is not None:  # events keep their order, so with the last one all have arrived
+            with contextlib.suppress(RayError, GetTimeoutError):
+                ray.get(posted, timeout=30)
         tracker.finish()
     assert finished is not None, "a loop ends with RunFinished"
     made_here = getattr(loop.source, "made_here", 0)
@@ -58,7 +64,7 @@ def build_loop(assignment: Assignment, rank: int, size: int) -> Loop:
     """The loop of rank `rank` out of `size`, on the data and the device that `assignment` gives it."""
     recipe = assignment.recipe
     corpus, pools = ray.get(assignment.corpus[0]), ray.get(assignment.pools[0])
-    device = ray.train.torch.get_device() if assignment.use_gpu else pick_device(recipe.system.device)
+    device = _device(assignment, size)
     ranks = Ranks(rank, size, device if device.type == "cuda" else torch.device("cpu"))
     first, last = ranks.part(recipe.training.rows_per_step)
     local = LocalSource(recipe.batch_maker(corpus), first, last)
@@ -72,6 +78,17 @@ def build_loop(assignment: Assignment, rank: int, size: int) -> Loop:
         source,
         Precision.of(recipe.system, device),
         ranks,
-        wrap=(lambda module: module) if size == 1 else ray.train.torch.prepare_model,
+        wrap=(lambda module: module) if size == 1 else partial(ray.train.torch.prepare_model, move_to_device=device),
         store=CheckpointStore(assignment.checkpoints, assignment.documents),
     )
+
+
+def _device(assignment: Assignment, size: int) -> torch.device:
+    """The device of this worker: the GPU that Ray granted, and no other, since that would be another job's."""
+    if assignment.use_gpu:
+        granted: torch.device = ray.train.torch.get_device()
+        return granted
+    name = assignment.recipe.system.device
+    if name == "auto":
+        name = "mps" if size == 1 and torch.backends.mps.is_available() else "cpu"
+    return pick_device(name)

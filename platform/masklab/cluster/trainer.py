@@ -18,3 +18,6 @@ class Trainer(TorchTrainer):  # type: ignore[misc]
     def _create_default_callbacks(self) -> list[Any]:
         callbacks: list[Any] = super()._create_default_callbacks()
         return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Ctrl-C stays Python's own, and ends the driver with its own exit status: Ray's handler would exit with 0."""

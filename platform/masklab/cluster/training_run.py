@@ -16,11 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from masklab.cluster.connection import Share, connect, share_of
+from masklab.cluster.connection import Share, connect, nodes_of_the_cluster, share_of
 from masklab.config.home import home_of
 from masklab.config.tree import Config
 from masklab.config.writing import dump
-from masklab.errors import UserError
+from masklab.errors import ResourceError, TrackingError, UserError
 from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import corpus_for
 from masklab.tracking.description import plan_markdown
@@ -63,6 +63,7 @@ class Plan:
         corpus = corpus_for(config.dataset, home / ".corpora")
         recipe = config.recipe
         recipe.batch_maker(corpus)
+        corpus.vocabulary.encode(config.sampling.prompt)
         pools = recipe.pools(corpus)
         if store:
             store.check()
@@ -100,13 +101,15 @@ def train(config: Config, project: Path, started_at: float) -> int:
         return 0
     loading = threading.Thread(target=_load_what_comes_next, daemon=True)
     loading.start()
-    connect(project / "platform", config.scaling.ray_logs)
+    is_ours = connect(project / "platform", config.scaling.ray_logs)
     loading.join()
     import ray
 
-    share = share_of(config.scaling, ray.cluster_resources())
-    plan.folder.begin(dump(plan.config))
+    share = _share(plan)
     handle = _mlflow_run(plan, project)
+    plan.folder.begin(dump(plan.config))
+    if handle:
+        plan.folder.remember(mlflow_run_id=handle.run_id, pools_digest=plan.pools.digest)
     status: Status = "FAILED"
     try:
         _run_workers(plan, share, handle)
@@ -116,9 +119,9 @@ def train(config: Config, project: Path, started_at: float) -> int:
         print(f"stopped; the same command with run.name={plan.name} goes on from the newest checkpoint")
         return 130
     finally:
-        if handle:
-            end_run(handle, status)
-        ray.shutdown()
+        _end(handle, status)
+        if is_ours:
+            ray.shutdown()
     return 0
 
 
@@ -129,6 +132,29 @@ def _load_what_comes_next() -> None:
     load_mlflow()
 
 
+def _share(plan: Plan) -> Share:
+    """What each worker takes, and whether it can do what the config asks. Raises ResourceError."""
+    scaling, system = plan.config.scaling, plan.config.system
+    if scaling.use_gpu is None and system.device in ("cpu", "mps"):
+        scaling = scaling.model_copy(update={"use_gpu": False})
+    elif scaling.use_gpu is None and system.device == "cuda":
+        scaling = scaling.model_copy(update={"use_gpu": True})
+    share = share_of(scaling, nodes_of_the_cluster())
+    if not share.gpus and system.dtype == "float16" and system.device in ("auto", "cpu"):
+        raise ResourceError("system.dtype=float16 needs a GPU, and the workers of this run have none; use float32 or bfloat16")
+    return share
+
+
+def _end(handle: RunHandle | None, status: Status) -> None:
+    """Set the run's status in MLflow; a server lost by now must not hide how the run ended."""
+    if handle is None:
+        return
+    try:
+        end_run(handle, status)
+    except TrackingError as error:
+        log.warning("the run's final status, %s, could not be stored: %s", status, error)
+
+
 def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
     """Make the MLflow run, or find that of an interrupted one again."""
     if plan.store is None:
@@ -137,7 +163,7 @@ def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
     if known:
         return resume_run(plan.store, known)
     config, corpus = plan.config, plan.corpus
-    handle = start_run(
+    return start_run(
         plan.store,
         config.tracking.experiment,
         run_name=plan.name,
@@ -153,14 +179,12 @@ def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
         ],
         description=plan_markdown(plan.outline(None)),
     )
-    plan.folder.remember(mlflow_run_id=handle.run_id, pools_digest=plan.pools.digest)
-    return handle
 
 
 def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
     """Start the workers and report until they are done. Raises what they raised."""
     import ray
-    from ray.train import RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
 
     from masklab.cluster.assignment import Assignment
     from masklab.cluster.relay import EventRelay, Listener
@@ -169,7 +193,7 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
     from masklab.training.checkpoint import CheckpointStore
 
     with ExitStack() as stack:
-        tracker: Tracker = MlflowTracker(handle.uri, handle.run_id) if handle else NullTracker()
+        tracker: Tracker = MlflowTracker(handle.uri, handle.run_id, finish_seconds=300) if handle else NullTracker()
         stack.callback(tracker.finish)
         terminal = Terminal(plan.outline(handle))
         stack.callback(terminal.close)
@@ -197,18 +221,22 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
             train_worker,
             train_loop_config={"assignment": assignment},
             scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=bool(share.gpus), resources_per_worker=share.resources()),
-            run_config=RunConfig(name="ray", storage_path=str(plan.folder.path)),
+            run_config=RunConfig(
+                name="ray", storage_path=str(plan.folder.path), failure_config=FailureConfig(max_failures=0, controller_failure_limit=0)
+            ),
         )
         try:
             with _terminating_as_interrupt():
                 trainer.fit()
-        except Exception as error:
+        except BaseException as error:
+            listener.abandon()
             cause = _users_mistake(error)
             if cause:
                 raise cause from error
             raise
-        finally:
-            listener.close()
+        listener.close()
+        if reporter.summary is None:
+            raise RuntimeError("the workers ended, but the last event of the run never arrived")
         newest = CheckpointStore(plan.folder.checkpoints, {}).newest()
         if newest:
             tracker.log_artifact(newest.path, "checkpoint")
@@ -232,6 +260,8 @@ def _users_mistake(error: BaseException | None) -> UserError | None:
     while error is not None:
         if isinstance(error, UserError):
             return error
+        if type(getattr(error, "controller_failure", None)).__name__ == "WorkerGroupStartupTimeoutError":
+            return ResourceError("the cluster had no room for this run's workers within a minute; wait for other jobs, or ask for less")
         for inner in getattr(error, "worker_failures", {}).values():
             found = _users_mistake(inner)
             if found:

@@ -17,6 +17,15 @@ def problems(config: Config) -> Iterator[str]:
             f"scaling.num_workers = {workers}: a global batch of {training.rows_per_step} sequences (training.batch_size "
             f"{training.batch_size} x gradient_accumulation_steps {training.gradient_accumulation_steps}) cannot be split evenly"
         )
+    if config.scaling.use_gpu and config.system.device in ("cpu", "mps"):
+        yield f"scaling.use_gpu = true: goes with system.device=cuda or auto, not {config.system.device}"
+    if config.scaling.use_gpu is False and config.system.device == "cuda":
+        yield "system.device = cuda: needs scaling.use_gpu=true, or no scaling.use_gpu at all"
+    length = config.sampling.length or training.block_size
+    if length > training.block_size:
+        yield f"sampling.length = {length}: must be at most training.block_size, {training.block_size}"
+    if len(config.sampling.prompt) > length:
+        yield f"sampling.prompt: has {len(config.sampling.prompt)} characters, more than the {length} of the text"
     if training.lowest_learning_rate > training.learning_rate:
         yield f"training.min_lr = {training.min_lr:g}: must be at most training.learning_rate, {training.learning_rate:g}"
     if training.lr_decay_iters is not None and training.lr_decay_iters < training.warmup_iters:

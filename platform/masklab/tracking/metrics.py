@@ -18,7 +18,7 @@ def metrics_of(event: Event) -> dict[str, float]:
         return _of_evaluation(event.evaluation) | _of_progress(event)
     if isinstance(event, RunFinished):
         counts = {"progress/iters": event.iteration, "progress/chars": event.chars, "progress/masked_chars": event.masked_chars}
-        return _of_evaluation(event.evaluation) | counts
+        return _of_evaluation(event.evaluation, "final") | counts
     return {}
 
 
@@ -36,19 +36,20 @@ def _of_step(event: StepDone) -> dict[str, float]:
     return metrics if event.mfu is None else metrics | {"perf/mfu": event.mfu}
 
 
-def _of_evaluation(evaluation: Evaluation) -> dict[str, float]:
+def _of_evaluation(evaluation: Evaluation, section: str = "val") -> dict[str, float]:
+    """Under `val/`, or for the large final pool, which is another estimate of the same, under `final/`."""
     metrics = {
-        "val/loss": evaluation.loss,
-        "val/accuracy": evaluation.accuracy,
-        "val/model_vs_random": evaluation.model_vs_random,
-        "val/mask_ratio": evaluation.mask_ratio,
-        "val/run_length": evaluation.run_length,
-        "val/nelbo_nats": evaluation.nelbo.nats,
-        "val/nelbo_bpc": evaluation.nelbo.bpc,
-        "val/nelbo_stderr": evaluation.nelbo.stderr,
+        f"{section}/loss": evaluation.loss,
+        f"{section}/accuracy": evaluation.accuracy,
+        f"{section}/model_vs_random": evaluation.model_vs_random,
+        f"{section}/mask_ratio": evaluation.mask_ratio,
+        f"{section}/run_length": evaluation.run_length,
+        f"{section}/nelbo_nats": evaluation.nelbo.nats,
+        f"{section}/nelbo_bpc": evaluation.nelbo.bpc,
+        f"{section}/nelbo_stderr": evaluation.nelbo.stderr,
     }
     for i, score in enumerate(evaluation.stages):
-        metrics |= {f"val/stage_loss/{i:02d}": score.loss, f"val/stage_accuracy/{i:02d}": score.accuracy}
+        metrics |= {f"{section}/stage_loss/{i:02d}": score.loss, f"{section}/stage_accuracy/{i:02d}": score.accuracy}
     return metrics
 
 

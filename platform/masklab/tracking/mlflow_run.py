@@ -92,6 +92,8 @@ def start_run(
 
     store.check()
     with _in_one_line(store.uri):
+        if store.is_local:
+            store.database.parent.mkdir(parents=True, exist_ok=True)
         client = client_of(store.uri)
         experiment_id = _experiment(client, store, experiment)
         labels = {"mlflow.user": _user(), DESCRIPTION_TAG: description, **tags}

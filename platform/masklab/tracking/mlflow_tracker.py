@@ -132,13 +132,17 @@ class MlflowTracker:
 
         with self._changed:
             batch = list(islice(self._points, METRICS_PER_BATCH))
-            upload = self._uploads.popleft() if self._uploads and not batch else None
+            upload = self._uploads[0] if self._uploads and not batch else None
         if upload is not None:
             try:
                 upload(client)
             except Exception:
-                self._queue(upload)  # behind the others, which may fare better
+                with self._changed:
+                    self._uploads.rotate(-1)  # behind the others, which may fare better
                 raise
+            with self._changed:
+                if self._uploads and self._uploads[0] is upload:
+                    self._uploads.popleft()
             return
         client.log_batch(self.run_id, metrics=[Metric(*point) for point in batch])
         with self._changed:

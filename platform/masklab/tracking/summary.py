@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from masklab.errors import RunError
 from masklab.tracking.history import History, Number, Record, write_whole
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.trouble import Trouble
@@ -129,8 +130,11 @@ class RunSummary(Record):
 
     @classmethod
     def read(cls, path: Path) -> RunSummary:
-        """The summary at `path`."""
-        return cls.model_validate_json(path.read_bytes())
+        """The summary at `path`. Raises RunError when it is damaged."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({type(error).__name__}); remove it to finish the run again") from error
 
 
 def _stages(outline: RunOutline, history: History, finished: RunFinished) -> tuple[StageSummary, ...]:

@@ -28,11 +28,14 @@ class Budget:
         """Seconds of training so far on this rank's own clock."""
         return self.elapsed_before + time.monotonic() - self.started
 
-    def agree(self, iteration: int) -> float:
-        """Agree on the seconds elapsed at `iteration`; a point where all ranks meet. Returns them."""
+    def agree(self, iteration: int, paced: bool = True) -> float:
+        """Agree on the seconds elapsed at `iteration`; a point where all ranks meet. Returns them.
+
+        Unless `paced`, the steps since the last such point tell nothing of those to come, as the first one, which compiles.
+        """
         before_iteration, before_seconds = self._agreed
         seconds = self.ranks.agree(self.elapsed())
-        if before_seconds and iteration > before_iteration:
+        if paced and iteration > before_iteration:
             self._pace = (seconds - before_seconds) / (iteration - before_iteration)
         self._agreed = (iteration, seconds)
         return seconds
@@ -48,6 +51,14 @@ class Budget:
             at, seconds = self._agreed
             shares.append((seconds + self._pace * (iteration - at)) / (60 * self.settings.max_minutes))
         return min(max(shares), 1.0)
+
+    def is_spent(self, iteration: int) -> bool:
+        """Whether the run ends here. An extrapolated share is first checked against the clock; the same on every rank."""
+        if self.used(iteration) < 1:
+            return False
+        if self.settings.max_minutes is not None:
+            self.agree(iteration)
+        return self.used(iteration) >= 1
 
     def remaining_seconds(self, iteration: int) -> float:
         """An estimate of the seconds left, from the share used so far."""

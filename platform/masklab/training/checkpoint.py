@@ -67,6 +67,13 @@ def sha256_of(path: Path) -> str:
 def flaw_of(path: Path) -> Verdict:
     """What is wrong with the checkpoint at `path`, in a few words; None when it is whole."""
     try:
+        return _flaw_of(path)
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+
+
+def _flaw_of(path: Path) -> Verdict:
+    try:
         manifest = json.loads((path / MANIFEST).read_text())
         files = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
         version = manifest["format"]
@@ -142,9 +149,17 @@ class CheckpointStore:
         except (OSError, SafetensorError, RuntimeError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise CheckpointError(f"cannot write checkpoint {final}: {error}; the older ones are untouched") from error
-        for old in self._by_age()[: -self.keep]:
-            shutil.rmtree(old, ignore_errors=True)
+        self._prune(final)
         return final
+
+    def _prune(self, newest: Path) -> None:
+        """Keep the newest `keep` up to the one just saved: a run that went on from an older one has disowned those beyond it."""
+        known = self._by_age()
+        beyond = [path for path in known if path.name > newest.name]
+        kept = [path for path in known if path.name <= newest.name][-self.keep :]
+        partial = [path for path in self.folder.iterdir() if path.name.startswith(".partial_")]
+        for path in (*beyond, *partial, *(p for p in known if p not in kept and p not in beyond)):
+            shutil.rmtree(path, ignore_errors=True)
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that verifies; those passed over are named in the log. None when there is none."""

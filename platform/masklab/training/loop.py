@@ -37,7 +37,7 @@ from masklab.training.checkpoint import CheckpointStore, load_weights
 from masklab.training.evaluation import Evaluator
 from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
 from masklab.training.learning_rate import learning_rate
-from masklab.training.meter import Meter, Reading
+from masklab.training.meter import Meter
 from masklab.training.optimizer import make_optimizer
 from masklab.training.pool import Pools
 from masklab.training.precision import Precision
@@ -57,6 +57,9 @@ class Position:
     batches_digest: int = 0
     """Sum modulo 2**64 of the digests of all global batches so far."""
     elapsed_seconds: float = 0.0
+    recent_plain_sum: float = 0.0
+    """Plain cross-entropies since the last evaluation, nats, over `recent_masked` characters."""
+    recent_masked: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `state.json`."""
@@ -121,8 +124,6 @@ class Loop:
             has_own_pools=recipe.curriculum.validation_stages is None,
         )
         self.meter = Meter(self.ranks)
-        self.recent = (0.0, 0)
-        """Plain cross-entropies and masked characters since the last evaluation."""
         self.first_step_at = 0.0
         self.flops_per_char = flops_per_char(recipe.model, vocabulary.size, settings.block_size)
 
@@ -141,11 +142,11 @@ class Loop:
         )
         self.meter.restart()
         saved_at = position.iteration
-        while self.budget.used(position.iteration) < 1 and not position.progress.stopped:
+        while not position.progress.stopped and not self.budget.is_spent(position.iteration):
             self._step()
             if self.first_step_at == 0.0:
                 self.first_step_at = time.time()
-                yield self._log()
+                yield self._log(paced=False)
             elif position.iteration % settings.log_interval == 0:
                 yield self._log()
             if position.iteration % settings.eval_interval == 0:
@@ -170,21 +171,14 @@ class Loop:
         position.iteration += 1
         position.batches_digest = (position.batches_digest + batch.digest) % 2**64
 
-    def _read_meter(self) -> Reading | None:
-        """Read the meter and count its characters; None when no step was taken since."""
-        if not self.meter.steps:
-            return None
-        reading = self.meter.read()
-        self.position.chars += reading.chars
-        self.position.masked_chars += reading.masked
-        self.recent = (self.recent[0] + reading.plain_sum, self.recent[1] + reading.masked)
-        return reading
-
-    def _log(self) -> StepDone:
-        position = self.position
-        reading = self._read_meter()
-        assert reading is not None, "a step was taken just now"
-        self.budget.agree(position.iteration)
+    def _log(self, paced: bool = True) -> StepDone:
+        """Read the meter, count its characters, and agree on the time."""
+        position, reading = self.position, self.meter.read()
+        position.chars += reading.chars
+        position.masked_chars += reading.masked
+        position.recent_plain_sum += reading.plain_sum
+        position.recent_masked += reading.masked
+        self.budget.agree(position.iteration, paced)
         peak = self.precision.peak_flops()
         mfu = reading.chars_per_second * self.flops_per_char / (peak * self.ranks.size) if peak else None
         return StepDone(
@@ -204,18 +198,22 @@ class Loop:
             remaining_seconds=self.budget.remaining_seconds(position.iteration),
         )
 
+    def _log_rest(self) -> Iterator[Event]:
+        """Log the steps since the last logged one, if there are any."""
+        if self.meter.steps:
+            yield self._log()
+
     def _evaluate(self) -> Iterator[Event]:
         position, stage = self.position, self.position.progress.stage
-        self._read_meter()
-        self.budget.agree(position.iteration)
+        yield from self._log_rest()
         evaluation = self.evaluator.evaluate(self.model, stage)
         elapsed = self.budget.agree(position.iteration)
         used = self.budget.used(position.iteration)
         figures = StageLosses(position.iteration, tuple(s.loss for s in evaluation.stages), used)
         outcome = advance(position.progress, figures, self.recipe.curriculum)
         position.progress = outcome.progress
-        plain_sum, masked = self.recent
-        self.recent = (0.0, 0)
+        plain_sum, masked = position.recent_plain_sum, position.recent_masked
+        position.recent_plain_sum, position.recent_masked = 0.0, 0
         yield EvaluationDone(
             iteration=position.iteration,
             stage=stage,
@@ -234,7 +232,7 @@ class Loop:
     def _save(self) -> Generator[Event, None, int]:
         """Save on rank 0. A generator that yields the event and returns the iteration saved."""
         position = self.position
-        self._read_meter()
+        yield from self._log_rest()
         digest = self.ranks.total_modulo_2_64(position.batches_digest)
         if self.store and self.ranks.rank == 0:
             states = {"optimizer": self.stepper.optimizer.state_dict(), "scaler": self.stepper.scaler.state_dict()}
@@ -246,7 +244,7 @@ class Loop:
     def _finish(self, saved_at: int) -> Iterator[Event]:
         """The final figures, a last checkpoint if steps were taken since the last one, and a sample."""
         position, settings = self.position, self.recipe.training
-        self._read_meter()
+        yield from self._log_rest()
         train_seconds = self.budget.agree(position.iteration)
         evaluation = self.evaluator.evaluate(self.model, position.progress.stage, final=True)
         if saved_at != position.iteration or saved_at == 0:

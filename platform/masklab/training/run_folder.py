@@ -111,7 +111,10 @@ class RunFolder:
     def memory(self) -> dict[str, Any]:
         """What `run.json` holds; empty for a run that was not begun."""
         file = self.path / "run.json"
-        return dict(json.loads(file.read_text())) if file.is_file() else {}
+        try:
+            return dict(json.loads(file.read_text())) if file.is_file() else {}
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file} cannot be read ({type(error).__name__}); remove it to resume the run as a new one in MLflow") from error
 
     def remember(self, **facts: Any) -> None:
         """Add facts to `run.json`."""

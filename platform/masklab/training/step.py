@@ -94,6 +94,8 @@ class Stepper:
             plain += plain_sum
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.grad_clip or float("inf"))
+        if self.scaler.is_enabled():
+            norm = torch.nan_to_num(norm, nan=0.0, posinf=0.0)  # an overflow is a skipped step, not a norm
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.scaler.step(self.optimizer)
