@@ -31,50 +31,56 @@ def producer_class(ray_cluster: Any) -> Any:
     from masklab.training.batch import pack
 
     class Producer:
-        def __init__(self, maker: BatchMaker, kill_at: int | None = None, fail_at: int | None = None) -> None:
-            self.maker, self.kill_at, self.fail_at = maker, kill_at, fail_at
+        def __init__(self, maker: BatchMaker, kill_at: int = -1, fail_at: int = -1, fail_from: int = 1000) -> None:
+            self.maker, self.kill_at, self.fail_at, self.fail_from = maker, kill_at, fail_at, fail_from
 
         def chunk(self, stage: int, first_step: int, steps: int, first_row: int, last_row: int) -> Any:
             import os
 
             if first_step == self.kill_at:
                 os._exit(1)
-            if first_step == self.fail_at:
+            if first_step == self.fail_at or self.fail_from <= first_step < 1000:
                 raise RuntimeError("made to fail")
             return pack([self.maker.make(BatchKey(stage, s), first_row, last_row) for s in range(first_step, first_step + steps)])
 
     return ray_cluster.remote(num_cpus=0, max_restarts=1)(Producer)
 
 
-def digests(window: Any) -> list[int]:
-    return [window.take(key).digest for key in KEYS]
+def window_on(producer: Any, maker: BatchMaker) -> Any:
+    """A window whose producer is up, so that its chunks are waited for."""
+    import ray
 
+    from masklab.cluster.pull_window import PullWindow
 
-def expected(maker: BatchMaker) -> list[int]:
-    return [maker.make(key, 0, 4).digest for key in KEYS]
+    ray.get(producer.chunk.remote(0, 1000, 1, 0, 4), timeout=60)
+    return PullWindow(producer, LocalSource(maker, 0, 4), BatchSettings(chunk_steps=4, timeout_seconds=60), _in_time=True)
 
 
 @pytest.mark.parametrize("trouble", [{}, {"kill_at": 8}, {"fail_at": 4}, {"fail_at": 12}], ids=str)
 def test_the_batches_are_the_same_with_a_quiet_a_killed_and_a_failing_producer(
     maker: BatchMaker, producer_class: Any, trouble: dict[str, int]
 ) -> None:
-    from masklab.cluster.pull_window import PullWindow
-
-    window = PullWindow(producer_class.remote(maker, **trouble), LocalSource(maker, 0, 4), BatchSettings(chunk_steps=4, timeout_seconds=30))
-    assert digests(window) == expected(maker)
+    window = window_on(producer_class.remote(maker, **trouble), maker)
+    assert [window.take(key).digest for key in KEYS] == [maker.make(key, 0, 4).digest for key in KEYS]
 
 
-def test_once_the_producer_is_up_its_chunks_are_used(maker: BatchMaker, producer_class: Any) -> None:
-    import ray
-
-    from masklab.cluster.pull_window import PullWindow
-
-    producer = producer_class.remote(maker)
-    ray.get(producer.chunk.remote(0, 0, 1, 0, 4), timeout=60)
-    window = PullWindow(producer, LocalSource(maker, 0, 4), BatchSettings(chunk_steps=4, timeout_seconds=60))
-    window._in_time = True
-    assert digests(window) == expected(maker)
+def test_a_producer_that_is_up_makes_all_the_batches_of_a_stage(maker: BatchMaker, producer_class: Any) -> None:
+    window = window_on(producer_class.remote(maker), maker)
+    for key in KEYS[:10]:
+        window.take(key)
     assert window.made_here == 0
+
+
+def test_a_producer_that_keeps_failing_is_given_up(maker: BatchMaker, producer_class: Any) -> None:
+    from masklab.cluster.pull_window import LOST_IN_A_ROW
+
+    window = window_on(producer_class.remote(maker, fail_from=0), maker)
+    keys = [BatchKey(0, 4 * i) for i in range(40)]
+    for key in keys:
+        window._in_time = True
+        assert window.take(key).digest == maker.make(key, 0, 4).digest
+    assert window.made_here == len(keys)
+    assert window._lost == LOST_IN_A_ROW and not window._asked
 
 
 def test_a_batch_out_of_a_chunk_equals_the_batch_itself(maker: BatchMaker) -> None:
