@@ -77,7 +77,7 @@ def literal_forward(model: Transformer, tokens: list[int]) -> np.ndarray:
 
 
 def test_equals_a_literal_forward_pass(tokens: torch.Tensor) -> None:
-    model = stirred(norm="rms").double()
+    model = stirred(norm="rms", qk_norm=False).double()
     expected = np.stack([literal_forward(model, row.tolist()) for row in tokens])
     # the rotary table stays float32 in a float64 model
     np.testing.assert_allclose(model(tokens).detach().numpy(), expected, rtol=1e-5, atol=1e-5)
@@ -153,11 +153,12 @@ def test_weights_begin_small_and_smaller_at_the_end_of_branches(keys: dict[str, 
             assert (p == 1).all(), name
         else:
             branch_end = name.endswith((".attention.out.weight", ".feed_forward.out.weight"))
-            assert p.std().item() == pytest.approx(0.02 / 4 if branch_end else 0.02, rel=0.1), name
+            std = 0.02 * math.sqrt(768 / 64)
+            assert p.std().item() == pytest.approx(std / 4 if branch_end else std, rel=0.1), name
 
 
 def test_a_new_model_predicts_nearly_uniformly(tokens: torch.Tensor) -> None:
-    loss = F.cross_entropy(network(tied_head=False)(tokens).flatten(0, 1), tokens.flatten() % V)
+    loss = F.cross_entropy(network(tied_head=False, n_embd=768)(tokens).flatten(0, 1), tokens.flatten() % V)
     assert loss.item() == pytest.approx(math.log(V), abs=0.05)
 
 
@@ -170,7 +171,7 @@ def test_a_new_model_predicts_nearly_uniformly(tokens: torch.Tensor) -> None:
         {"bias": True},
         {"norm": "rms"},
         {"activation": "swiglu"},
-        {"qk_norm": True},
+        {"qk_norm": False},
         {"tied_head": False},
         {"time_conditioning": True},
         {"rope_base": 100.0},
@@ -268,7 +269,9 @@ def test_autocast_stays_near_float32(keys: dict[str, object], tokens: torch.Tens
     model = network(**keys)
     with torch.autocast("cpu", torch.bfloat16):
         half = model(tokens, level)
-    torch.testing.assert_close(half.float(), model(tokens, level), rtol=0.05, atol=0.01)
+    whole = model(tokens, level)
+    # bfloat16 keeps 8 bits, so its error grows with the logits
+    torch.testing.assert_close(half.float(), whole, rtol=0.05, atol=0.04 * whole.std().item())
 
 
 @pytest.mark.parametrize("keys", VARIANTS, ids=str)

@@ -84,7 +84,7 @@ def test_a_whole_run_leaves_metrics_and_artifacts(store: Store) -> None:
     assert (tracker.lost, tracker.failures) == (0, 0)
     assert run.data.params["late.key"] == "1"
     assert set(run.data.metrics) == {name for event in run_story.story() for name in metrics_of(event)}
-    assert run.data.metrics["val/model_vs_random"] == 9.0
+    assert run.data.metrics["final/model_vs_random"] == 9.0
     assert [point.step for point in client.get_metric_history(handle.run_id, "train/loss")] == [1, 100, 200, 300, 400]
     assert {f.path for f in client.list_artifacts(handle.run_id)} == {"summary.json", "figures", "samples"}
     assert {f.path for f in client.list_artifacts(handle.run_id, "figures")} == {"figures/loss.png", "figures/loss.svg"}
@@ -109,8 +109,8 @@ def test_a_resumed_run_is_not_logged_twice(store: Store) -> None:
     client = client_of(store.uri)
     assert client.get_run(handle.run_id).info.status == "RUNNING"
     assert [point.step for point in client.get_metric_history(handle.run_id, "train/loss")] == [1, 100, 200, 300, 400]
-    # the final figures of the large pool are always logged
-    assert [point.step for point in client.get_metric_history(handle.run_id, "val/loss")] == [100, 200, 300, 400, 400]
+    assert [point.step for point in client.get_metric_history(handle.run_id, "val/loss")] == [100, 200, 300, 400]
+    assert [point.step for point in client.get_metric_history(handle.run_id, "final/loss")] == [400]
 
 
 def test_a_deleted_experiment_and_an_unknown_run_are_told_in_one_line(store: Store) -> None:

@@ -38,6 +38,18 @@ DESIGNED = {
     "perf/chars_per_second",
     "perf/data_wait_fraction",
     "perf/mfu",
+    "final/loss",
+    "final/stage_loss/00",
+    "final/stage_loss/01",
+    "final/stage_accuracy/00",
+    "final/stage_accuracy/01",
+    "final/accuracy",
+    "final/model_vs_random",
+    "final/mask_ratio",
+    "final/run_length",
+    "final/nelbo_nats",
+    "final/nelbo_bpc",
+    "final/nelbo_stderr",
 }
 
 

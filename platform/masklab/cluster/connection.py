@@ -27,6 +27,7 @@ LOCAL_SETTINGS = {
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_worker_niceness": "0",  # the run is what its user waits for; Ray's 15 starves it beside anything else that computes
 }
 """The same for a cluster that lives and dies with this process."""
 

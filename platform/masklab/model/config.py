@@ -26,7 +26,7 @@ class ModelConfig(Section):
     """RMSNorm (Zhang and Sennrich 2019) or LayerNorm (Ba et al. 2016), which takes half the time on a CPU."""
     activation: Literal["gelu", "swiglu"] = "gelu"
     """GELU on 4 n_embd hidden channels, or SwiGLU (Shazeer 2020) on fewer, for as many parameters."""
-    qk_norm: bool = False
+    qk_norm: bool = True
     """Normalise queries and keys in each head (Henry et al. 2020)."""
     tied_head: bool = True
     """Whether the output layer is the embedding of the characters."""

@@ -22,7 +22,16 @@ from masklab.model.norm import make_norm
 from masklab.model.rotary import rotary_table
 from masklab.model.time_conditioning import Modulation, NoiseEmbedding
 
-INIT_STD = 0.02
+GPT2_STD, GPT2_WIDTH = 0.02, 768
+"""First deviation of GPT-2's weights, and the channels of the model it was chosen for (Radford et al. 2019)."""
+
+
+def init_std(channels: int) -> float:
+    """First deviation of the weights of a model of this width: GPT-2's, scaled by one over the root of the fan-in.
+
+    0.02 at every width leaves the attention of a narrow model uniform for its first hundreds of steps.
+    """
+    return GPT2_STD * math.sqrt(GPT2_WIDTH / channels)
 
 
 class Block(nn.Module):
@@ -126,8 +135,9 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
-        """Normal with deviation 0.02, less where 2 n_layer branches add up in the residual stream (Radford et al. 2019, section 2.3)."""
-        residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer)
+        """Normal, with less deviation where 2 n_layer branches add up in the residual stream (Radford et al. 2019, section 2.3)."""
+        std = init_std(self.config.n_embd)
+        residual_std = std / math.sqrt(2 * self.config.n_layer)
         for name, module in self.named_modules():
             if not isinstance(module, nn.Linear | nn.Embedding):
                 continue
@@ -135,6 +145,6 @@ class Transformer(nn.Module):
                 nn.init.zeros_(module.weight)
             else:
                 branch_end = name.endswith((".attention.out", ".feed_forward.out"))
-                nn.init.normal_(module.weight, std=residual_std if branch_end else INIT_STD, generator=generator)
+                nn.init.normal_(module.weight, std=residual_std if branch_end else std, generator=generator)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -35,8 +35,8 @@ class ObjectiveSettings(Section):
 
     weighting: Literal["none", "inverse_mask_prob", "elbo"] = "none"
     """Weight of a sequence's cross-entropies: 1, one over its mask probability, or the ELBO's own."""
-    normalisation: Literal["masked_mean", "per_token", "per_sequence"] = "masked_mean"
-    """Divide the batch's sum by its masked positions, by all its positions, or take the mean of each sequence's masked mean."""
+    normalisation: Literal["masked_mean", "per_token", "per_sequence"] = "per_sequence"
+    """Divide by the batch's masked positions, by all its positions, or average the sequences' masked means, as the yardstick does."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target spread evenly over the real characters, in training only."""
 
@@ -45,7 +45,7 @@ class TrainingSettings(Section):
     """Budget, batch and optimizer."""
 
     max_iters: int | None = Field(default=None, ge=1)
-    """Budget in optimizer steps; 2000 when no budget at all is given. The run ends at the first budget that is spent."""
+    """Budget in optimizer steps; 1000 when no budget at all is given. The run ends at the first budget that is spent."""
     max_chars: int | None = Field(default=None, ge=1)
     """Budget in characters seen, over all workers."""
     max_minutes: float | None = Field(default=None, gt=0)
@@ -84,7 +84,7 @@ class TrainingSettings(Section):
     def _some_budget(cls, value: Any) -> Any:
         budgets = ("max_iters", "max_chars", "max_minutes")
         if isinstance(value, dict) and all(value.get(b) is None for b in budgets):
-            return value | {"max_iters": 2000}
+            return value | {"max_iters": 1000}
         return value
 
     @property
