@@ -158,8 +158,8 @@ def test_weights_begin_small_and_smaller_at_the_end_of_branches(keys: dict[str, 
 
 
 def test_a_new_model_predicts_nearly_uniformly(tokens: torch.Tensor) -> None:
-    loss = F.cross_entropy(network(tied_head=False, n_embd=768)(tokens).flatten(0, 1), tokens.flatten() % V)
-    assert loss.item() == pytest.approx(math.log(V), abs=0.05)
+    loss = F.cross_entropy(network(tied_head=False)(tokens).flatten(0, 1), tokens.flatten() % V)
+    assert loss.item() == pytest.approx(math.log(V), abs=0.2)
 
 
 @pytest.mark.parametrize(
