@@ -89,7 +89,7 @@ def test_gradient_accumulation_changes_the_passes_and_not_the_step(corpus: Token
     [
         {"objective": {"weighting": "inverse_mask_prob"}},
         {"objective": {"weighting": "elbo", "normalisation": "per_token"}},
-        {"objective": {"normalisation": "masked_mean"}},
+        {"objective": {"normalisation": "per_sequence"}},
         {"objective": {"label_smoothing": 0.1}},
         {"training": {"weight_decay": 0.5}},
         {"training": {"beta1": 0.5}},

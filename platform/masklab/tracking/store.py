@@ -83,7 +83,7 @@ class Store:
     def browse(self, experiment_id: str | None = None, run_id: str | None = None) -> str:
         """The command that opens the MLflow UI on this store, or the address of the run on its server."""
         if self.is_local and self.database == self.folder / "mlflow.db":
-            return "make ui"
+            return "make ui" if (self.folder / "Makefile").exists() else f"MASKLAB_HOME={shlex.quote(str(self.folder))} make ui"
         if _scheme(self.uri) not in SERVERS:
             return f"mlflow ui --backend-store-uri {shlex.quote(redact(self.uri))}"
         page = f"/#/experiments/{experiment_id}/runs/{run_id}" if experiment_id and run_id else ""

@@ -35,7 +35,7 @@ class ObjectiveSettings(Section):
 
     weighting: Literal["none", "inverse_mask_prob", "elbo"] = "none"
     """Weight of a sequence's cross-entropies: 1, one over its mask probability, or the ELBO's own."""
-    normalisation: Literal["masked_mean", "per_token", "per_sequence"] = "per_sequence"
+    normalisation: Literal["masked_mean", "per_token", "per_sequence"] = "masked_mean"
     """Divide by the batch's masked positions, by all its positions, or average the sequences' masked means, as the yardstick does."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target spread evenly over the real characters, in training only."""
