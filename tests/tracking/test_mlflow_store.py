@@ -131,6 +131,8 @@ def test_the_default_store_is_sqlite_in_the_project_and_the_environment_comes_be
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     default = Store.of(TrackingSettings(), tmp_path)
     assert default.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert default.browse() == f"MASKLAB_HOME={tmp_path} make ui"
+    (tmp_path / "Makefile").touch()
     assert default.browse() == "make ui"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
     assert Store.of(TrackingSettings(), tmp_path).uri == "http://tracking.example:5000"

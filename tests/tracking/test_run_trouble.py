@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -105,6 +106,12 @@ def test_a_curriculum_without_high_ratios_is_told_at_the_start_and_not_again() -
     assert "75% to 100%" in found["untrained_ratios_planned"].words
     assert "generation starts fully masked" in found["untrained_ratios_planned"].words
     assert "{type: diffusion}" in found["untrained_ratios_planned"].words
+
+
+def test_stages_that_are_all_mixed_at_all_times_are_told_to_have_no_progression() -> None:
+    mixed = replace(run_story.outline(), mixed=((0, 1), (0, 1)))
+    assert [t.kind for t in TroubleDetector(mixed).feed(run_story.started())] == ["cosmetic_progression"]
+    assert not TroubleDetector(replace(mixed, mixed=((0,), (0, 1)))).feed(run_story.started())
 
 
 def test_ratios_that_no_stage_reached_are_told_at_the_end() -> None:

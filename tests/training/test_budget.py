@@ -23,8 +23,8 @@ def test_the_first_budget_that_is_spent_ends_the_run() -> None:
     assert budget(max_iters=100, max_chars=2560, batch_size=2, block_size=128).used(10) == 1.0
 
 
-def test_no_budget_at_all_means_1000_iterations() -> None:
-    assert TrainingSettings().max_iters == 1000
+def test_no_budget_at_all_means_600_iterations() -> None:
+    assert TrainingSettings().max_iters == 600
     assert TrainingSettings(max_minutes=1).max_iters is None
 
 

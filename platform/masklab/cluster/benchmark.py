@@ -39,7 +39,7 @@ from masklab.training.events import StepDone
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device
 
-BLOCK = 40
+BLOCK = 25
 """Steps that one side takes before the other has its turn."""
 
 

@@ -39,7 +39,12 @@ def _dispatch(job: str, description: str, run: Callable[[Config], int | None], r
         return 0
     overrides, show = _without_cfg(arguments)
 
-    from masklab.config.composition import compose
+    try:
+        from masklab.config.composition import compose
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"this Python ({sys.executable}) lacks the package {error.name}; run 'make venv', then 'source .venv/bin/activate'"
+        ) from error
 
     config = compose(overrides, root)
     if show:

@@ -55,7 +55,7 @@ class TroubleDetector:
     def feed(self, event: Event) -> tuple[Trouble, ...]:
         """The signs that this event shows and that were not told before."""
         if isinstance(event, RunStarted):
-            found = [self._holes_of_the_plan()]
+            found = [self._holes_of_the_plan(), self._progression_without_effect()]
         elif isinstance(event, StepDone):
             found = [_not_finite(event.loss), self._ratio_off_target(event)]
         elif isinstance(event, EvaluationDone):
@@ -142,6 +142,15 @@ class TroubleDetector:
         if not self._announced_holes:
             return None
         return "untrained_ratios_planned", f"no stage of this curriculum trains {_hole_words(self._announced_holes)}; " + CURE
+
+    def _progression_without_effect(self) -> tuple[str, str] | None:
+        mixed = self._outline.mixed
+        if len(mixed) < 2 or any(stages != mixed[0] for stages in mixed):
+            return None
+        return (
+            "cosmetic_progression",
+            "mixing=all trains every stage at all times, so going from stage to stage changes nothing but a number",
+        )
 
     def _holes_of_the_training(self, event: RunFinished) -> tuple[str, str] | None:
         trained = {s for stage in range(event.stage + 1) for s in self._outline.mixed[stage]}

@@ -45,7 +45,7 @@ class TrainingSettings(Section):
     """Budget, batch and optimizer."""
 
     max_iters: int | None = Field(default=None, ge=1)
-    """Budget in optimizer steps; 1000 when no budget at all is given. The run ends at the first budget that is spent."""
+    """Budget in optimizer steps; 600 when no budget at all is given. The run ends at the first budget that is spent."""
     max_chars: int | None = Field(default=None, ge=1)
     """Budget in characters seen, over all workers."""
     max_minutes: float | None = Field(default=None, gt=0)
@@ -72,7 +72,7 @@ class TrainingSettings(Section):
     """AdamW's second moment decay."""
     grad_clip: float = Field(default=1.0, ge=0)
     """Largest global gradient norm; 0 switches clipping off."""
-    eval_interval: int = Field(default=100, ge=1)
+    eval_interval: int = Field(default=60, ge=1)
     """Steps between evaluations."""
     log_interval: int = Field(default=10, ge=1)
     """Steps between logged training figures."""
@@ -84,7 +84,7 @@ class TrainingSettings(Section):
     def _some_budget(cls, value: Any) -> Any:
         budgets = ("max_iters", "max_chars", "max_minutes")
         if isinstance(value, dict) and all(value.get(b) is None for b in budgets):
-            return value | {"max_iters": 1000}
+            return value | {"max_iters": 600}
         return value
 
     @property
@@ -108,7 +108,7 @@ class ValidationSettings(Section):
 
     sequences: int = Field(default=64, ge=1)
     """Masked sequences in each validation stage's pool."""
-    nelbo_sequences: int = Field(default=512, ge=2)
+    nelbo_sequences: int = Field(default=256, ge=2)
     """Masked sequences behind the NELBO at each evaluation."""
     final_nelbo_sequences: int = Field(default=4096, ge=2)
     """Masked sequences behind the final NELBO."""
