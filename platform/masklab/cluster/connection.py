@@ -14,7 +14,6 @@ from masklab.errors import ResourceError
 from masklab.training.settings import ScalingSettings
 
 RAY_SETTINGS = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon the controller sees that the workers are ready, or done
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -27,6 +26,8 @@ LOCAL_SETTINGS = {
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_task_events_report_interval_ms": "0",  # nobody looks at the states of the tasks of a cluster without a dashboard
+    "RAY_enable_metrics_collection": "0",
     "RAY_worker_niceness": "0",  # the run is what its user waits for; Ray's 15 starves it beside anything else that computes
 }
 """The same for a cluster that lives and dies with this process."""

@@ -6,6 +6,7 @@ A chunk that is late or lost therefore costs nothing but time: the worker makes 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,21 +25,30 @@ LOST_IN_A_ROW = 5
 
 @dataclass
 class PullWindow:
-    """A BatchSource that prefetches from `producer`; `local` makes the batches that do not come in time."""
+    """A BatchSource that prefetches from a producer; `local` makes the batches that do not come in time.
 
-    producer: Any
+    `start` starts the producer, or finds it. It is called after the first step, which need not share the processor with it.
+    """
+
+    start: Callable[[], Any]
     local: LocalSource
     settings: BatchSettings
     made_here: int = 0
     """Batches that this worker made itself."""
+    _producer: Any = None
     _asked: dict[tuple[int, int], Any] = field(default_factory=dict)
     _chunk: dict[str, Any] | None = None
     _in_time: bool = False
     """Whether the last chunk came in time; while not, nothing is waited for: the actor is starting, or in trouble."""
     _lost: int = 0
+    _first: bool = True
 
     def take(self, key: BatchKey) -> Batch:
         """This worker's rows of the batch `key`."""
+        if self._first:
+            self._first = False
+            self.made_here += 1
+            return self.local.take(key)
         number = key.step // self.settings.chunk_steps
         held = self._chunk
         if held is None or held["stage"] != key.stage or held["first_step"] // self.settings.chunk_steps != number:
@@ -57,6 +67,8 @@ class PullWindow:
         """Chunk `number` of `stage` if it comes in time; asks for those that follow it, and drops what is stale."""
         if self._lost >= LOST_IN_A_ROW:
             return None
+        if self._producer is None:
+            self._producer = self.start()
         if any(asked_stage != stage for asked_stage, _ in self._asked):
             self._in_time = False  # what was asked for before the stage ended stands first in the producer's queue
         wanted = [(stage, n) for n in range(number, number + 1 + self.settings.prefetch_chunks)]
@@ -82,4 +94,4 @@ class PullWindow:
 
     def _ask(self, stage: int, number: int) -> Any:
         steps = self.settings.chunk_steps
-        return self.producer.chunk.remote(stage, number * steps, steps, self.local.first, self.local.last)
+        return self._producer.chunk.remote(stage, number * steps, steps, self.local.first, self.local.last)

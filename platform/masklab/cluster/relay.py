@@ -50,7 +50,7 @@ class Listener:
         while True:
             last_round = self.closing.is_set()
             try:
-                for event in ray.get(self.relay.collect.remote(0.05 if last_round else 0.5)):
+                for event in ray.get(self.relay.collect.remote(0.05 if last_round else 5.0)):
                     self.handle(event)
             except Exception as error:
                 self.failure = error

@@ -70,7 +70,7 @@ def build_loop(assignment: Assignment, rank: int, size: int) -> Loop:
     local = LocalSource(recipe.batch_maker(corpus), first, last)
     source: BatchSource = local
     if assignment.batches.producer:
-        source = PullWindow(producer_on_this_node(assignment.run, recipe, assignment.corpus[0]), local, assignment.batches)
+        source = PullWindow(partial(producer_on_this_node, assignment.run, recipe, assignment.corpus[0]), local, assignment.batches)
     return Loop(
         recipe,
         corpus.vocabulary,

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,6 +34,7 @@ from masklab.tracking.store import Store
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.terminal import Terminal
 from masklab.tracking.tracker import NullTracker, Status, Tracker
+from masklab.training.events import Event, StepDone
 from masklab.training.pool import Pools
 from masklab.training.recipe import Recipe
 from masklab.training.run_folder import RunFolder
@@ -99,7 +101,7 @@ def train(config: Config, project: Path, started_at: float) -> int:
         Terminal(plan.outline(None)).summary(RunSummary.read(plan.folder.path / "summary.json"))
         print(f"run '{plan.name}' is finished already; give another run.name to train again")
         return 0
-    loading = threading.Thread(target=_load_what_comes_next, daemon=True)
+    loading = threading.Thread(target=_load_what_comes_next, args=(plan.store,), daemon=True)
     loading.start()
     is_ours = connect(project / "platform", config.scaling.ray_logs)
     loading.join()
@@ -125,11 +127,12 @@ def train(config: Config, project: Path, started_at: float) -> int:
     return 0
 
 
-def _load_what_comes_next() -> None:
+def _load_what_comes_next(store: Store | None) -> None:
     """Import what the driver needs once Ray is up: most of its start is spent on these and on waiting for Ray."""
     import ray.train.torch  # noqa: F401
 
-    load_mlflow()
+    if store:
+        load_mlflow(store)
 
 
 def _share(plan: Plan) -> Share:
@@ -198,9 +201,6 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
         terminal = Terminal(plan.outline(handle))
         stack.callback(terminal.close)
         reporter = Reporter(plan.outline(handle), tracker, terminal)
-        reporter.show_masks(
-            [(s.masking.describe(), p.selected[:32]) for s, p in zip(plan.config.curriculum.pools, plan.pools.stages, strict=True)]
-        )
         tracker.log_artifact(plan.folder.path / "config.yaml")
         relay = EventRelay.remote()  # type: ignore[attr-defined]
         assignment = Assignment(
@@ -216,7 +216,7 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
             relay=relay,
             tracking=handle,
         )
-        listener = Listener(relay, reporter.handle)
+        listener = Listener(relay, partial(_report, plan, reporter))
         trainer = Trainer(
             train_worker,
             train_loop_config={"assignment": assignment},
@@ -240,6 +240,14 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
         newest = CheckpointStore(plan.folder.checkpoints, {}).newest()
         if newest:
             tracker.log_artifact(newest.path, "checkpoint")
+
+
+def _report(plan: Plan, reporter: Reporter, event: Event) -> None:
+    """Report an event; the picture of the masks is drawn once training is under way, not before it."""
+    reporter.handle(event)
+    if isinstance(event, StepDone) and not (plan.folder.figures / "masks.png").exists():
+        stages = zip(plan.config.curriculum.pools, plan.pools.stages, strict=True)
+        reporter.show_masks([(stage.masking.describe(), pool.selected[:32]) for stage, pool in stages])
 
 
 class _terminating_as_interrupt:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +69,14 @@ def client_of(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def load_mlflow() -> None:
-    """Import MLflow, which takes seconds, ahead of its first use."""
-    import mlflow.tracking  # noqa: F401
+def load_mlflow(store: Store) -> None:
+    """Import MLflow and open a store that is there already, which takes seconds, ahead of their first use."""
+    import mlflow.tracking
+
+    if store.is_local and store.database.exists():
+        # what is wrong with the store is told when the run is made
+        with suppress(Exception):
+            mlflow.tracking.MlflowClient(tracking_uri=store.uri).search_experiments(max_results=1)
 
 
 def start_run(
