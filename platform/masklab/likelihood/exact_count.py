@@ -52,6 +52,9 @@ def standard_error(values: NDArray[np.float64], order_by: NDArray[np.float64]) -
     difference of the two strata's means, which errs on the side of caution. So s^2 = sum (x_{i+1} - x_i)^2 / (2 (N - 1)) and
     SE = s / sqrt(N) (von Neumann 1941; Wolter 2007, "Introduction to variance estimation", section 8.2, estimator v2).
 
+    It is the error that random masks leave in the figure for this text. Windows that overlap, as many of them do in a short split, are
+    not independent samples of text, so it says less than it seems about other texts.
+
     Raises ValueError for fewer than two values.
     """
     if len(values) < 2:
