@@ -29,3 +29,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # there is none after success, nor where the place is no folder
             temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write the whole text file `path`. Raises DataError when it cannot be written; then what was there stays."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from masklab.errors import RunError
+from masklab.text.atomic_file import write_text
 from masklab.training.events import EvaluationDone, Event, RunStarted, StageAdvanced
 
 
@@ -77,7 +77,7 @@ class History(Record):
 
     def write(self, path: Path) -> None:
         """Keep the history at `path`; a reader sees the old file or the new one."""
-        write_whole(path, self.model_dump_json(indent=1))
+        write_text(path, self.model_dump_json(indent=1))
 
     @classmethod
     def read(cls, path: Path) -> History:
@@ -88,14 +88,6 @@ class History(Record):
             return cls.model_validate_json(path.read_bytes())
         except ValueError as error:
             raise RunError(f"{path} is damaged; remove it to resume the run without its earlier figures") from error
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file by way of a neighbour, so that it is never seen half-made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    half.write_text(text, encoding="utf-8")
-    half.replace(path)
 
 
 def _record_of(event: EvaluationDone) -> EvaluationRecord:

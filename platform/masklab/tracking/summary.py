@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from masklab.errors import RunError
-from masklab.tracking.history import History, Number, Record, write_whole
+from masklab.text.atomic_file import write_text
+from masklab.tracking.history import History, Number, Record
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.trouble import Trouble
 from masklab.training.events import RunFinished, RunStarted
@@ -126,7 +127,7 @@ class RunSummary(Record):
 
     def write(self, path: Path) -> None:
         """Write `summary.json`, whole or not at all."""
-        write_whole(path, self.model_dump_json(indent=2) + "\n")
+        write_text(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> RunSummary:

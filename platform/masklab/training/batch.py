@@ -18,7 +18,7 @@ from masklab.rng import UINT64, mix64
 Tokens = NDArray[np.uint8] | NDArray[np.uint16]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class BatchKey:
     """What a global batch is a function of, beside the run's seed."""
 

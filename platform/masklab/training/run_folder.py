@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from masklab.errors import RunError
+from masklab.text.atomic_file import write_text
 
 CHANGEABLE = ("scaling", "batches", "tracking", "run.folder")
 """Parts of a config that may change between the parts of one run, since they change no figure."""
@@ -89,9 +90,7 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """Write a whole file: it is there as a whole or not at all."""
-        partial = self.path / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
+        write_text(self.path / name, text)
 
     @property
     def checkpoints(self) -> Path:
