@@ -11,7 +11,8 @@ import torch
 from enumerated_denoiser import EnumeratedDenoiser, random_joint
 
 from masklab.corruption.exact_count import ExactCount
-from masklab.likelihood.exact_count import Estimate, nelbo, standard_error
+from masklab.likelihood.estimate import Estimate, standard_error
+from masklab.likelihood.exact_count import nelbo
 from masklab.likelihood.scoring import SequenceScores, score_sequences
 from masklab.rng import RowStreams, root_key
 

@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from masklab.likelihood.windows import ScoredWindows
 from masklab.model.evaluation_mode import evaluation_mode
 from masklab.model.transformer import Transformer
 
 Tokens = NDArray[np.integer[Any]]
+Levels = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,29 @@ class SequenceScores:
     true_probability_sum: NDArray[np.float64]
 
 
+def score_windows(
+    model: Transformer,
+    windows: ScoredWindows,
+    masked_NT: NDArray[np.bool_],
+    noise_level: Levels,
+    batch_size: int,
+    predicted_NT: NDArray[np.bool_] | None = None,
+) -> SequenceScores:
+    """Mask the windows (N, G + T) where `masked` (N, T), and score where `predicted` (N, T), or at all masks if not given.
+
+    The model runs on the device that its weights are on; see `score_sequences` for the rest.
+    """
+    selected = windows.whole(masked_NT if predicted_NT is None else predicted_NT)
+    device = next(model.parameters()).device
+    return score_sequences(model, windows.masked(masked_NT), windows.tokens, selected, noise_level, batch_size, device)
+
+
 def score_sequences(
     model: Transformer,
     inputs: Tokens,
     targets: Tokens,
     selected: NDArray[np.bool_],
-    noise_level: NDArray[np.float32],
+    noise_level: Levels,
     batch_size: int,
     device: torch.device,
 ) -> SequenceScores:
@@ -57,7 +76,12 @@ def score_sequences(
 
 
 def _score(
-    model: Transformer, inputs: Tokens, targets: Tokens, selected: NDArray[np.bool_], noise_level: NDArray[np.float32], device: torch.device
+    model: Transformer,
+    inputs: Tokens,
+    targets: Tokens,
+    selected: NDArray[np.bool_],
+    noise_level: Levels,
+    device: torch.device,
 ) -> NDArray[np.float64]:
     """The four sums (4, B) of one batch."""
     positions_M = np.flatnonzero(selected)
@@ -69,14 +93,14 @@ def _score(
         torch.from_numpy(positions_M).to(device),
     )
     targets_M = torch.from_numpy(targets.ravel()[positions_M].astype(np.int64))
-    cross_entropy_M, correct_M = _compare(model.head(hidden_MC), targets_M.to(device))
+    cross_entropy_M, correct_M = compare(model.head(hidden_MC), targets_M.to(device))
     rows_M = positions_M // inputs.shape[1]
     per_position = (cross_entropy_M, np.ones(len(rows_M)), correct_M, np.exp(-cross_entropy_M))
     # bincount adds one after another: the same order whatever the batch
     return np.stack([np.bincount(rows_M, weights=figure, minlength=len(inputs)) for figure in per_position])
 
 
-def _compare(logits_MV: Tensor, targets_M: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def compare(logits_MV: Tensor, targets_M: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cross-entropy (M,) in nats, and 1.0 (M,) where the largest logit is the true character's."""
     if logits_MV.device.type == "mps":  # has no float64
         logits_MV, targets_M = logits_MV.cpu(), targets_M.cpu()
