@@ -142,12 +142,12 @@ def test_the_scripted_curricula_are_the_documented_ones() -> None:
         {"type": "sticky", "mask_ratio": 0.4, "p_start": 0.2, "p_extend": 0.8},
         {"type": "sticky", "mask_ratio": 0.6, "p_start": 0.1, "p_extend": 0.9},
     ]
-    linear = {"type": "diffusion", "schedule": "linear"}
+    linear = {"type": "diffusion", "schedule": {"type": "linear", "eps": 1e-3}}
     assert stages("sticky") == sticky
     assert stages("annealed") == [*sticky, linear]
     assert stages("progressive") == [{"type": "random", "min_ratio": r, "max_ratio": r} for r in (0.15, 0.30, 0.50, 0.70)]
     assert stages("random") == [{"type": "random", "min_ratio": 0.0, "max_ratio": r} for r in (0.3, 0.7)]
     assert stages("uniform") == [linear]
-    assert stages("cosine") == [{"type": "diffusion", "schedule": "cosine"}]
+    assert stages("cosine") == [{"type": "diffusion", "schedule": {"type": "cosine", "offset": 0.008, "clip": 0.999}}]
     kinds = [stage["type"] for stage in stages("mixed")]
     assert kinds == sorted(kinds) and set(kinds) == {"random", "sticky"}

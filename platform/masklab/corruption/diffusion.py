@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from masklab.corruption.bernoulli import bernoulli
 from masklab.corruption.masking import MaskDraw, Masking
-from masklab.corruption.noise_schedule import SCHEDULES, ScheduleName
+from masklab.corruption.noise_schedule import Linear, Schedule, Times
 from masklab.rng import RowStreams, Stream
 
 
@@ -22,12 +21,12 @@ class Diffusion(Masking):
 
     type: Literal["diffusion"] = "diffusion"
     """Which strategy this is."""
-    schedule: ScheduleName = "linear"
-    """How the mask probability grows with t."""
+    schedule: Schedule = Linear()
+    """How the mask probability grows with t: a name, or a mapping of its type and keys."""
     timesteps: int | None = Field(default=None, ge=1)
     """Draw t from 1/N, 2/N, .. 1 for this N; from the whole interval when not given."""
 
-    def times(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    def times(self, u: Times) -> Times:
         """Times t (B,) in [0, 1] of the uniforms `u` (B,); with N timesteps one of 1/N .. 1."""
         if self.timesteps is None:
             return u
@@ -38,25 +37,31 @@ class Diffusion(Masking):
 
         With N timesteps the weight is `N (alpha_s - alpha_t) / (1 - alpha_t)`, s = t - 1/N (Sahoo et al. 2024, eq. 8).
         """
-        t, noise = self.times(streams.stratified(Stream.LEVEL)), SCHEDULES[self.schedule]
-        p = noise.value(t)
-        slope = noise.derivative(t) if self.timesteps is None else self.timesteps * (p - noise.value(t - 1 / self.timesteps))
-        return MaskDraw.at(bernoulli(streams.stream(Stream.MASK), p, block_size), p, slope)
+        t = self.times(streams.stratified(Stream.LEVEL))
+        p = self.schedule.value(t)
+        return MaskDraw.at(bernoulli(streams.stream(Stream.MASK), p, block_size), p, self._slope(t))
+
+    def _slope(self, t: Times) -> Times:
+        """The derivative of `1 - alpha_t`, or its difference quotient over the step that ends at `t`."""
+        if self.timesteps is None:
+            return self.schedule.derivative(t)
+        before = (np.rint(t * self.timesteps) - 1) / self.timesteps
+        return self.timesteps * (self.schedule.value(t) - self.schedule.value(before))
 
     def expected_ratio(self, block_size: int) -> float:
         """The mean of `1 - alpha_t` over t."""
-        return float(SCHEDULES[self.schedule].value(self._grid()).mean())
+        return float(self.schedule.value(self._grid()).mean())
 
     def ratio_range(self, block_size: int) -> tuple[float, float]:
         """`1 - alpha_t` at the first and last t."""
-        low, high = SCHEDULES[self.schedule].value(np.array([1 / self.timesteps if self.timesteps else 0.0, 1.0]))
+        low, high = self.schedule.value(self.times(np.array([0.0, 1.0])))
         return float(low), float(high)
 
-    def _grid(self) -> NDArray[np.float64]:
+    def _grid(self) -> Times:
         """All the timesteps, or midpoints of a grid fine enough for the integral over t."""
         return (np.arange(4096) + 0.5) / 4096 if self.timesteps is None else np.arange(1, self.timesteps + 1) / self.timesteps
 
     def describe(self) -> str:
         """E.g. `diffusion, linear`."""
         steps = "" if self.timesteps is None else f", {self.timesteps} steps"
-        return f"diffusion, {self.schedule}{steps}"
+        return f"diffusion, {self.schedule.describe()}{steps}"
