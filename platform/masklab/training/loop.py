@@ -28,7 +28,7 @@ from masklab.curriculum.progress import Decision, Progress, StageLosses, advance
 from masklab.model.size import flops_per_char, parameter_count
 from masklab.model.transformer import Transformer
 from masklab.rng import root_key
-from masklab.sampling.ancestral import sample
+from masklab.sampling.generation import sample
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.batch import BatchKey
 from masklab.training.batch_maker import BatchSource

@@ -1,0 +1,78 @@
+"""The network as samplers see it: exact logits where a text is masked, counted, and never computed twice for the same text.
+
+Shapes: B texts, R of these rows, T positions, M masked positions in these rows, K masked positions of one row, V characters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from masklab.model.evaluation_mode import evaluation_mode
+from masklab.model.transformer import Transformer
+from masklab.sampling.canvas import Canvas
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """The last prediction for a row, and all that it was a function of."""
+
+    tokens_T: NDArray[np.int64]
+    noise_level: float
+    logits_KV: NDArray[np.float64]
+
+
+@dataclass
+class Denoiser:
+    """Predictions of `model`, `batch_size` texts at a time.
+
+    `evaluations` (B,) counts the passes through the network that each text has taken. A text that has not changed since its last
+    prediction, compared exactly, is not passed through again; a time-conditioned network's noise level must be the same too.
+    """
+
+    model: Transformer
+    mask_id: int
+    count: int
+    batch_size: int = 64
+    reuse: bool = True
+    evaluations: NDArray[np.int64] = field(init=False)
+    _last: dict[int, Remembered] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.evaluations = np.zeros(self.count, np.int64)
+        self._is_conditioned = getattr(self.model, "noise_embedding", None) is not None
+        self._device = next(self.model.parameters()).device
+
+    def logits(self, canvas: Canvas, rows_R: NDArray[np.int64], noise_level_R: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Float64 logits (M, V) at every masked position of the rows `rows` (R,), in the order of the text."""
+        changed = [place for place, row in enumerate(rows_R) if not self._knows(canvas.tokens[row], int(row), noise_level_R[place])]
+        with evaluation_mode(self.model):
+            for first in range(0, len(changed), self.batch_size):
+                part = np.array(changed[first : first + self.batch_size])
+                self._ask(canvas, rows_R[part], noise_level_R[part])
+        return np.concatenate([self._last[int(row)].logits_KV for row in rows_R])
+
+    def _knows(self, tokens_T: NDArray[np.int64], row: int, noise_level: float) -> bool:
+        last = self._last.get(row)
+        if last is None or not self.reuse:
+            return False
+        same_level = not self._is_conditioned or last.noise_level == noise_level
+        return same_level and np.array_equal(last.tokens_T, tokens_T)
+
+    def _ask(self, canvas: Canvas, rows_R: NDArray[np.int64], noise_level_R: NDArray[np.float64]) -> None:
+        tokens_RT = canvas.tokens[rows_R]
+        masked_RT = tokens_RT == self.mask_id
+        hidden_MC = self.model.hidden(
+            torch.from_numpy(tokens_RT).to(self._device),
+            torch.from_numpy(noise_level_R.astype(np.float32)).to(self._device),
+            torch.from_numpy(np.flatnonzero(masked_RT)).to(self._device),
+        )
+        logits_MV: NDArray[np.float64] = self.model.head(hidden_MC).cpu().double().numpy()
+        ends = masked_RT.sum(axis=1).cumsum()
+        for place, row in enumerate(rows_R):
+            start = ends[place - 1] if place else 0
+            self._last[int(row)] = Remembered(tokens_RT[place], float(noise_level_R[place]), logits_MV[start : ends[place]])
+        self.evaluations[rows_R] += 1
