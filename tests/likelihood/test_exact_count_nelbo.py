@@ -11,7 +11,7 @@ import torch
 from enumerated_denoiser import EnumeratedDenoiser, random_joint
 
 from masklab.corruption.exact_count import ExactCount
-from masklab.likelihood.estimate import Estimate, standard_error
+from masklab.likelihood.estimate import Estimate
 from masklab.likelihood.exact_count import nelbo
 from masklab.likelihood.scoring import SequenceScores, score_sequences
 from masklab.rng import RowStreams, root_key
@@ -60,18 +60,6 @@ def test_the_standard_error_is_the_spread_over_repetitions() -> None:
     estimates = [estimate(model, 128, seed) for seed in range(120)]
     spread = np.std([e.nats for e in estimates], ddof=1)
     assert np.mean([e.stderr for e in estimates]) == pytest.approx(spread, rel=0.25)
-
-
-def test_the_standard_error_does_not_count_differences_between_strata() -> None:
-    generator = np.random.default_rng(0)
-    k = generator.permutation(np.repeat(np.arange(1, 65), 8)).astype(float)
-    noise = generator.normal(0, 0.1, len(k))
-    got = standard_error(3 * k / 64 + noise, k)
-    assert got == pytest.approx(0.1 / math.sqrt(len(k)), rel=0.1)
-
-
-def test_the_standard_error_of_two_values_is_half_their_difference() -> None:
-    assert standard_error(np.array([5.0, 2.0]), np.array([1.0, 2.0])) == pytest.approx(1.5)
 
 
 def test_refuses_sequences_without_masks_and_single_sequences() -> None:

@@ -8,7 +8,8 @@ runs through the levels p(0) .. p(1) bounds -log p(x) / T by
 the reconstruction of what is still masked at t = 0, the diffusion term (Sahoo et al. 2024, "MDLM", eq. 10; Shi et al. 2024, "MD4",
 eq. 4) and the first jump, from fully masked text to level p(1). Without the two ends it would be no bound unless p(0) = 0 and p(1) = 1;
 with them only the ends depend on the schedule: between 0 and 1 the integral is that of CE(p) over p, whatever its pace.
-N timesteps t_i = i/N make a sum of the integral, of (p_i - p_{i-1}) CE(p_i) (Sahoo et al. 2024, eq. 8).
+N timesteps t_i = i/N make a sum of the integral, of (p_i - p_{i-1}) CE(p_i) (Sahoo et al. 2024, eq. 8). What is bounded then is the
+likelihood of the model that writes in N steps, several characters at once and independently.
 
 Shapes: N sequences, T positions.
 """
@@ -50,7 +51,8 @@ def levels(schedule: NoiseSchedule, timesteps: int | None, u_N: Floats) -> tuple
     p'(t) / (p(1) - p(0)) or N (p_i - p_{i-1}) / (p(1) - p(0)) in the diffusion term, and 0 where p = 0 and nothing is masked.
     """
     p_first, p_last = schedule.value(np.array([0.0, 1.0]))
-    t = np.clip((u_N - p_first) / (p_last - p_first), 0.0, 1.0)
+    share = (p_last - p_first) or 1.0  # of a process with one level nothing is left for the diffusion term
+    t = np.clip((u_N - p_first) / share, 0.0, 1.0)
     if timesteps is None:
         p, slope = schedule.value(t), schedule.derivative(t)
     else:
@@ -59,5 +61,5 @@ def levels(schedule: NoiseSchedule, timesteps: int | None, u_N: Floats) -> tuple
         slope = timesteps * (p - schedule.value((step - 1) / timesteps))
     reconstruction, first_jump = u_N < p_first, u_N >= p_last
     p = np.select([reconstruction, first_jump], [p_first, 1.0], p)
-    slope = np.where(reconstruction | first_jump, 1.0, slope / (p_last - p_first))
+    slope = np.where(reconstruction | first_jump, 1.0, slope / share)
     return p, np.divide(slope, p, out=np.zeros_like(p), where=p > 0)
