@@ -128,10 +128,14 @@ def test_an_escaped_text_has_no_gap(text: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(KNOWN | st.integers(1, 9), max_size=8), st.integers(0, 8), st.booleans(), st.integers(0, 9))
-def test_given_characters_appear_at_their_places_and_lengths_add_up(parts: list[str | int], at: int, starred: bool, more: int) -> None:
+@given(st.lists(st.tuples(KNOWN, st.integers(1, 9)), max_size=4), KNOWN, st.integers(0, 9), st.booleans(), st.integers(0, 9))
+@example([("[", 5)], "]", 1, True, 2)
+def test_given_characters_appear_at_their_places_and_lengths_add_up(
+    gaps: list[tuple[str, int]], end: str, at: int, starred: bool, more: int
+) -> None:
     """A template and its layout are built side by side, from texts and sizes of gaps."""
-    sized = any(isinstance(part, int) for part in parts)
+    parts: list[str | int] = [*(part for pair in gaps for part in pair), end]
+    sized = bool(gaps)
     rest = max(more, int(starred or not sized))
     at = min(at, len(parts)) if starred else len(parts)
     written = [escaped(part) if isinstance(part, str) else f"[{part}]" for part in parts]
