@@ -29,6 +29,11 @@ STRATEGIES = {
     "diffusion linear": {"type": "diffusion"},
     "diffusion cosine": {"type": "diffusion", "schedule": "cosine"},
     "diffusion in steps": {"type": "diffusion", "schedule": "cosine", "timesteps": 7},
+    "diffusion polynomial": {"type": "diffusion", "schedule": {"type": "polynomial", "power": 20.0}},
+    "diffusion loglinear": {"type": "diffusion", "schedule": "loglinear"},
+    "diffusion geometric": {"type": "diffusion", "schedule": "geometric"},
+    "diffusion Beta": {"type": "diffusion", "beta": [2.0, 2.0]},
+    "diffusion Beta in steps": {"type": "diffusion", "beta": [3.0, 0.5], "restore_elbo": False, "timesteps": 50},
 }
 every_strategy = pytest.mark.parametrize("name", STRATEGIES)
 
@@ -92,8 +97,9 @@ def test_ratio_range_holds_the_probabilities_and_the_mean(name: str) -> None:
     low, high = strategy.ratio_range(96)
     draw = strategy.draw(streams(500), 96)
     assert 0 <= low <= strategy.expected_ratio(96) <= high <= 1
-    assert low - 1e-6 <= draw.probability.min()
-    assert draw.probability.max() <= high + 1e-6
+    outside = (draw.probability < low - 1e-6) | (draw.probability > high + 1e-6)
+    # the range of a Beta leaves out a thousandth at either end, which is half a stratum here
+    assert outside.sum() <= (2 if "Beta" in name else 0)
 
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if not name.endswith(("never", "always"))])

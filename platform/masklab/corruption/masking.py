@@ -32,8 +32,12 @@ class MaskDraw:
 
     @classmethod
     def at(cls, selected: NDArray[np.bool_], probability: NDArray[np.float64], slope: NDArray[np.float64] | float = 1.0) -> MaskDraw:
-        """A draw at `probability` (B,) with ELBO weight `slope / probability`, and 0 where nothing can be selected."""
-        weight = np.divide(slope, probability, out=np.zeros_like(probability), where=probability > 0)
+        """A draw at `probability` (B,) with ELBO weight `slope / probability`, and 0 where nothing can be selected.
+
+        Below the least normal float32 that is as good as never, and the weight could be infinite.
+        """
+        selectable = probability >= np.finfo(np.float32).tiny
+        weight = np.divide(slope, probability, out=np.zeros_like(probability), where=selectable)
         return cls(selected, probability.astype(np.float32), weight.astype(np.float32))
 
 

@@ -88,7 +88,7 @@ class Cosine(NoiseSchedule):
 
 
 class Polynomial(NoiseSchedule):
-    """p = t^power (MD4, Shi et al. 2024, table 4): the higher the power, the longer few positions are masked."""
+    """p = t^power (MD4, Shi et al. 2024): the higher the power, the longer few positions are masked."""
 
     type: Literal["polynomial"] = "polynomial"
     """Which schedule this is."""
@@ -106,7 +106,7 @@ class Polynomial(NoiseSchedule):
 
 
 class LogLinear(NoiseSchedule):
-    """p = 1 - exp(-sigma) with total noise sigma = -log(1 - (1 - eps) t) (SEDD, Lou et al. 2024, section 5.1), so p = (1 - eps) t."""
+    """p = 1 - exp(-sigma) with total noise sigma = -log(1 - (1 - eps) t) (SEDD, Lou et al. 2024), so p = (1 - eps) t."""
 
     type: Literal["loglinear"] = "loglinear"
     """Which schedule this is."""
@@ -123,7 +123,7 @@ class LogLinear(NoiseSchedule):
 
 
 class Geometric(NoiseSchedule):
-    """p = 1 - exp(-sigma) with total noise sigma = sigma_min^(1 - t) sigma_max^t (SEDD, Lou et al. 2024, section 5.1).
+    """p = 1 - exp(-sigma) with total noise sigma = sigma_min^(1 - t) sigma_max^t (SEDD, Lou et al. 2024).
 
     The defaults are those of its authors' code: p goes from 1e-4 to 1 - 2e-9, so that next to nothing of the bound is left out.
     """
