@@ -7,6 +7,11 @@ from typing import Annotated
 from pydantic import Field
 
 from masklab.sampling.first_hitting import FirstHitting
+from masklab.sampling.fixed_rate import FixedRate
+from masklab.sampling.most_certain import Confidence, Entropy, Margin
 from masklab.sampling.stochastic import Stochastic
+from masklab.sampling.threshold import Threshold
 
-SamplingStrategy = Annotated[Stochastic | FirstHitting, Field(discriminator="strategy")]
+SamplingStrategy = Annotated[
+    Stochastic | FirstHitting | FixedRate | Confidence | Margin | Entropy | Threshold, Field(discriminator="strategy")
+]
