@@ -29,7 +29,7 @@ class Canvas:
     `tokens` (B, T) int64; `given` (B, T) bool, the characters of the prompt, which never change; `placed_at` (B, T) int64, the step
     that wrote the character now there, 0 where it was given or is masked; `confidence` (B, T) float64, the probability that the
     network gave it then, at temperature 1: 1 where it was given, NaN where nothing is written. `keys` (B,) uint64 of the rows.
-    `step` counts from 1.
+    `step` counts from 1; the random numbers are those of step number `step - steps_before`.
     """
 
     tokens: NDArray[np.int64]
@@ -39,6 +39,7 @@ class Canvas:
     keys: NDArray[np.uint64]
     mask_id: int
     step: int = 1
+    steps_before: int = 0
 
     @classmethod
     def of(cls, start_T: NDArray[np.int64], given_T: NDArray[np.bool_], mask_id: int, seed: int, count: int) -> Canvas:
@@ -55,18 +56,19 @@ class Canvas:
 
     @property
     def masked(self) -> NDArray[np.bool_]:
-        """Where nothing is written yet: (B, T)."""
-        return self.tokens == self.mask_id
+        """Where something is to be written: (B, T)."""
+        masked: NDArray[np.bool_] = (self.tokens == self.mask_id) & ~self.given
+        return masked
 
     @property
     def masked_share(self) -> NDArray[np.float64]:
         """Masked positions over all positions, (B,): what a time-conditioned network is told where no time is defined."""
-        share: NDArray[np.float64] = self.masked.mean(axis=1)
+        share: NDArray[np.float64] = (self.tokens == self.mask_id).mean(axis=1)
         return share
 
     def uniforms(self, purpose: Draw) -> NDArray[np.float64]:
         """A number in [0, 1) for each position, (B, T), of this step."""
-        return uniforms(fold(fold(self.keys, self.step), int(purpose)), self.tokens.shape[1])
+        return uniforms(fold(fold(self.keys, self.step - self.steps_before), int(purpose)), self.tokens.shape[1])
 
     def place(self, where: NDArray[np.bool_], characters_M: NDArray[np.int64], probability_M: NDArray[np.float64]) -> None:
         """Write `characters` (M,) at the M positions of `where` (B, T), row by row, with the network's `probability` (M,) of each."""
@@ -82,15 +84,24 @@ class Canvas:
         self.confidence[where] = np.nan
         self.placed_at[where] = 0
 
-    def part(self, first: int, last: int) -> Canvas:
-        """The positions `first` up to `last`: a canvas that writes through to this one."""
-        columns = np.s_[:, first:last]
+    def part(self, block: slice, window: slice, number: int = 0) -> Canvas:
+        """The positions of `window`: a canvas that writes through to this one, but at `block` alone; all else counts as given.
+
+        Its random numbers depend on `number`, and not on the steps before, of which another text may have taken more; those of part 0
+        are the whole canvas's own. The caller keeps its `step` at this one's.
+        """
+        here = np.s_[:, window]
+        given = self.given[here].copy()
+        given[:, : block.start - window.start] = True
+        given[:, block.stop - window.start :] = True
         return Canvas(
-            self.tokens[columns],
-            self.given[columns],
-            self.placed_at[columns],
-            self.confidence[columns],
-            self.keys,
+            self.tokens[here],
+            given,
+            self.placed_at[here],
+            self.confidence[here],
+            # steps count from 1, so a negative number is none of them
+            fold(self.keys, -number) if number else self.keys,
             self.mask_id,
             self.step,
+            self.step - 1,
         )

@@ -21,6 +21,7 @@ class Remembered:
     """The last prediction for a row, and all that it was a function of."""
 
     tokens_T: NDArray[np.int64]
+    masked_T: NDArray[np.bool_]
     noise_level: float
     logits_KV: NDArray[np.float64]
 
@@ -48,23 +49,25 @@ class Denoiser:
 
     def logits(self, canvas: Canvas, rows_R: NDArray[np.int64], noise_level_R: NDArray[np.float64]) -> NDArray[np.float64]:
         """Float64 logits (M, V) at every masked position of the rows `rows` (R,), in the order of the text."""
-        changed = [place for place, row in enumerate(rows_R) if not self._knows(canvas.tokens[row], int(row), noise_level_R[place])]
+        masked_RT = canvas.masked[rows_R]
+        seen = zip(rows_R, canvas.tokens[rows_R], masked_RT, noise_level_R, strict=True)
+        changed = [place for place, (row, *state) in enumerate(seen) if not self._knows(int(row), *state)]
         with evaluation_mode(self.model):
             for first in range(0, len(changed), self.batch_size):
                 part = np.array(changed[first : first + self.batch_size])
-                self._ask(canvas, rows_R[part], noise_level_R[part])
+                self._ask(rows_R[part], canvas.tokens[rows_R[part]], masked_RT[part], noise_level_R[part])
         return np.concatenate([self._last[int(row)].logits_KV for row in rows_R])
 
-    def _knows(self, tokens_T: NDArray[np.int64], row: int, noise_level: float) -> bool:
+    def _knows(self, row: int, tokens_T: NDArray[np.int64], masked_T: NDArray[np.bool_], noise_level: float) -> bool:
         last = self._last.get(row)
         if last is None or not self.reuse:
             return False
         same_level = not self._is_conditioned or last.noise_level == noise_level
-        return same_level and np.array_equal(last.tokens_T, tokens_T)
+        return same_level and np.array_equal(last.tokens_T, tokens_T) and np.array_equal(last.masked_T, masked_T)
 
-    def _ask(self, canvas: Canvas, rows_R: NDArray[np.int64], noise_level_R: NDArray[np.float64]) -> None:
-        tokens_RT = canvas.tokens[rows_R]
-        masked_RT = tokens_RT == self.mask_id
+    def _ask(
+        self, rows_R: NDArray[np.int64], tokens_RT: NDArray[np.int64], masked_RT: NDArray[np.bool_], noise_level_R: NDArray[np.float64]
+    ) -> None:
         hidden_MC = self.model.hidden(
             torch.from_numpy(tokens_RT).to(self._device),
             torch.from_numpy(noise_level_R.astype(np.float32)).to(self._device),
@@ -74,5 +77,6 @@ class Denoiser:
         ends = masked_RT.sum(axis=1).cumsum()
         for place, row in enumerate(rows_R):
             start = ends[place - 1] if place else 0
-            self._last[int(row)] = Remembered(tokens_RT[place], float(noise_level_R[place]), logits_MV[start : ends[place]])
+            logits_KV = logits_MV[start : ends[place]]
+            self._last[int(row)] = Remembered(tokens_RT[place], masked_RT[place], float(noise_level_R[place]), logits_KV)
         self.evaluations[rows_R] += 1
