@@ -33,8 +33,8 @@ class RunSettings(Section):
 class ObjectiveSettings(Section):
     """Cross-entropy at the selected positions: how it is weighted, then how it is reduced."""
 
-    weighting: Literal["none", "inverse_mask_prob", "elbo"] = "none"
-    """Weight of a sequence's cross-entropies: 1, one over its mask probability, or the ELBO's own."""
+    weighting: Literal["none", "inverse_mask_prob", "inverse_sqrt_mask_ratio", "elbo"] = "none"
+    """Weight of a sequence's cross-entropies: 1, 1/probability, 1/sqrt of the share that was selected, or the ELBO's own."""
     normalisation: Literal["masked_mean", "per_token", "per_sequence"] = "masked_mean"
     """Divide by the batch's masked positions, by all its positions, or average the sequences' masked means, as the yardstick does."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
