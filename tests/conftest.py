@@ -48,6 +48,16 @@ def corpus(text: str) -> Any:
 
 
 @pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, text: str) -> Any:
+    """The folder of a run named `tiny`, two layers trained for 20 steps on a file of the text; for reading only."""
+    from trained_run import config_for, train_into
+
+    home = tmp_path_factory.mktemp("home")
+    (home / "tiny.txt").write_text(text, encoding="utf-8")
+    return train_into(home, config_for(home / "tiny.txt"))
+
+
+@pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
     """One local Ray cluster for the whole test run."""
     from masklab.cluster.connection import connect

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -11,11 +12,17 @@ import pytest
 
 from masklab.config.command_line import main
 from masklab.config.composition import compose
-from masklab.config.manual import keys, manual, sections
+from masklab.config.explanation import sections_in
+from masklab.config.flattened import FLATTENED
+from masklab.config.job_tree import EVALUATE, SAMPLE, TRAIN, JobTree
+from masklab.config.manual import blocks, manual
 from masklab.config.tree import Config
 from masklab.config.writing import load
 from masklab.errors import DataError
+from masklab.sampling.settings import SamplingSettings
+from masklab.schema import Section
 
+TREES = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE}
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -23,38 +30,66 @@ def call(*arguments: str, run: object = lambda config: None) -> int:
     return main("train", "Train one curriculum.", run, PROJECT, arguments)  # type: ignore[arg-type]
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("job", TREES)
+def test_help_imports_nothing_heavy(job: str) -> None:
     script = (
         "import sys; sys.path.insert(0, 'platform')\n"
         "from pathlib import Path\n"
+        "from masklab.config import job_tree\n"
         "from masklab.config.command_line import main\n"
-        "assert main('train', 'Train one curriculum.', None, Path.cwd(), ['--help']) == 0\n"
+        f"assert main('{job}', 'Does it.', None, Path.cwd(), ['--help'], tree=job_tree.{job.upper()}) == 0\n"
         "heavy = {'torch', 'ray', 'mlflow', 'hydra', 'omegaconf', 'pydantic', 'numpy', 'numba', 'yaml', 'matplotlib'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     result = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("usage: python jobs/train.py")
+    assert result.stdout.startswith(f"usage: python jobs/{job}.py")
 
 
-def test_help_shows_every_key_with_its_default_and_its_line() -> None:
-    text = manual("train", "Train one curriculum.", PROJECT)
-    for name, field in Config.model_fields.items():
-        section = field.annotation
-        assert section is not None
-        for key, own in section.model_fields.items():
-            line = next(line for line in text.splitlines() if line.strip().startswith(f"{name}.{key} "))
-            assert own.description, key
-            assert " ".join(own.description.split()) in line
-            choices = get_args(own.annotation) if get_origin(own.annotation) is Literal else ()
-            assert all(choice in line for choice in choices)
-            if isinstance(own.default, int | float) and not isinstance(own.default, bool):
-                assert float(line.split()[1]) == own.default
+@pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
+def test_help_shows_every_key_with_its_default_and_its_line(tree: JobTree) -> None:
+    lines = [line.strip() for line in manual("job", "Does it.", PROJECT, tree).splitlines()]
+    expected = list(expected_keys(tree.root_class()))
+    assert len(expected) > 10
+    for key, section, own in expected:
+        field = section.model_fields[own]
+        assert field.description, key
+        found = [line for line in lines if line.startswith(f"{key} ") and " ".join(field.description.split()) in line]
+        assert found, key  # several, where kinds of a flattened field share a key with other defaults
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        assert all(choice in found[0] for choice in choices)
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            assert field.default in [float(line.split()[1]) for line in found]
 
 
-def test_help_finds_a_section_for_every_part_of_the_tree() -> None:
-    assert [name for name, _, _ in sections()] == list(Config.model_fields)
-    assert all(list(keys(source, cls)) for _, source, cls in sections())
+def expected_keys(root: type[Section], prefix: str = "") -> Iterator[tuple[str, type[Section], str]]:
+    """Every key that a tree shows, with its section and its name there; of a flattened field the keys of all its kinds."""
+    for name, field in root.model_fields.items():
+        sections = sections_in(field.annotation)
+        if name in FLATTENED:
+            for section in sections:
+                yield from ((prefix + key, section, key) for key in section.model_fields if key != "strategy")
+        elif prefix or not sections:
+            yield prefix + name, root, name
+        else:
+            for section in sections:
+                yield from expected_keys(section, f"{name}.")
+
+
+def test_help_lists_every_sampler_and_says_whose_a_key_is() -> None:
+    text = manual("sample", "Does it.", PROJECT, SAMPLE)
+    line = next(line for line in text.splitlines() if line.strip().startswith("sampling.strategy "))
+    kinds = [kind.model_fields["strategy"].default for kind in sections_in(SamplingSettings.model_fields["sampler"].annotation)]
+    assert line.split()[1] == SamplingSettings().sampler.strategy
+    assert line.endswith(f"({' | '.join(kinds)})")
+    owners = next(line for line in text.splitlines() if line.strip().startswith("sampling.steps ")).partition(":")[0]
+    assert "stochastic" in owners and "first_hitting" not in owners
+
+
+@pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
+def test_help_finds_a_section_for_every_part_of_the_tree(tree: JobTree) -> None:
+    shown = {key.partition(".")[0] for block in blocks(tree) for key, _, _ in block}
+    assert shown == set(tree.root_class().model_fields)
 
 
 def test_help_names_the_files_of_every_group() -> None:

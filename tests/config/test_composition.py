@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from masklab.config.composition import compose, group_names
 from masklab.config.explanation import sections_in
+from masklab.config.flattened import FLATTENED
 from masklab.config.overrides import Overrides
 from masklab.config.tree import Config
 from masklab.config.writing import dump, load, validated
@@ -135,6 +136,15 @@ def test_a_project_without_configuration_files_is_told_so(tmp_path: Path) -> Non
         ("run.name=a/b", "a name, not a path"),
         ("scaling.num_workers=3", "scaling.num_workers = 3: a global batch of 16 sequences"),
         ("training.min_lr=1", "training.min_lr = 1: must be at most training.learning_rate"),
+        ("sampling.step=3", "sampling.step: unknown key (did you mean 'steps'?)"),
+        ("steps=3", "steps: unknown key (did you mean 'sampling.steps'?)"),
+        ("sampling.n_layer=3", "sampling.n_layer: unknown key (did you mean 'model.n_layer'?)"),
+        ("sampling.steps=0", "sampling.steps = 0: must be at least 1"),
+        ("sampling.strategy=stochastik", "sampling.strategy = 'stochastik': must be one of stochastic, first_hitting"),
+        ("sampling.strategy=stochastik", "(did you mean 'stochastic'?)"),
+        ("sampling.length=129", "sampling.length=129 is more than the model's block_size=128"),
+        ("sampling.prompt=" + 128 * "a", "sampling.prompt has 128 characters, which leaves nothing"),
+        ("sampling.prompt=[0]", "a gap of no characters"),
         ("training.lr_decay_iters=3", "training.lr_decay_iters = 3: must be at least training.warmup_iters"),
     ],
 )
@@ -170,6 +180,23 @@ def test_an_unreachable_sticky_target_is_refused_with_its_stage() -> None:
     assert error_of("curriculum.stages.0.mask_ratio=0.95").startswith("curriculum.stages.0: ")
 
 
+def test_a_key_of_another_kind_is_refused_with_the_kinds_that_have_it() -> None:
+    message = error_of("sampling.strategy=first_hitting", "sampling.steps=3")
+    assert message.startswith("sampling.steps: unknown key for first_hitting; it belongs to stochastic")
+    message = error_of("curriculum.stages=[{type: random, max_ratio: 0.5, spans_count: 3}]")
+    assert message == "curriculum.stages.0.spans_count: unknown key for random; it belongs to span"
+
+
+@pytest.mark.parametrize("prompt", ["To be, or", "[5] and [*]", "${training.max_iters}", "???", "12", "null", "a=b: {c}", "'tis", "é\n#"])
+def test_a_prompt_stands_for_itself(prompt: str) -> None:
+    assert compose([f"sampling.prompt={prompt}"], PROJECT).sampling.prompt == prompt
+
+
+def test_a_quoted_prompt_is_its_content() -> None:
+    assert compose(["sampling.prompt='To be, or'"], PROJECT).sampling.prompt == "To be, or"
+    assert compose(['sampling.prompt="\'tis"'], PROJECT).sampling.prompt == "'tis"
+
+
 def test_several_mistakes_are_told_together() -> None:
     assert error_of("training.max_iters=0", "system.dtype=x").count("; ") == 1
 
@@ -187,7 +214,12 @@ def test_a_configuration_file_that_is_none_is_refused(tmp_path: Path, text: str)
         load(tmp_path / "config.yaml")
 
 
-KEYS = [f"{section}.{key}" for section, field in Config.model_fields.items() for key in sections_in(field.annotation)[0].model_fields]
+KEYS = [
+    f"{section}.{key}"
+    for section, field in Config.model_fields.items()
+    for key in sections_in(field.annotation)[0].model_fields
+    if key not in FLATTENED
+]
 VALUES = ["true", "false", "2", "4", "256", "0.5", "0.01", "other", "[{type: exact_count}]"]
 """Some value is fit for any key but those with names of their own to choose from."""
 ONLY_VALUE = {"mode.type"}
@@ -204,7 +236,9 @@ def test_every_key_can_be_overridden_and_changes_the_configuration(key: str, res
     own = type(getattr(resolved, section)).model_json_schema()["properties"][name]
     for value in [*own.get("enum", []), *VALUES]:
         tree = resolved.model_dump(mode="json")
-        Overrides.parse([f"{key}={value}"], {}).apply(tree)
+        asked = Overrides.parse([f"{key}={value}"], {})
+        asked.apply(tree)
+        asked.apply_literal(tree)
         try:
             changed = validated(tree)
         except ConfigError as error:

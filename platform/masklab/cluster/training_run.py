@@ -22,6 +22,7 @@ from masklab.config.home import home_of
 from masklab.config.tree import Config
 from masklab.config.writing import dump
 from masklab.errors import ResourceError, TrackingError, UserError
+from masklab.sampling.generation import start_of
 from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import corpus_for
 from masklab.tracking.description import plan_markdown
@@ -65,7 +66,7 @@ class Plan:
         corpus = corpus_for(config.dataset, home / ".corpora")
         recipe = config.recipe
         recipe.batch_maker(corpus)
-        corpus.vocabulary.encode(config.sampling.prompt)
+        start_of(config.sampling, corpus.vocabulary, config.training.block_size)
         pools = recipe.pools(corpus)
         if store:
             store.check()
@@ -210,7 +211,11 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
             threads=share.cpus,
             use_gpu=bool(share.gpus),
             checkpoints=plan.folder.checkpoints,
-            documents={"config.yaml": dump(plan.config), "vocabulary.json": json.dumps(plan.corpus.vocabulary.to_json())},
+            documents={
+                "config.yaml": dump(plan.config),
+                "vocabulary.json": json.dumps(plan.corpus.vocabulary.to_json()),
+                "corpus.json": json.dumps({"fingerprint": plan.corpus.fingerprint}),
+            },
             corpus=[ray.put(plan.corpus)],
             pools=[ray.put(plan.pools)],
             relay=relay,

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from masklab.errors import ConfigError
+from masklab.sampling.generation import start_of
+from masklab.text.vocabulary import Vocabulary
+
 if TYPE_CHECKING:
     from masklab.config.tree import Config
 
@@ -21,12 +25,19 @@ def problems(config: Config) -> Iterator[str]:
         yield f"scaling.use_gpu = true: goes with system.device=cuda or auto, not {config.system.device}"
     if config.scaling.use_gpu is False and config.system.device == "cuda":
         yield "system.device = cuda: needs scaling.use_gpu=true, or no scaling.use_gpu at all"
-    length = config.sampling.length or training.block_size
-    if length > training.block_size:
-        yield f"sampling.length = {length}: must be at most training.block_size, {training.block_size}"
-    if len(config.sampling.prompt) > length:
-        yield f"sampling.prompt: has {len(config.sampling.prompt)} characters, more than the {length} of the text"
+    yield from _sample_problems(config)
     if training.lowest_learning_rate > training.learning_rate:
         yield f"training.min_lr = {training.min_lr:g}: must be at most training.learning_rate, {training.learning_rate:g}"
     if training.lr_decay_iters is not None and training.lr_decay_iters < training.warmup_iters:
         yield f"training.lr_decay_iters = {training.lr_decay_iters}: must be at least training.warmup_iters, {training.warmup_iters}"
+
+
+def _sample_problems(config: Config) -> Iterator[str]:
+    """What is wrong with the sample of a run, whatever the text; its characters are looked at once the text is read."""
+    if config.sampling.unknown == "drop":
+        return  # what is left of the prompt depends on the text
+    any_character = config.sampling.model_copy(update={"unknown": "mask"})
+    try:
+        start_of(any_character, Vocabulary((" ",)), config.training.block_size)
+    except ConfigError as error:
+        yield str(error)

@@ -5,25 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from masklab.config.job_tree import TRAIN, JobTree
 from masklab.errors import ConfigError, UserError
-
-if TYPE_CHECKING:
-    from masklab.config.tree import Config
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
 
 
-def main(job: str, description: str, run: Callable[[Config], int | None], root: Path, argv: Sequence[str] | None = None) -> int:
-    """Compose the configuration of the project `root` from `argv` and hand it to `run`. Returns the exit status.
+Run = Callable[[Any], int | None]
+"""A job: takes its configuration, the root section of its tree, and may return an exit status."""
+
+
+def main(job: str, description: str, run: Run, root: Path, argv: Sequence[str] | None = None, tree: JobTree = TRAIN) -> int:
+    """Compose the configuration `tree` of the project `root` from `argv` and hand it to `run`. Returns the exit status.
 
     `job` is the file's name without `.py`. Nothing heavy is imported before the arguments ask for it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(job, description, run, root, arguments)
+        return _dispatch(job, description, run, root, arguments, tree)
     except UserError as error:
         print(f"masklab: error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_MISTAKE
@@ -31,22 +33,22 @@ def main(job: str, description: str, run: Callable[[Config], int | None], root: 
         return INTERRUPTED
 
 
-def _dispatch(job: str, description: str, run: Callable[[Config], int | None], root: Path, arguments: list[str]) -> int:
+def _dispatch(job: str, description: str, run: Run, root: Path, arguments: list[str], tree: JobTree) -> int:
     if "--help" in arguments or "-h" in arguments:
         from masklab.config.manual import manual
 
-        print(manual(job, description, root), end="")
+        print(manual(job, description, root, tree), end="")
         return 0
     overrides, show = _without_cfg(arguments)
 
     try:
-        from masklab.config.composition import compose
+        from masklab.config.composition import compose_tree
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"this Python ({sys.executable}) lacks the package {error.name}; run 'make venv', then 'source .venv/bin/activate'"
         ) from error
 
-    config = compose(overrides, root)
+    config = compose_tree(tree, overrides, root)
     if show:
         from masklab.config.writing import dump
 

@@ -1,7 +1,8 @@
 """The configuration of a job: the files of the project's groups, then the overrides of the command line, then the checks.
 
 Values come from the sections themselves; a file gives only what differs. Later wins: `jobs/conf/config.yaml`, the chosen
-files, `+experiment=NAME`, overrides. Nothing is ever instantiated from a configuration.
+files, `+experiment=NAME`, overrides. A job that works on a checkpoint begins with the configuration of its run instead. Nothing is
+ever instantiated from a configuration.
 """
 
 from __future__ import annotations
@@ -18,31 +19,75 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from masklab.config.home import home_of
+from masklab.config.job_tree import FOLDERS, TRAIN, JobTree
 from masklab.config.older_spellings import modern
 from masklab.config.overrides import Overrides
 from masklab.config.tree import Config
-from masklab.config.writing import one_line, validated
+from masklab.config.writing import one_line, validated, validated_as
 from masklab.errors import ConfigError
+from masklab.schema import Section
 
-USER_GROUPS = {"dataset": "datasets", "curriculum": "curricula"}
-"""Groups whose files users edit, and the project's folders of these files."""
-FILE_GROUPS = ("model", "experiment")
-"""Groups whose files lie in `jobs/conf`."""
+USER_GROUPS = ("dataset", "curriculum")
+"""Groups whose files users edit; those of the others lie in `jobs/conf`, where Hydra finds them."""
 UNREADABLE = "__unreadable__"
 
 
 def compose(overrides: Sequence[str], root: Path) -> Config:
-    """The checked configuration of the project in `root` under `overrides`. Raises ConfigError for whatever is wrong."""
-    asked = Overrides.parse(overrides, group_names(root))
-    tree = _composed(asked, root)
-    asked.apply(tree)
-    return validated(_resolved(tree))
+    """The checked configuration of a training run of the project in `root`. Raises ConfigError for whatever is wrong."""
+    return validated(_tree(TRAIN, overrides, root))
 
 
-def group_names(root: Path) -> dict[str, list[str]]:
+def compose_tree(tree: JobTree, overrides: Sequence[str], root: Path) -> Section:
+    """The checked configuration of a job of the project in `root`. Raises a UserError for whatever is wrong."""
+    return validated_as(tree.root_class(), _tree(tree, overrides, root))
+
+
+def group_names(root: Path, groups: Sequence[str] = tuple(FOLDERS)) -> dict[str, list[str]]:
     """The names that each group offers in the project `root`."""
-    folders = {group: root / folder for group, folder in USER_GROUPS.items()} | {group: root / "jobs/conf" / group for group in FILE_GROUPS}
-    return {group: sorted(file.stem for file in folder.glob("*.yaml")) for group, folder in folders.items()}
+    return {group: sorted(file.stem for file in (root / FOLDERS[group]).glob("*.yaml")) for group in groups}
+
+
+def _tree(tree: JobTree, overrides: Sequence[str], root: Path) -> dict[str, Any]:
+    """The values of a job as plain values, before they are checked."""
+    asked = Overrides.parse(overrides, group_names(root, tree.groups), tree.shorthands)
+    values = _inherited(tree, asked, root) if tree.inherited else _composed(asked, root)
+    asked.apply(values)
+    values = _resolved(values)
+    asked.apply_literal(values)
+    return values
+
+
+def _inherited(tree: JobTree, asked: Overrides, root: Path) -> dict[str, Any]:
+    """What the run of the checkpoint brings along, under the chosen files."""
+    values: dict[str, Any] = {}
+    if reference := asked.value_of("checkpoint"):
+        values = _picked(_config_of(str(reference), root), tree.inherited)
+    for group, name in asked.choices.items():
+        node = _node(group, root / FOLDERS[group] / f"{name}.yaml", root)
+        if UNREADABLE in node:
+            raise ConfigError(node[UNREADABLE])
+        values[group] = node[group]
+    return values
+
+
+def _config_of(reference: str, root: Path) -> dict[str, Any]:
+    """The configuration that the checkpoint was trained with, as plain values."""
+    from masklab.config.checkpoint_reference import find_checkpoint
+
+    return find_checkpoint(reference, home_of(root)).config().model_dump(mode="json")
+
+
+def _picked(config: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """The parts of `config` that the dotted `keys` name."""
+    out: dict[str, Any] = {}
+    for key in keys:
+        *parents, last = key.split(".")
+        source, target = config, out
+        for part in parents:
+            source, target = source[part], target.setdefault(part, {})
+        target[last] = source[last]
+    return out
 
 
 def _composed(asked: Overrides, root: Path) -> dict[str, Any]:
@@ -63,9 +108,9 @@ def _composed(asked: Overrides, root: Path) -> dict[str, Any]:
 def _store_user_files(root: Path) -> None:
     """Offer the project's own files to Hydra, in place of those of any other project."""
     store = ConfigStore.instance()
-    for group, folder in USER_GROUPS.items():
+    for group in USER_GROUPS:
         store.repo.pop(group, None)
-        for file in sorted((root / folder).glob("*.yaml")):
+        for file in sorted((root / FOLDERS[group]).glob("*.yaml")):
             store.store(group=group, name=file.stem, package="_global_", node=_node(group, file, root))
 
 

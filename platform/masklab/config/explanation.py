@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from masklab.config.flattened import FLATTENED
 from masklab.errors import did_you_mean
 from masklab.schema import Section
 
@@ -103,42 +104,59 @@ def _one_of(given: str, choices: str) -> str:
 
 
 def _nearest_key(loc: Location, place: str, root: type[Section]) -> str:
-    """The same key of another section, else a near key of its own, else of any section for a key that stands in none."""
-    asked = str(loc[-1])
-    keys = [(f"{name}.{key}", key) for name, section in _sections_of(root) for key in section.model_fields]
-    same = [path for path, key in keys if key == asked]
+    """The kinds that have the key, else the same key of another section, else a near key, of any section for one that stands in none."""
+    asked, home = str(loc[-1]), place.rpartition(".")[0]
+    if owners := _kinds_with(asked, loc, root):
+        return f" for {loc[-2]}; it belongs to {', '.join(owners)}"
+    keys = [(f"{name}.{key}", key) for name, section in _sections_of(root) for key in section.model_fields if key not in FLATTENED]
+    hint = did_you_mean(asked, _keys_at(loc[:-1], root))
+    same = [path for path, key in keys if key == asked and path != place]
     if same:
         return f" (did you mean '{same[0]}'?)"
-    hint = did_you_mean(asked, _keys_at(loc[:-1], root))
-    if hint or "." in place:
+    if hint or home:
         return hint
     near = difflib.get_close_matches(asked, [key for _, key in keys], n=1)
     return f" (did you mean '{next(path for path, key in keys if key in near)}'?)" if near else ""
 
 
+def _kinds_with(asked: str, loc: Location, root: type[Section]) -> list[str]:
+    """The members of a flattened union that have the key `asked`, where the location is that of another member."""
+    if len(loc) < 3 or loc[-3] not in FLATTENED:
+        return []
+    members = _sections_at(loc[:-2], root)
+    every = set.intersection(*(set(member.model_fields) for member in members))
+    tag = next(name for name in every if len({str(member.model_fields[name].default) for member in members}) == len(members))
+    return [str(member.model_fields[tag].default) for member in members if asked in member.model_fields]
+
+
 def _keys_at(loc: Location, root: type[Section]) -> set[str]:
-    """The keys that may stand at the model's own location `loc`."""
+    """The keys that may stand at the model's own location `loc`, those of the section around a flattened one included."""
+    keys = {key for section in _sections_at(loc, root) for key in section.model_fields}
+    if around := next((loc[:-depth] for depth in (1, 2) if len(loc) >= depth and loc[-depth] in FLATTENED), None):
+        keys |= {key for section in _sections_at(around, root) for key in section.model_fields}
+    return keys - set(FLATTENED)
+
+
+def _sections_at(loc: Location, root: type[Section]) -> list[type[Section]]:
+    """The sections that may stand at the model's own location `loc`; tags of unions narrow them down."""
     here: list[type[Section]] = [root]
-    keys = set(root.model_fields)
     for part in loc:
-        if isinstance(part, int):
-            continue
-        fields = [section.model_fields[part] for section in here if part in section.model_fields]
+        fields = [section.model_fields[part] for section in here if part in section.model_fields] if isinstance(part, str) else []
         if fields:
-            flat = part == "masking"  # its keys stand beside those of the stage that has it
             here = [section for field in fields for section in sections_in(field.annotation)]
-            keys = (keys - {part} if flat else set()) | {key for section in here for key in section.model_fields}
-        else:
-            own = {key for section in here for key in section.model_fields}
+        elif isinstance(part, str):
             here = [section for section in here if part in (field.default for field in section.model_fields.values())] or here
-            keys = (keys - own) | {key for section in here for key in section.model_fields}
-    return keys
+    return here
 
 
 def _sections_of(root: type[Section]) -> Iterator[tuple[str, type[Section]]]:
+    """The sections of the tree by their names; the kinds of a flattened one go by the name of the section around it."""
     for name, field in root.model_fields.items():
         for section in sections_in(field.annotation):
             yield name, section
+            for flat in FLATTENED:
+                if flat in section.model_fields:
+                    yield from ((name, kind) for kind in sections_in(section.model_fields[flat].annotation))
 
 
 def sections_in(annotation: Any) -> list[type[Section]]:

@@ -1,88 +1,87 @@
-"""The text of `--help`, read from the source of the sections: nothing heavy is imported, and nothing is said twice.
-
-A section class is found by the import in `tree.py`; its keys, defaults and lines of documentation stand in its body.
-"""
+"""The text of `--help`: usage, groups with their files, examples, and every key with its default and its line."""
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1]
-GROUPS = {"curriculum": "curricula", "dataset": "datasets", "model": "jobs/conf/model", "experiment": "jobs/conf/experiment"}
+from masklab.config.declaration import Declaration, Key
+from masklab.config.flattened import FLATTENED
+from masklab.config.job_tree import FOLDERS, TRAIN, JobTree
 
-EXAMPLES = """\
-Examples:
-  python jobs/{job}.py
-  python jobs/{job}.py dataset=shakespeare_char dataset.path=FILE
-  python jobs/{job}.py curriculum=sticky curriculum.stages.1.mask_ratio=0.5 model=small
-  python jobs/{job}.py +experiment=smoke --cfg job
-"""
+Line = tuple[str, str, str]
+"""A key by its whole name, its default, and what is said of it."""
 
 
-def manual(job: str, description: str, root: Path) -> str:
-    """Usage, groups with their files, examples, and each section's keys with their defaults."""
+def manual(job: str, description: str, root: Path, tree: JobTree = TRAIN) -> str:
+    """The help of a job of the project `root`."""
+    files = {group: sorted(file.stem for file in (root / FOLDERS[group]).glob("*.yaml")) for group in tree.groups}
+    group = "[GROUP=NAME ...] " if tree.groups else ""
     lines = [
-        f"usage: python jobs/{job}.py [GROUP=NAME ...] [SECTION.KEY=VALUE ...] [--cfg job] [--help]",
+        f"usage: python jobs/{job}.py {group}[SECTION.KEY=VALUE ...] [--cfg job] [--help]",
         "",
         description,
         "",
         "  --cfg job   print the resolved configuration and stop",
         "  --help      print this text and stop",
         "",
-        "Groups (a file each; the keys of a file can be overridden):",
-        *(
-            f"  {group + '=':<12} {', '.join(sorted(file.stem for file in (root / folder).glob('*.yaml')))}"
-            for group, folder in GROUPS.items()
-        ),
-        "",
-        EXAMPLES.format(job=job),
-        "Keys (the chosen files may set other values than these defaults):",
     ]
-    for section, source, name in sections():
-        lines += ["", *(f"  {section + '.' + key:<38} {default:<14} {text}" for key, default, text in keys(source, name))]
+    if tree.groups:
+        lines += ["Groups (a file each; the keys of a file can be overridden):"]
+        lines += [*(f"  {group + '=':<12} {', '.join(names)}" for group, names in files.items()), ""]
+    lines += ["Examples:", *(f"  python jobs/{job}.py {example}".rstrip() for example in tree.examples), ""]
+    if tree.shorthands:
+        lines += ["For short:", *(f"  {short + '=':<12} means {whole}=" for short, whole in tree.shorthands.items()), ""]
+    if tree.inherited:
+        lines += [f"From the run that checkpoint= names, unless given: {', '.join(tree.inherited)}.", ""]
+    lines.append("Keys (the chosen files may set other values than these defaults):" if tree.groups else "Keys:")
+    for block in blocks(tree):
+        lines += ["", *(f"  {key:<38} {default:<14} {text}".rstrip() for key, default, text in block)]
     return "\n".join([*lines, ""])
 
 
-def sections() -> Iterator[tuple[str, Path, str]]:
-    """Name, source file and class of each section of the tree."""
-    module = ast.parse((PACKAGE / "config" / "tree.py").read_text(encoding="utf-8"))
-    origin = {
-        alias.asname or alias.name: PACKAGE.parent.joinpath(*node.module.split(".")).with_suffix(".py")
-        for node in module.body
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
-    for name, annotation, _, _ in _fields(module, "Config"):
-        yield name, origin[annotation], annotation
+def blocks(tree: JobTree) -> Iterator[list[Line]]:
+    """The lines of the keys that stand at the top, then those of each section."""
+    root = Declaration.of(f"masklab.config.{tree.module}", tree.root)
+    assert root, f"no class {tree.root} in masklab.config.{tree.module}"
+    sections = {key.name: found for key in root.fields() if (found := key.sections())}
+    if alone := [_line("", key) for key in root.fields() if key.name not in sections]:
+        yield alone
+    for name, found in sections.items():
+        yield [line for section in found for line in _lines(f"{name}.", section)]
 
 
-def keys(source: Path, name: str) -> Iterator[tuple[str, str, str]]:
-    """Key, default as YAML has it, and documentation (with the choices, where there are some) of each field of the class `name`."""
-    for key, annotation, value, text in _fields(ast.parse(source.read_text(encoding="utf-8")), name):
-        yield key, _default(value), f"{text}{_choices(annotation)}"
+def _lines(prefix: str, section: Declaration) -> Iterator[Line]:
+    for key in section.fields():
+        if key.name in FLATTENED:
+            yield from _flattened(prefix, key)
+        else:
+            yield _line(prefix, key)
 
 
-def _fields(module: ast.Module, name: str) -> Iterator[tuple[str, str, ast.expr | None, str]]:
-    """Name, annotation, value and documentation of each field that the body of the class `name` declares."""
-    body = next(node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == name)
-    for node, below in zip(body, [*body[1:], None], strict=True):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            line = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
-            yield node.target.id, ast.unparse(node.annotation), node.value, " ".join(str(line).split())
+def _line(prefix: str, key: Key) -> Line:
+    choices = f" ({' | '.join(key.choices)})" if key.choices else ""
+    return prefix + key.name, key.default, f"{key.text}{choices}"
 
 
-def _default(value: ast.expr | None) -> str:
-    if isinstance(value, ast.Call):
-        value = next((keyword.value for keyword in value.keywords if keyword.arg == "default"), None)
-    if value is None:
-        return "(required)"
-    text = ast.unparse(value)
-    return {"None": "null", "True": "true", "False": "false"}.get(text, text.strip("'") or "''")
+def _flattened(prefix: str, field: Key) -> Iterator[Line]:
+    """The key that names the kind, with all the kinds, then the keys of each kind after its name; those that agree, once."""
+    kinds = {section: _kind(section) for section in field.sections()}
+    tags = {kind.name for kind in kinds.values()}
+    yield prefix + " or ".join(tags), _default_kind(field, kinds), f"{field.text} ({' | '.join(kind.default for kind in kinds.values())})"
+    shared: dict[Line, list[str]] = {}
+    for section, kind in kinds.items():
+        for key in section.fields():
+            if key.name not in tags:
+                shared.setdefault(_line(prefix, key), []).append(kind.default)
+    for (name, default, text), owners in shared.items():
+        yield name, default, f"{', '.join(owners)}: {text}"
 
 
-def _choices(annotation: str) -> str:
-    if not annotation.startswith("Literal["):
-        return ""
-    return f" ({annotation.removeprefix('Literal[').removesuffix(']').replace(chr(39), '').replace(', ', ' | ')})"
+def _kind(section: Declaration) -> Key:
+    """The key that tells this member of a union from the others."""
+    return next(key for key in section.fields() if len(key.choices) == 1)
+
+
+def _default_kind(field: Key, kinds: dict[Declaration, Key]) -> str:
+    return next(kind.default for section, kind in kinds.items() if section.name.lower() == field.default)

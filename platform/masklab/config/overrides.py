@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,18 +14,24 @@ from hydra.core.override_parser.types import Override, OverrideType
 from masklab.config.older_spellings import disagreement, modern_assignment
 from masklab.errors import ConfigError, did_you_mean
 
+LITERAL = ("sampling.prompt",)
+"""Keys whose values are taken as they stand, brackets and commas included, unless they are quoted."""
 LIST_INDEX = re.compile(r"\[(\d+)\]")
 """`stages[0].` in a key, which the grammar knows as `stages.0.` only."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """`path` gets `value`, or is dropped when `delete`; `written` is the key as the user wrote it."""
+    """`path` gets `value`, or is dropped when `delete`; `written` is the key as the user wrote it.
+
+    A `literal` value is text that stands for itself, whatever is in it.
+    """
 
     path: tuple[str, ...]
     value: Any
     delete: bool
     written: str
+    literal: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,25 +42,54 @@ class Overrides:
     assignments: tuple[Assignment, ...]
 
     @classmethod
-    def parse(cls, strings: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Overrides:
-        """Read `strings`, given the names of the files in each group. Raises ConfigError for the first that cannot be read."""
+    def parse(
+        cls, strings: Sequence[str], groups: Mapping[str, Sequence[str]], shorthands: Mapping[str, str] = MappingProxyType({})
+    ) -> Overrides:
+        """Read `strings`, given the names of the files in each group and the keys that short names stand for.
+
+        Raises ConfigError for the first that cannot be read.
+        """
         choices: dict[str, str] = {}
         values: list[Assignment] = []
         parser = OverridesParser.create()
         for string in strings:
+            if literal := _literal(string, shorthands):
+                values.append(literal)
+                continue
             override = _parsed(parser, string)
             key = override.key_or_group
             if key in groups and override.package is None:
                 choices[key] = _choice(override, groups[key])
             else:
-                values.append(_assignment(override, string))
+                values.append(_assignment(override, string, shorthands))
         _refuse_disagreement(values)
         return cls(choices, tuple(values))
 
     def apply(self, tree: dict[str, Any]) -> None:
-        """Lay the values over `tree`, in order. Raises ConfigError for a list index that is not there."""
+        """Lay all values but the literal ones over `tree`, in order. Raises ConfigError for a list index that is not there."""
         for assignment in self.assignments:
-            _assign(tree, assignment)
+            if not assignment.literal:
+                _assign(tree, assignment)
+
+    def apply_literal(self, tree: dict[str, Any]) -> None:
+        """Lay the literal values over `tree`, in which all interpolations are resolved."""
+        for assignment in self.assignments:
+            if assignment.literal:
+                _assign(tree, assignment)
+
+    def value_of(self, key: str) -> Any:
+        """The last value given for the key, None when there is none."""
+        return next((a.value for a in reversed(self.assignments) if ".".join(a.path) == key), None)
+
+
+def _literal(string: str, shorthands: Mapping[str, str]) -> Assignment | None:
+    """The assignment of a literal key, None for any other override and for a quoted value, which the grammar reads."""
+    key, equals, value = string.partition("=")
+    written = key.removeprefix("++").removeprefix("+")
+    whole = shorthands.get(written, written)
+    if whole not in LITERAL or not equals or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
+        return None
+    return Assignment(tuple(whole.split(".")), value, delete=False, written=written, literal=True)
 
 
 def _parsed(parser: OverridesParser, string: str) -> Override:
@@ -82,12 +118,12 @@ def _choice(override: Override, available: Sequence[str]) -> str:
     return str(name)
 
 
-def _assignment(override: Override, string: str) -> Assignment:
+def _assignment(override: Override, string: str, shorthands: Mapping[str, str]) -> Assignment:
     key = override.key_or_group
     if not key or override.package is not None or "/" in key or key.split(".")[0] == "hydra":
         raise ConfigError(f"{string}: unknown key '{key}'; --help lists them all")
     delete = override.type is OverrideType.DEL
-    path, value = modern_assignment(tuple(key.split(".")), None if delete else override.value())
+    path, value = modern_assignment(tuple(shorthands.get(key, key).split(".")), None if delete else override.value())
     return Assignment(path, value, delete, key)
 
 
@@ -97,6 +133,8 @@ def _refuse_disagreement(values: Sequence[Assignment]) -> None:
         old = given.setdefault(new.path, new)
         if old.written != new.written and old.value != new.value:
             one, other = old.written.rpartition(".")[2], new.written.rpartition(".")[2]
+            if one == other:  # a shorthand, which stands at the top
+                one, other = old.written, new.written
             raise disagreement(new.path[:-1], one, old.value, other, new.value)
 
 

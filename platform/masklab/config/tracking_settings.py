@@ -1,4 +1,4 @@
-"""Where runs are kept: the section that the tracking floor reads. It lies here since that floor stands above this one."""
+"""Where runs are kept: the sections that the tracking floor reads. They lie here since that floor stands above this one."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from pydantic import Field, field_validator
 from masklab.schema import Section
 
 
-class TrackingSettings(Section):
+class StoreSettings(Section):
     """Where runs are kept."""
 
     uri: str | None = Field(default=None, min_length=1)
     """MLflow store; MLFLOW_TRACKING_URI when not given, else the SQLite file `mlflow.db` in the project folder."""
+    enabled: bool = True
+    """Keep the run in MLflow; its folder is written either way."""
+
+
+class TrackingSettings(StoreSettings):
+    """Where a new run is kept."""
+
     experiment: str = Field(default="masklab", min_length=1, max_length=500)
     """MLflow experiment that the run belongs to."""
-    enabled: bool = True
-    """Keep the run in MLflow; its folder with `summary.json` is written either way."""
 
     @field_validator("experiment")
     @classmethod

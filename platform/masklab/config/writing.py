@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -13,24 +13,32 @@ from masklab.config.explanation import explain
 from masklab.config.older_spellings import modern
 from masklab.config.tree import Config
 from masklab.errors import ConfigError
+from masklab.schema import Section
+
+Root = TypeVar("Root", bound=Section)
 
 
 def validated(tree: Mapping[str, Any]) -> Config:
-    """The configuration that `tree` holds, older spellings included. Raises ConfigError, one line for all that is wrong."""
+    """The configuration of a run that `tree` holds, older spellings included. Raises ConfigError, one line for all that is wrong."""
+    return validated_as(Config, tree)
+
+
+def validated_as(root: type[Root], tree: Mapping[str, Any]) -> Root:
+    """The same for a tree of another job."""
     written = modern(tree)
     try:
-        return Config.model_validate(written)
+        return root.model_validate(written)
     except ValidationError as error:
-        raise ConfigError(explain(error, written, Config)) from None
+        raise ConfigError(explain(error, written, root)) from None
 
 
-def dump(config: Config) -> str:
+def dump(config: Section) -> str:
     """All keys of `config` as YAML, in the order of the sections."""
     return yaml.safe_dump(_type_first(config.model_dump(mode="json")), sort_keys=False, allow_unicode=True, width=120)
 
 
 def load(path: Path) -> Config:
-    """The configuration of a file that `dump` wrote. Raises ConfigError when it cannot be read."""
+    """The configuration of a run, from a file that `dump` wrote. Raises ConfigError when it cannot be read."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

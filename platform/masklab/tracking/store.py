@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from masklab.config.tracking_settings import TrackingSettings
+from masklab.config.tracking_settings import StoreSettings
 from masklab.errors import TrackingError, did_you_mean
 
 SERVERS = {"http": 80, "https": 443}
@@ -37,7 +37,7 @@ class Store:
     folder: Path
 
     @classmethod
-    def of(cls, settings: TrackingSettings, folder: Path) -> Store:
+    def of(cls, settings: StoreSettings, folder: Path) -> Store:
         """The store by `tracking.uri`, else MLFLOW_TRACKING_URI, else `mlflow.db` in `folder`. A SQLite path becomes absolute,
         since workers run in directories of their own.
 

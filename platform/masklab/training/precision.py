@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from masklab.errors import ResourceError
-from masklab.training.settings import SystemSettings
+from masklab.training.settings import ComputeSettings
 
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "T4": 65e12}
 """Dense 16-bit matrix rates of the makers' data sheets, floating-point operations a second."""
@@ -32,7 +32,7 @@ class Precision:
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, settings: SystemSettings, device: torch.device) -> Precision:
+    def of(cls, settings: ComputeSettings, device: torch.device) -> Precision:
         """The format that `settings` ask for on `device`. Raises ResourceError for one that the device lacks."""
         name = settings.dtype
         if name == "auto":

@@ -144,12 +144,17 @@ class ScalingSettings(Section):
     """Show what Ray and the workers print."""
 
 
-class SystemSettings(Section):
+class ComputeSettings(Section):
     """Device and number format."""
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     """Where the model runs: the best there is when auto."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Autocast format: bfloat16 on a GPU that has it and float32 elsewhere when auto; float16 uses a gradient scaler."""
+
+
+class SystemSettings(ComputeSettings):
+    """How training uses the device."""
+
     compile: bool = False
     """Compile the model with torch.compile."""

@@ -1,0 +1,94 @@
+"""What `checkpoint=` names: a run, a run's folder, or one checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from masklab.config.tree import Config
+from masklab.config.writing import load
+from masklab.errors import CheckpointError, ConfigError, DataError, RunError, did_you_mean
+from masklab.text.vocabulary import Vocabulary
+from masklab.training.checkpoint import MANIFEST, NAME, Checkpoint, flaw_of, open_checkpoint
+from masklab.training.run_folder import RunFolder
+from masklab.training.settings import RUN_NAME
+
+NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class FoundCheckpoint:
+    """A checkpoint whose files are whole, and the run that it belongs to, where it lies in the folder of one.
+
+    `passed_over` says of each newer checkpoint of the run why it was not taken.
+    """
+
+    checkpoint: Checkpoint
+    run: RunFolder | None
+    passed_over: tuple[str, ...] = ()
+
+    def config(self) -> Config:
+        """The configuration that it was trained with. Raises CheckpointError when this masklab cannot read it."""
+        try:
+            return load(self.checkpoint.path / "config.yaml")
+        except ConfigError as error:
+            place = f"{self.checkpoint.path / 'config.yaml'}: "
+            raise CheckpointError(f"checkpoint {self.checkpoint.path}: config.yaml: {str(error).removeprefix(place)}") from error
+
+    def vocabulary(self) -> Vocabulary:
+        """The characters that it was trained on. Raises CheckpointError when they cannot be read."""
+        try:
+            return Vocabulary.from_json(json.loads((self.checkpoint.path / "vocabulary.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, DataError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CheckpointError(f"checkpoint {self.checkpoint.path}: vocabulary.json: {reason}") from error
+
+
+def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
+    """The checkpoint that `reference` names: of a run in `home`, of a run's folder the newest that is whole, or itself.
+
+    Raises RunError when there is no such thing or no checkpoint yet, and CheckpointError when none is whole.
+    """
+    runs = home / "runs"
+    if RUN_NAME.fullmatch(reference) and (runs / reference).is_dir():
+        return _newest(RunFolder(runs / reference))
+    path = Path(reference).expanduser().absolute()
+    if path.is_file():
+        raise CheckpointError(f"{path} is a file; a checkpoint of masklab is a folder with a {MANIFEST}, and no other file is ever read")
+    if not path.is_dir():
+        raise _nothing_there(reference, runs)
+    if (path / MANIFEST).exists() or NAME.fullmatch(path.name):
+        return FoundCheckpoint(open_checkpoint(path), _run_of(path))
+    run = RunFolder(path)
+    if run.checkpoints.is_dir() or (path / "config.yaml").is_file():
+        return _newest(run)
+    raise RunError(f"{path} is neither a run's folder nor a checkpoint: it has no config.yaml, no checkpoints/ and no {MANIFEST}")
+
+
+def _newest(run: RunFolder) -> FoundCheckpoint:
+    """The newest checkpoint of `run` that is whole."""
+    there = sorted(p for p in run.checkpoints.iterdir() if NAME.fullmatch(p.name)) if run.checkpoints.is_dir() else []
+    if not there:
+        raise RunError(f"run '{run.path.name}' is untrained: no checkpoint yet in {run.checkpoints}; train it, or wait for its first")
+    passed_over: list[str] = []
+    for path in reversed(there):
+        flaw = flaw_of(path)
+        if flaw is None:
+            return FoundCheckpoint(Checkpoint(path), run, tuple(passed_over))
+        passed_over.append(f"{path.name}: {flaw}")
+    raise CheckpointError(f"run '{run.path.name}' has no checkpoint that is whole ({'; '.join(passed_over)}); use another run")
+
+
+def _run_of(path: Path) -> RunFolder | None:
+    """The run whose folder the checkpoint at `path` lies in."""
+    run = RunFolder(path.parent.parent)
+    return run if run.checkpoints == path.parent and (run.path / "config.yaml").is_file() else None
+
+
+def _nothing_there(reference: str, runs: Path) -> RunError:
+    if not RUN_NAME.fullmatch(reference):
+        return RunError(f"checkpoint = {reference!r}: no such folder; give a run's name, its folder, or one of its checkpoints")
+    names = sorted(p.name for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []
+    there = f"there are {', '.join(names[:NAMES_SHOWN])}{' ...' if len(names) > NAMES_SHOWN else ''}" if names else "there are none"
+    return RunError(f"checkpoint = {reference!r}: no such run in {runs}; {there}{did_you_mean(reference, names)}")

@@ -1,0 +1,70 @@
+"""What each job can be told: the root section of its configuration, the groups of files, and the short names of some keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from masklab.schema import Section
+
+FOLDERS = {"curriculum": "curricula", "dataset": "datasets", "model": "jobs/conf/model", "experiment": "jobs/conf/experiment"}
+"""The project's folder of each group's files."""
+
+
+@dataclass(frozen=True)
+class JobTree:
+    """`module` of masklab.config holds the class `root`, which is imported only when a configuration is read.
+
+    `inherited` are the keys whose values come from the configuration of the run that `checkpoint=` names; a tree that has some is
+    not composed from `jobs/conf/config.yaml`. `shorthands` stand at the top for a longer key.
+    """
+
+    module: str
+    root: str
+    groups: tuple[str, ...] = ()
+    inherited: tuple[str, ...] = ()
+    shorthands: Mapping[str, str] = field(default_factory=dict)
+    examples: tuple[str, ...] = ("",)
+
+    def root_class(self) -> type[Section]:
+        """The root section."""
+        root: type[Section] = getattr(import_module(f"masklab.config.{self.module}"), self.root)
+        return root
+
+
+TRAIN = JobTree(
+    "tree",
+    "Config",
+    groups=tuple(FOLDERS),
+    examples=(
+        "",
+        "dataset=shakespeare_char dataset.path=FILE",
+        "curriculum=sticky curriculum.stages.1.mask_ratio=0.5 model=small",
+        "+experiment=smoke --cfg job",
+    ),
+)
+SAMPLE = JobTree(
+    "sample_tree",
+    "SampleConfig",
+    inherited=("tracking.uri",),
+    shorthands={"prompt": "sampling.prompt", "num_samples": "sampling.num_samples"},
+    examples=(
+        "checkpoint=RUN",
+        'checkpoint=RUN prompt="ROMEO:" num_samples=4 sampling.steps=32 sampling.temperature=0.8',
+        'checkpoint=runs/RUN/checkpoints/step_000001000 prompt="To be[20]not to be" watch.html=true',
+    ),
+)
+EVALUATE = JobTree(
+    "evaluate_tree",
+    "EvaluateConfig",
+    groups=("curriculum", "dataset"),
+    inherited=("dataset", "curriculum", "tracking.uri"),
+    examples=(
+        "checkpoint=RUN",
+        "checkpoint=RUN against=OTHER",
+        "checkpoint=RUN curriculum=sticky evaluation.sequences=4096",
+    ),
+)

@@ -1,0 +1,115 @@
+"""A model as training left it: ready to write and to score text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from masklab.config.checkpoint_reference import FoundCheckpoint, find_checkpoint
+from masklab.config.tree import Config
+from masklab.errors import CheckpointError
+from masklab.model.transformer import Transformer
+from masklab.modes.token_classifier import TokenClassifier
+from masklab.text.vocabulary import Vocabulary
+from masklab.training.checkpoint import Checkpoint, load_weights
+from masklab.training.precision import Precision, pick_device
+from masklab.training.run_folder import RunFolder
+from masklab.training.settings import ComputeSettings
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A mask-predicting model in evaluation mode on its device, with all that its checkpoint knows.
+
+    `run` is the folder of its run, where it lies in one; `passed_over` says why newer checkpoints of the run were not taken.
+    """
+
+    checkpoint: Checkpoint
+    run: RunFolder | None
+    passed_over: tuple[str, ...]
+    config: Config
+    vocabulary: Vocabulary
+    iteration: int
+    model: Transformer
+    precision: Precision
+
+    @classmethod
+    def open(cls, reference: str, home: Path, system: ComputeSettings) -> Self:
+        """Load what `reference` names: a run in `home`, a run's folder, or one checkpoint.
+
+        Every file is held against its SHA-256 first. Nothing is unpickled, and the optimizer's state is not loaded. Raises RunError,
+        CheckpointError or ResourceError.
+        """
+        found = find_checkpoint(reference, home)
+        config, vocabulary, iteration = found.config(), found.vocabulary(), _iteration(found)
+        if not isinstance(config.mode, TokenClassifier):
+            raise CheckpointError(
+                f"checkpoint {found.checkpoint.path} has mode.type={config.mode.type}, and only token_classifier fills masks"
+            )
+        if iteration == 0:
+            raise CheckpointError(
+                f"checkpoint {found.checkpoint.path} is untrained: it was saved before the first step; train the run first"
+            )
+        precision = Precision.of(system, pick_device(system.device))
+        model = _model(found.checkpoint, config, vocabulary)
+        return cls(
+            checkpoint=found.checkpoint,
+            run=found.run,
+            passed_over=found.passed_over,
+            config=config,
+            vocabulary=vocabulary,
+            iteration=iteration,
+            model=model.to(precision.device).eval(),
+            precision=precision,
+        )
+
+    @property
+    def corpus_fingerprint(self) -> str | None:
+        """The fingerprint of the text that it was trained on; None where the checkpoint does not tell."""
+        file = self.checkpoint.path / "corpus.json"
+        return str(json.loads(file.read_text())["fingerprint"]) if file.is_file() else None
+
+    @property
+    def block_size(self) -> int:
+        """Characters of the sequences that it was trained on (T)."""
+        return self.config.training.block_size
+
+    @property
+    def name(self) -> str:
+        """What tables call it: its run, or its folder."""
+        return self.run.path.name if self.run else self.checkpoint.path.name
+
+    def describe(self) -> str:
+        """E.g. `bard, iteration 12,500, curriculum uniform`."""
+        return f"{self.name}, iteration {self.iteration:,}, curriculum {self.config.curriculum.name}"
+
+
+def _iteration(found: FoundCheckpoint) -> int:
+    try:
+        iteration: Any = found.checkpoint.state["iteration"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"checkpoint {found.checkpoint.path}: state.json cannot be read ({type(error).__name__})") from error
+    if not isinstance(iteration, int) or iteration < 0:
+        raise CheckpointError(f"checkpoint {found.checkpoint.path}: state.json has iteration {iteration!r}, which is no number of steps")
+    return iteration
+
+
+def _model(checkpoint: Checkpoint, config: Config, vocabulary: Vocabulary) -> Transformer:
+    """The transformer of `config` with the checkpoint's weights. Raises CheckpointError when they do not fit, or are not numbers."""
+    tensors = checkpoint.tensors()
+    embedding = tensors.get("embedding.weight")
+    if embedding is not None and len(embedding) != vocabulary.extended_size:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path}: vocabulary.json has {vocabulary.size} characters, {vocabulary.extended_size} with the special "
+            f"tokens, but the weights have {len(embedding)}; the file is of another checkpoint"
+        )
+    if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path}: {bad[0]} holds values that are no numbers (NaN or infinity), so its training has diverged; "
+            "use an earlier checkpoint or another run"
+        )
+    model = Transformer(config.model, vocabulary.size, vocabulary.extended_size)
+    load_weights(model, checkpoint)
+    return model

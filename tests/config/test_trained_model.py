@@ -1,0 +1,168 @@
+"""Opening what training left: the newest whole checkpoint of a run, and one clear line for whatever cannot be used."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save
+from trained_run import config_for, copy_of, forge, newest
+
+from masklab.config.checkpoint_reference import find_checkpoint
+from masklab.config.trained_model import TrainedModel
+from masklab.config.writing import dump
+from masklab.errors import CheckpointError, ResourceError, RunError, UserError
+from masklab.text.vocabulary import Vocabulary
+from masklab.training.checkpoint import Checkpoint
+from masklab.training.run_folder import RunFolder
+from masklab.training.settings import ComputeSettings
+
+CPU = ComputeSettings(device="cpu")
+
+
+def error_of(reference: object, home: Path, kind: type[UserError] = CheckpointError) -> str:
+    with pytest.raises(kind) as caught:
+        TrainedModel.open(str(reference), home, CPU)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def home_of(run: RunFolder) -> Path:
+    return run.path.parent.parent
+
+
+def test_a_run_opens_with_its_newest_checkpoint_in_evaluation_mode(trained: RunFolder) -> None:
+    model = TrainedModel.open("tiny", home_of(trained), CPU)
+    assert (model.checkpoint.path, model.iteration, model.passed_over) == (newest(trained), 20, ())
+    assert (model.run, model.block_size, model.name) == (trained, 32, "tiny")
+    assert not model.model.training
+    assert model.config == config_for(home_of(trained) / "tiny.txt")
+    assert model.corpus_fingerprint is not None and len(model.corpus_fingerprint) == 64
+    saved = load_file(newest(trained) / "model.safetensors")
+    assert all(torch.equal(saved[name], tensor) for name, tensor in model.model.state_dict().items())
+
+
+def test_a_run_its_folder_and_its_checkpoint_are_three_names_of_one_model(trained: RunFolder, tmp_path: Path) -> None:
+    opened = [TrainedModel.open(str(reference), home_of(trained), CPU) for reference in ("tiny", trained.path, newest(trained))]
+    assert {model.checkpoint.path for model in opened} == {newest(trained)}
+    assert {model.run for model in opened} == {trained}
+    older = min(trained.checkpoints.iterdir())
+    assert TrainedModel.open(str(older), tmp_path, CPU).iteration == 10
+
+
+def test_a_checkpoint_outside_a_run_belongs_to_none(trained: RunFolder, tmp_path: Path) -> None:
+    place = newest(copy_of(trained, tmp_path)).rename(tmp_path / "mine")
+    model = TrainedModel.open(str(place), tmp_path, CPU)
+    assert (model.run, model.name) == (None, "mine")
+
+
+def test_a_relative_path_is_taken_from_where_the_user_stands(trained: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained.path.parent)
+    assert TrainedModel.open("./tiny", tmp_path, CPU).run == trained
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_by_name_and_reason(trained: RunFolder, tmp_path: Path) -> None:
+    run = copy_of(trained, tmp_path)
+    (newest(run) / "model.safetensors").write_bytes(b"short")
+    model = TrainedModel.open("tiny", tmp_path, CPU)
+    assert model.iteration == 10
+    assert model.passed_over == (
+        f"step_000000020: model.safetensors has 5 bytes, not {(newest(trained) / 'model.safetensors').stat().st_size}",
+    )
+    assert "has 5 bytes" in error_of(newest(run), tmp_path)
+    (min(run.checkpoints.iterdir()) / "manifest.json").unlink()
+    assert "no checkpoint that is whole" in error_of("tiny", tmp_path)
+
+
+def test_the_optimizer_is_never_read(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("unpickled")
+
+    monkeypatch.setattr(Checkpoint, "optimizer", refuse)
+    monkeypatch.setattr(torch, "load", refuse)
+    monkeypatch.setattr(pickle, "loads", refuse)
+    TrainedModel.open("tiny", home_of(trained), CPU)
+
+
+def test_a_wrong_name_lists_the_runs_and_the_nearest(trained: RunFolder, tmp_path: Path) -> None:
+    message = error_of("tinny", home_of(trained), RunError)
+    assert "no such run" in message and "there are tiny (did you mean 'tiny'?)" in message
+    assert "there are none" in error_of("tiny", tmp_path, RunError)
+    assert "no such folder" in error_of("some/where", tmp_path, RunError)
+    assert "neither a run's folder nor a checkpoint" in error_of(tmp_path, tmp_path, RunError)
+
+
+def test_an_untrained_run_and_an_untrained_checkpoint_are_told(trained: RunFolder, tmp_path: Path) -> None:
+    begun = RunFolder(tmp_path / "runs" / "begun")
+    begun.begin("run: {}\n")
+    assert "run 'begun' is untrained: no checkpoint yet" in error_of("begun", tmp_path, RunError)
+    run = copy_of(trained, tmp_path)
+    state = json.loads((newest(run) / "state.json").read_text())
+    forge(newest(run), state_json=json.dumps(state | {"iteration": 0}))
+    assert "is untrained: it was saved before the first step" in error_of("tiny", tmp_path)
+
+
+def test_a_file_is_no_checkpoint_and_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(pickle.dumps({"weights": [1.0]}))
+    assert "is a file; a checkpoint of masklab is a folder" in error_of(tmp_path / "model.pt", tmp_path)
+
+
+def damaged_weights(checkpoint: Path, **changes: Any) -> bytes:
+    tensors = load_file(checkpoint / "model.safetensors")
+    return save({name: changes.get(name.replace(".", "_"), tensor) for name, tensor in tensors.items()})
+
+
+def test_every_document_that_does_not_fit_is_named(trained: RunFolder, tmp_path: Path) -> None:
+    config = (newest(trained) / "config.yaml").read_text()
+    vocabulary: dict[str, Any] = json.loads((newest(trained) / "vocabulary.json").read_text())
+    fewer = Vocabulary(tuple("abc")).to_json()
+    wider = dump(config_for(tmp_path / "tiny.txt", model={"n_layer": 2, "n_head": 2, "n_embd": 64}))
+    final_norm = load_file(newest(trained) / "model.safetensors")["final_norm.norm.weight"]
+    cases: dict[str, tuple[dict[str, str | bytes | None], str]] = {
+        "no config": ({"config_yaml": None}, "config.yaml: No such file"),
+        "no YAML": ({"config_yaml": "training: ["}, "config.yaml: "),
+        "unknown key": ({"config_yaml": config.replace("block_size", "blok_size")}, "did you mean 'block_size'?"),
+        "other mode": ({"config_yaml": config.replace("token_classifier", "language_model")}, "mode.type"),
+        "no vocabulary": ({"vocabulary_json": None}, "vocabulary.json: No such file"),
+        "no JSON": ({"vocabulary_json": "{"}, "vocabulary.json: "),
+        "other specials": ({"vocabulary_json": json.dumps(vocabulary | {"special_tokens": []})}, "special tokens"),
+        "fewer characters": ({"vocabulary_json": json.dumps(fewer)}, "vocabulary.json has 3 characters"),
+        "other sizes": ({"config_yaml": wider}, "of another architecture"),
+        "no safetensors": ({"model_safetensors": b"\x80\x04."}, "model.safetensors cannot be read"),
+        "no numbers": ({"model_safetensors": damaged_weights(newest(trained), final_norm_norm_weight=final_norm * torch.nan)}, "diverged"),
+        "no state": ({"state_json": "[]"}, "state.json"),
+    }
+    for name, (files, words) in cases.items():
+        run = copy_of(trained, tmp_path / name.replace(" ", "_"))
+        forge(newest(run), **files)
+        assert words in error_of("tiny", tmp_path / name.replace(" ", "_")), name
+
+
+def test_an_altered_file_is_found_by_its_hash(trained: RunFolder, tmp_path: Path) -> None:
+    run = copy_of(trained, tmp_path)
+    weights = newest(run) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert "model.safetensors is altered (SHA-256 differs)" in error_of(newest(run), tmp_path)
+
+
+def test_a_device_that_is_not_there_is_told(trained: RunFolder) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ResourceError, match=r"system\.device=cuda"):
+        TrainedModel.open("tiny", home_of(trained), ComputeSettings(device="cuda"))
+
+
+def test_a_checkpoint_of_before_keeps_its_config_readable(trained: RunFolder, tmp_path: Path) -> None:
+    run = copy_of(trained, tmp_path)
+    old = (newest(run) / "config.yaml").read_text().partition("sampling:")[0]
+    sampling = "sampling: {num_samples: 1, steps: 64, temperature: 1.0, seed: 0, length: null, prompt: ''}\n"
+    forge(newest(run), config_yaml=old + sampling, corpus_json=None)
+    found = find_checkpoint("tiny", tmp_path)
+    assert found.config().sampling.sampler.strategy == "stochastic"
+    assert TrainedModel.open("tiny", tmp_path, CPU).corpus_fingerprint is None
