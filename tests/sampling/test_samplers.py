@@ -1,0 +1,181 @@
+"""What every sampler promises, whatever its strategy."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from reverse import LETTERS, network, run_sampler, settings_of
+
+from masklab.errors import ConfigError, DataError
+from masklab.sampling.generation import generate, sample
+from masklab.sampling.judge import FoldedJudge
+from masklab.sampling.sampler import Sampler
+from masklab.sampling.sampling_strategy import SamplingStrategy
+from masklab.sampling.settings import SamplingSettings
+from masklab.sampling.trace import Snapshot
+
+MASK = LETTERS.mask_id
+SAMPLERS: list[type[Sampler]] = list(get_args(get_args(SamplingStrategy)[0]))
+NAMES = [str(sampler.model_fields["strategy"].default) for sampler in SAMPLERS]
+every_strategy = pytest.mark.parametrize("strategy", NAMES)
+TEMPLATE = "b[3]de[7]caf[*]h"
+
+
+def keys_of(strategy: str) -> dict[str, Any]:
+    """A strategy with few steps, where it has steps."""
+    fields = SAMPLERS[NAMES.index(strategy)].model_fields
+    return {"strategy": strategy} | ({"steps": 6} if "steps" in fields else {}) | ({"block_length": 8} if "block_length" in fields else {})
+
+
+@every_strategy
+@pytest.mark.parametrize("conditioned", [False, True])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_nothing_stays_masked_and_given_characters_never_change(strategy: str, conditioned: bool, temperature: float) -> None:
+    model = network(time_conditioning=conditioned)
+    settings = settings_of(**keys_of(strategy), num_samples=3, temperature=temperature, prompt=TEMPLATE)
+    seen: list[Snapshot] = []
+    got = generate(model, LETTERS, 24, settings, watch=seen.append)
+    for snapshot in (*seen, seen[-1]):
+        assert np.array_equal(snapshot.tokens[got.given], seen[0].tokens[got.given])
+        assert snapshot.tokens.max() <= MASK
+        assert np.array_equal(np.isnan(snapshot.confidence), snapshot.tokens == MASK)
+        assert (snapshot.placed_at[snapshot.tokens == MASK] == 0).all()
+        assert snapshot.placed_at.max() <= snapshot.step
+    assert got.tokens.max() < MASK
+    assert np.array_equal(got.given[0], [c != "_" for c in "b___de_______caf_______h"])
+    assert all(t[0] == "b" and t[4:6] == "de" and t[13:16] == "caf" and t[-1] == "h" for t in got.texts(LETTERS))
+    assert (got.placed_at[~got.given] > 0).all()
+    assert ((got.confidence > 0) & (got.confidence <= 1)).all()
+
+
+@every_strategy
+def test_each_text_is_as_it_would_be_alone(strategy: str) -> None:
+    model = network().double()
+    few, many = (generate(model, LETTERS, 16, settings_of(**keys_of(strategy), num_samples=n)) for n in (1, 5))
+    assert np.array_equal(many.tokens[:1], few.tokens)
+    assert np.array_equal(many.evaluations[:1], few.evaluations)
+    assert len(np.unique(many.tokens, axis=0)) == 5
+
+
+@every_strategy
+def test_the_seed_decides_the_text(strategy: str) -> None:
+    model = network()
+
+    def text(seed: int) -> list[str]:
+        return sample(model, LETTERS, 16, settings_of(**keys_of(strategy), seed=seed))
+
+    assert text(0) == text(0) != text(1)
+
+
+@every_strategy
+def test_batch_size_changes_no_text(strategy: str) -> None:
+    model = network().double()
+    texts = [sample(model, LETTERS, 16, settings_of(**keys_of(strategy), num_samples=5, batch_size=n)) for n in (1, 2, 64)]
+    assert texts[0] == texts[1] == texts[2]
+
+
+@every_strategy
+def test_reuse_changes_no_text_and_saves_passes_or_none(strategy: str) -> None:
+    model, start = network().double(), np.full(16, MASK)
+    settings = settings_of(**keys_of(strategy), num_samples=3)
+    with_reuse, without = (run_sampler(model, start, MASK, settings, reuse=reuse) for reuse in (True, False))
+    assert np.array_equal(with_reuse.tokens, without.tokens)
+    assert (with_reuse.evaluations <= without.evaluations).all()
+
+
+@every_strategy
+def test_evaluations_are_the_passes_that_the_network_saw(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    rows, hidden = [], model.hidden
+
+    def spy(tokens, noise_level, positions):  # type: ignore[no-untyped-def]
+        rows.append(len(tokens))
+        return hidden(tokens, noise_level, positions)
+
+    monkeypatch.setattr(model, "hidden", spy)
+    got = generate(model, LETTERS, 16, settings_of(**keys_of(strategy), num_samples=3))
+    assert got.evaluations.sum() == sum(rows) > 0
+
+
+@every_strategy
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": 0.1},
+        {"top_k": 1},
+        {"top_p": 0.2},
+        {"repetition_penalty": 8.0},
+        {"seed": 5},
+        {"length": 9},
+        {"prompt": "abba"},
+        {"num_samples": 3},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_common_key_changes_the_texts(strategy: str, change: dict[str, Any]) -> None:
+    model, keys = network(), keys_of(strategy) | {"num_samples": 2}
+    assert sample(model, LETTERS, 16, settings_of(**keys)) != sample(model, LETTERS, 16, settings_of(**keys | change))
+
+
+@every_strategy
+def test_the_repetition_window_changes_the_texts(strategy: str) -> None:
+    model, keys = network(), keys_of(strategy) | {"num_samples": 2, "repetition_penalty": 3.0}
+    near, far = (sample(model, LETTERS, 16, settings_of(**keys, repetition_window=n)) for n in (1, 16))
+    assert near != far
+
+
+@every_strategy
+def test_a_text_that_is_all_given_but_one_character_is_written_in_one_pass(strategy: str) -> None:
+    keys = keys_of(strategy) | {"prompt": "abcd[1]abcdabc"}
+    got = generate(network(), LETTERS, 16, settings_of(**keys))
+    assert (~got.given).sum() == 1
+    assert got.evaluations[0] >= 1
+
+
+@every_strategy
+def test_settings_are_written_and_read_back_flat(strategy: str) -> None:
+    settings = settings_of(**keys_of(strategy), temperature=0.5)
+    written = settings.model_dump(mode="json")
+    assert written["strategy"] == strategy and written["temperature"] == 0.5
+    assert SamplingSettings.model_validate(written) == settings
+    assert strategy.split("_", maxsplit=1)[0] in settings.sampler.describe().replace("-", " ").lower()
+
+
+@pytest.mark.parametrize(
+    ("keys", "error", "words"),
+    [
+        ({"length": 17}, ConfigError, "block_size"),
+        ({"prompt": "abcdef", "length": 5}, ConfigError, "sampling.prompt"),
+        ({"prompt": "aXb"}, DataError, "X"),
+    ],
+)
+def test_impossible_requests_are_refused(keys: dict[str, object], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        sample(network(), LETTERS, 16, settings_of(**keys))
+
+
+def test_unknown_characters_follow_the_policy() -> None:
+    model = network()
+    masked, dropped = (sample(model, LETTERS, 16, settings_of(prompt="abXcd", unknown=policy))[0] for policy in ("mask", "drop"))
+    assert masked.startswith("ab") and masked[3:5] == "cd" and masked[2] in "abcdefgh"
+    assert dropped.startswith("abcd")
+
+
+@pytest.mark.parametrize("keys", [{"steps": 0}, {"temperature": -0.1}, {"num_samples": 0}, {"length": 0}, {"seed": -1}, {"batch_size": 0}])
+def test_settings_out_of_range_are_refused(keys: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(keys))):
+        settings_of(**keys)
+
+
+def test_a_judge_decides_what_is_masked_again() -> None:
+    model, start = network(), np.full(16, MASK)
+    by_detector = settings_of(strategy="remask", steps=6, remask_by="detector", detector_checkpoint="other", num_samples=2)
+    by_entropy = settings_of(strategy="remask", steps=6, num_samples=2)
+    judge = FoldedJudge(network(seed=9), MASK, 2)
+    judged = run_sampler(model, start, MASK, by_detector, judge=judge)
+    assert not np.array_equal(judged.tokens, run_sampler(model, start, MASK, by_entropy).tokens)
+    assert judge.evaluations.sum() > 0
+    assert judged.evaluations.sum() > judge.evaluations.sum()
