@@ -22,7 +22,8 @@ from masklab.sampling.trace import Snapshot
 LEVELS = 32
 """Colours of the scale: more cannot be told apart on single characters."""
 NO_LEVEL = -1
-VIOLET, YELLOW = 295.0, 105.0
+VIOLET, YELLOW = 310.0, 105.0
+"""Hues in degrees."""
 
 RGB = tuple[int, int, int]
 
@@ -55,8 +56,8 @@ class Theme:
         return _scale(*self.ink_ends)
 
 
-LIGHT = Theme((252, 252, 250), (27, 28, 31), (118, 120, 128), ((0.76, 0.085), (0.95, 0.09)), ((0.24, 0.06), (0.30, 0.05)))
-DARK = Theme((21, 22, 26), (236, 236, 232), (128, 131, 140), ((0.33, 0.09), (0.47, 0.085)), ((0.84, 0.06), (0.98, 0.09)))
+LIGHT = Theme((252, 252, 250), (27, 28, 31), (118, 120, 128), ((0.71, 0.095), (0.96, 0.10)), ((0.22, 0.06), (0.30, 0.05)))
+DARK = Theme((21, 22, 26), (236, 236, 232), (128, 131, 140), ((0.28, 0.10), (0.52, 0.09)), ((0.87, 0.05), (0.985, 0.06)))
 
 
 def levels(snapshot: Snapshot, by: ColourBy, last_step: int) -> NDArray[np.int64]:
