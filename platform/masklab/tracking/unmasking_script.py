@@ -25,9 +25,9 @@ body { margin: 0 auto; padding: 1.6rem clamp(.8rem, 3vw, 2.2rem) 2rem; max-width
   font: 14px/1.45 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; font-variant-numeric: tabular-nums; }
 h1 { margin: 0 0 .7rem; font-size: 1.3rem; font-weight: 600; line-height: 1.25; letter-spacing: -.01em; overflow-wrap: anywhere; }
 .facts { display: flex; flex-wrap: wrap; gap: .1rem 2rem; margin: 0 0 1rem; font-size: .86rem; }
-.facts div { display: flex; gap: .55em; min-width: 0; }
-.facts dt { flex: none; max-width: 100%; overflow-wrap: anywhere; color: var(--faint); }
-.facts dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
+.facts div { min-width: 0; overflow-wrap: anywhere; }
+.facts dt, .facts dd { display: inline; margin: 0; }
+.facts dt { margin-right: .45em; color: var(--faint); }
 .bar { position: sticky; top: 0; z-index: 1; padding: .7rem 0 .55rem; background: var(--paper);
   border-top: 1px solid color-mix(in srgb, var(--ink) 16%, transparent); }
 [hidden] { display: none !important; }
@@ -46,6 +46,7 @@ fieldset { border: 0; margin: 0; padding: 0; gap: 1em; min-width: 0; }
 legend { float: left; padding: 0; color: var(--faint); }
 #caption { font-weight: 600; }
 .key { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem 1.1rem; margin-left: auto; font-size: .86rem; color: var(--faint); }
+.key .cell { color: var(--ink); }
 .scale { display: flex; align-items: center; gap: .5em; }
 .scale i { display: inline-block; width: 4px; height: .95em; }
 .key span.cell, .text span.cell { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", monospace; }
@@ -194,9 +195,9 @@ const keys = {
   c: () => document.querySelector("[name=by]:not(:checked)").click(),
 };
 document.addEventListener("keydown", (event) => {
-  const own = event.target.matches("select, button, [type=radio]");
-  const act = keys[event.key];
-  if (!act || event.ctrlKey || event.metaKey || event.altKey || (own && event.key !== "c")) return;
+  const act = keys[event.key], onControl = event.target.matches("select, [type=radio]"), onButton = event.target.matches("button");
+  const isOwn = (onControl && event.key !== "c") || (onButton && event.key === " ");
+  if (!act || isOwn || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   act();
 });
