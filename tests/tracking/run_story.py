@@ -97,6 +97,8 @@ def evaluated(
         stage=stage,
         budget_used=budget_used,
         elapsed_seconds=100 * budget_used,
+        chars=iteration * 2048,
+        masked_chars=iteration * 410,
         evaluation=evaluation(losses, model_vs_random),
         progress=progress,
         decision=Decision.NEXT_STAGE if moved else Decision.IMPROVED,

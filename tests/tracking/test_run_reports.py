@@ -102,6 +102,19 @@ def test_a_resumed_run_keeps_its_earlier_figures_once(tmp_path: Path) -> None:
     assert [e.iteration for e in History.read(tmp_path / "history.json").evaluations] == [100, 200, 300, 400]
 
 
+def test_a_history_says_what_was_spent_and_one_without_it_is_read_still(tmp_path: Path) -> None:
+    path = tmp_path / "history.json"
+    history_of(run_story.story()).write(path)
+    first = History.read(path).evaluations[0]
+    assert (first.chars, first.masked_chars, first.elapsed_seconds) == (100 * 2048, 100 * 410, 25.0)
+    tree = json.loads(path.read_text())
+    for record in tree["evaluations"]:
+        for key in ("chars", "masked_chars", "elapsed_seconds"):
+            del record[key]
+    path.write_text(json.dumps(tree))
+    assert [(e.iteration, e.chars) for e in History.read(path).evaluations][:2] == [(100, None), (200, None)]
+
+
 def test_a_damaged_history_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "history.json").write_text("{")
     with pytest.raises(RunError, match=r"history\.json"):

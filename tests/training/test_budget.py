@@ -23,9 +23,28 @@ def test_the_first_budget_that_is_spent_ends_the_run() -> None:
     assert budget(max_iters=100, max_chars=2560, batch_size=2, block_size=128).used(10) == 1.0
 
 
+def test_masked_characters_are_counted_step_by_step_where_they_are_the_budget() -> None:
+    b = budget(max_masked_chars=100)
+    shares = []
+    for masked in (30, 0, 50, 19, 1, 40):
+        b.count(masked)
+        shares.append(b.used(1))
+    assert shares == [0.3, 0.3, 0.8, 0.99, 1.0, 1.0]
+    unasked = budget(max_iters=10)
+    unasked.count(30)
+    assert unasked.masked == 0
+
+
+def test_masked_characters_of_earlier_parts_of_a_run_count() -> None:
+    b = Budget(TrainingSettings(max_masked_chars=100), Ranks(), masked=60)
+    b.count(15)
+    assert b.used(3) == 0.75 and not b.is_spent(3)
+
+
 def test_no_budget_at_all_means_600_iterations() -> None:
     assert TrainingSettings().max_iters == 600
     assert TrainingSettings(max_minutes=1).max_iters is None
+    assert TrainingSettings(max_masked_chars=1).max_iters is None
 
 
 def test_minutes_are_agreed_upon_and_extrapolated_at_the_last_pace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,9 @@ def test_the_same_recipe_gives_the_same_run_to_the_last_bit(corpus: TokenCorpus)
     assert one.sample == other.sample
 
 
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(corpus: TokenCorpus, tmp_path: Path) -> None:
-    made = recipe(model={"dropout": 0.1})
+@pytest.mark.parametrize("budget", [{}, {"max_iters": None, "max_masked_chars": 1200}], ids=str)
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(corpus: TokenCorpus, tmp_path: Path, budget: dict[str, Any]) -> None:
+    made = recipe(model={"dropout": 0.1}, training=budget)
     whole = list(loop_of(made, corpus).run())[-1]
     for event in loop_of(made, corpus, store=CheckpointStore(tmp_path, {})).run():
         if isinstance(event, CheckpointSaved) and event.iteration == 12:
@@ -75,6 +76,27 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(corpus: TokenCorpus,
     assert resumed.evaluation.nelbo == whole.evaluation.nelbo
     assert resumed.batches_digest == whole.batches_digest
     assert (resumed.chars, resumed.masked_chars) == (whole.chars, whole.masked_chars)
+
+
+MASKED = {"max_iters": None, "max_masked_chars": 900}
+
+
+@pytest.mark.parametrize("stages", [[{"type": "random", "max_ratio": 0.3}], [{"type": "diffusion"}]], ids=["sparse", "dense"])
+def test_a_budget_of_masked_characters_ends_within_one_step_of_it(corpus: TokenCorpus, stages: list[dict[str, Any]]) -> None:
+    last = list(loop_of(recipe(curriculum={"stages": stages}, training=MASKED), corpus).run())[-1]
+    assert isinstance(last, RunFinished)
+    assert 900 <= last.masked_chars < 900 + 4 * 32
+
+
+def test_a_stage_takes_its_share_of_a_budget_of_masked_characters(corpus: TokenCorpus) -> None:
+    stages = [{"type": "random", "min_ratio": 0.2, "max_ratio": 0.2, "max_share": 0.5}, {"type": "diffusion"}]
+    made = recipe(curriculum={"stages": stages, "patience": 100}, training={**MASKED, "eval_interval": 1})
+    events = list(loop_of(made, corpus).run())
+    (ended,) = of_kind(events, StageAdvanced)
+    spent = next(e.masked_chars for e in of_kind(events, EvaluationDone) if e.iteration == ended.iteration)
+    assert 450 <= spent < 450 + 4 * 32
+    shares = [e.budget_used for e in of_kind(events, StepDone)]
+    assert shares == sorted(shares) and shares[-1] == 1
 
 
 def test_gradient_accumulation_changes_the_passes_and_not_the_step(corpus: TokenCorpus) -> None:
@@ -119,16 +141,26 @@ def _worker(rank: int, size: int, port: str, made: Recipe, corpus: TokenCorpus, 
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("normalisation", ["masked_mean", "per_sequence"])
-def test_two_gloo_workers_and_one_give_the_same_batches_and_losses(corpus: TokenCorpus, tmp_path: Path, normalisation: str) -> None:
-    made = recipe(objective={"normalisation": normalisation}, training={"log_interval": 1})
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"objective": {"normalisation": "masked_mean"}},
+        {"objective": {"normalisation": "per_sequence"}},
+        {"training": {"max_iters": None, "max_masked_chars": 700}},
+    ],
+    ids=str,
+)
+def test_two_gloo_workers_and_one_give_the_same_batches_and_losses(
+    corpus: TokenCorpus, tmp_path: Path, sections: dict[str, dict[str, Any]]
+) -> None:
+    made = recipe(**{**sections, "training": {"log_interval": 1, **sections.get("training", {})}})
     alone = list(loop_of(made, corpus).run())
     out = tmp_path / "out.pt"
     mp.spawn(_worker, (2, str(tmp_path / "rendezvous"), made, corpus, str(out)), nprocs=2)
     losses, digest, nelbo = torch.load(out, weights_only=True)
     last = alone[-1]
     assert isinstance(last, RunFinished)
-    assert len(losses) == 20
+    assert len(losses) == last.iteration
     assert losses == pytest.approx([e.loss for e in of_kind(alone, StepDone)], abs=1e-5)
     assert digest == last.batches_digest
     assert nelbo == pytest.approx(last.evaluation.nelbo.nats, abs=1e-5)

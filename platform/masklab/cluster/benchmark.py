@@ -38,6 +38,7 @@ from masklab.training.batch import Batch, BatchKey
 from masklab.training.events import StepDone
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device
+from masklab.training.settings import BUDGETS
 
 BLOCK = 25
 """Steps that one side takes before the other has its turn."""
@@ -131,7 +132,7 @@ def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSp
     """
     steps = BLOCK * (rounds + 1)
     training = config.training.model_copy(
-        update={"max_iters": steps + 1, "max_chars": None, "max_minutes": None, "log_interval": BLOCK, "eval_interval": 10 * steps}
+        update=dict.fromkeys(BUDGETS) | {"max_iters": steps + 1, "log_interval": BLOCK, "eval_interval": 10 * steps}
     )
     recipe = replace(config.recipe, training=training)
     pools = recipe.pools(corpus)

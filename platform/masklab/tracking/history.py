@@ -29,7 +29,7 @@ class Record(BaseModel):
 
 
 class EvaluationRecord(Record):
-    """One evaluation. Losses in nats per masked character."""
+    """One evaluation. Losses in nats per masked character. What was spent until then is None in the files of earlier versions."""
 
     iteration: int
     stage: int
@@ -37,6 +37,9 @@ class EvaluationRecord(Record):
     loss: Number
     stage_losses: tuple[Number, ...]
     nelbo_nats: Number
+    chars: int | None = None
+    masked_chars: int | None = None
+    elapsed_seconds: Number = None
 
 
 class Boundary(Record):
@@ -98,4 +101,7 @@ def _record_of(event: EvaluationDone) -> EvaluationRecord:
         loss=event.evaluation.loss,
         stage_losses=tuple(score.loss for score in event.evaluation.stages),
         nelbo_nats=event.evaluation.nelbo.nats,
+        chars=event.chars,
+        masked_chars=event.masked_chars,
+        elapsed_seconds=event.elapsed_seconds,
     )

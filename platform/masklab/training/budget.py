@@ -1,7 +1,8 @@
-"""How much of a run's budget is spent: in steps, characters or minutes, whichever runs out first.
+"""How much of a run's budget is spent: in steps, characters, masked characters or minutes, whichever runs out first.
 
 Every rank must see the same share, since the learning rate and the end of the run follow it. Minutes are therefore read on rank 0
-only, agreed upon now and then, and extrapolated in between at the pace of the last interval.
+only, agreed upon now and then, and extrapolated in between at the pace of the last interval. Masked characters are counted at each
+step, so that runs of other masks end within a step of each other's count; with several workers that is a sum over them at each step.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from masklab.training.ranks import Ranks
 from masklab.training.settings import TrainingSettings
 
 
 @dataclass
 class Budget:
-    """The budget of one run. `elapsed_before` are the seconds of earlier, interrupted parts of it."""
+    """The budget of one run. `elapsed_before` and `masked` are the seconds and masked characters of earlier, interrupted parts of it."""
 
     settings: TrainingSettings
     ranks: Ranks
     elapsed_before: float = 0.0
+    masked: int = 0
+    """Masked characters over all workers so far; counted only where they are the budget."""
     started: float = field(default_factory=time.monotonic)
     _agreed: tuple[int, float] = (0, 0.0)
     _pace: float = 0.0
@@ -40,6 +45,11 @@ class Budget:
         self._agreed = (iteration, seconds)
         return seconds
 
+    def count(self, masked: int) -> None:
+        """Count the `masked` characters of this rank's part of a step; a point where all ranks meet if the budget is in them."""
+        if self.settings.max_masked_chars is not None:
+            self.masked += round(float(self.ranks.total(np.array([float(masked)]))[0]))
+
     def used(self, iteration: int) -> float:
         """Share of the budget spent after `iteration` steps, in [0, 1]; the same on every rank."""
         shares = [0.0]
@@ -47,6 +57,8 @@ class Budget:
             shares.append(iteration / self.settings.max_iters)
         if self.settings.max_chars is not None:
             shares.append(iteration * self.settings.chars_per_step / self.settings.max_chars)
+        if self.settings.max_masked_chars is not None:
+            shares.append(self.masked / self.settings.max_masked_chars)
         if self.settings.max_minutes is not None:
             at, seconds = self._agreed
             shares.append((seconds + self._pace * (iteration - at)) / (60 * self.settings.max_minutes))

@@ -101,6 +101,9 @@ class EvaluationDone:
     """The stage that was being trained when the pools were scored."""
     budget_used: float
     elapsed_seconds: float
+    chars: int
+    """Characters seen since iteration 0, over all workers."""
+    masked_chars: int
     evaluation: Evaluation
     progress: Progress
     decision: Decision

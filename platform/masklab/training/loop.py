@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -130,7 +131,7 @@ class Loop:
     def run(self) -> Iterator[Event]:
         """Train to the end of the budget."""
         settings, position = self.recipe.training, self.position
-        self.budget = Budget(settings, self.ranks, position.elapsed_seconds)
+        self.budget = Budget(settings, self.ranks, position.elapsed_seconds, position.masked_chars)
         self.budget.agree(position.iteration)
         yield RunStarted(
             position.iteration,
@@ -167,6 +168,7 @@ class Loop:
         batch = self.source.take(BatchKey(position.progress.stage, position.iteration))
         wait = time.perf_counter() - asked
         self.meter.add(batch, self.stepper.take(batch, rate), wait)
+        self.budget.count(int(np.count_nonzero(batch.selected)))
         self.rate = rate
         position.iteration += 1
         position.batches_digest = (position.batches_digest + batch.digest) % 2**64
@@ -219,6 +221,8 @@ class Loop:
             stage=stage,
             budget_used=used,
             elapsed_seconds=elapsed,
+            chars=position.chars,
+            masked_chars=position.masked_chars,
             evaluation=evaluation,
             progress=position.progress,
             decision=outcome.decision,

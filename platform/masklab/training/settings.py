@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from masklab.schema import Section
 
+BUDGETS = ("max_iters", "max_chars", "max_masked_chars", "max_minutes")
+"""The keys of `training` that end a run."""
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -48,6 +50,8 @@ class TrainingSettings(Section):
     """Budget in optimizer steps; 600 when no budget at all is given. The run ends at the first budget that is spent."""
     max_chars: int | None = Field(default=None, ge=1)
     """Budget in characters seen, over all workers."""
+    max_masked_chars: int | None = Field(default=None, ge=1)
+    """Budget in masked characters, those that are predicted, over all workers."""
     max_minutes: float | None = Field(default=None, gt=0)
     """Budget in minutes of the training loop, evaluations included."""
     batch_size: int = Field(default=16, ge=1)
@@ -82,8 +86,7 @@ class TrainingSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _some_budget(cls, value: Any) -> Any:
-        budgets = ("max_iters", "max_chars", "max_minutes")
-        if isinstance(value, dict) and all(value.get(b) is None for b in budgets):
+        if isinstance(value, dict) and all(value.get(b) is None for b in BUDGETS):
             return value | {"max_iters": 600}
         return value
 
