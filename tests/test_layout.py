@@ -23,7 +23,7 @@ LEVELS = [
     {"curriculum"},
     {"model"},
     {"modes"},
-    {"training", "likelihood", "sampling"},
+    {"training", "likelihood", "sampling", "comparison"},
     {"config"},
     {"tracking"},
     {"cluster"},
