@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
 from io import StringIO
-from itertools import count, groupby
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -23,6 +23,18 @@ from masklab.tracking.unmasking_terminal import LiveUnmasking
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+class SlowFile(StringIO):
+    """An output with a clock, on which each view takes `cost` seconds to be written."""
+
+    def __init__(self, cost: float = 0.0) -> None:
+        super().__init__()
+        self.cost, self.now = cost, 0.0
+
+    def write(self, text: str) -> int:
+        self.now += self.cost * text.count("network evaluation")
+        return super().write(text)
+
+
 def shown(
     trace: Trace,
     vocabulary: Vocabulary,
@@ -31,15 +43,17 @@ def shown(
     height: int = 30,
     width: int = 90,
     by: ColourBy = ColourBy.STEP,
-    clock: Callable[[], float] | None = None,
+    file: SlowFile | None = None,
+    seconds: float = 1.0,
 ) -> str:
-    """All that goes to the output, one snapshot a second unless `clock` says otherwise."""
-    file, seconds = StringIO(), count()
+    """All that goes to the output, a snapshot every so many seconds."""
+    file = file or SlowFile()
     console = Console(file=file, force_terminal=live, width=width, height=height, color_system="truecolor", _environ={})
-    view = LiveUnmasking(vocabulary, trace.given, "made up", by, trace.snapshots[-1].step, console, clock or (lambda: float(next(seconds))))
+    view = LiveUnmasking(vocabulary, trace.given, "made up", by, trace.snapshots[-1].step, console, lambda: file.now)
     with view:
         for snapshot in trace.snapshots:
             view(snapshot)
+            file.now += seconds
     return file.getvalue()
 
 
@@ -84,12 +98,14 @@ def test_the_tile_tells_step_or_confidence(by: ColourBy, level: int) -> None:
     assert f"48;2;{red};{green};{blue}" in style
 
 
-def test_the_view_is_drawn_fifteen_times_a_second_at_most() -> None:
-    vocabulary = vocabulary_of("a")
-    trace = told([["_"] for _ in range(300)] + [["a"]], vocabulary)
-    ticks = count()
-    output = shown(trace, vocabulary, clock=lambda: next(ticks) / 100)
-    assert 40 <= output.count("network evaluation") <= 47, "three seconds, and the last text"
+@pytest.mark.parametrize("cost", [0.0, 0.01, 0.1, 1.0])
+def test_views_are_drawn_fifteen_times_a_second_and_take_a_fifth_of_the_time_at_most(cost: float) -> None:
+    vocabulary, file = vocabulary_of("a"), SlowFile(cost)
+    output = shown(told([["_"] for _ in range(2000)] + [["a"]], vocabulary), vocabulary, file=file, seconds=0.01)
+    views = output.count("network evaluation") - 2  # the last one is drawn when it is taken away, and printed
+    elapsed = file.now - 2 * cost
+    most = min(15 * elapsed, 0.2 * elapsed / cost if cost else math.inf)
+    assert 0.8 * most - 1 <= views <= most + 1
     assert left(output)[-1].strip() == "a"
 
 

@@ -29,7 +29,8 @@ from masklab.tracking.unmasking_colours import DARK, LEVELS, RGB, ColourBy, leve
 from masklab.tracking.unmasking_layout import lines
 from masklab.tracking.unmasking_signs import NEWLINE, plain, row_signs, signs
 
-SECONDS_BETWEEN = 1 / 15
+SECONDS_BETWEEN, TIMES_ITS_COST = 1 / 15, 4
+"""The least time from one view to the next, in seconds and in times of what drawing it took: a fifth of the time goes to it at most."""
 WIDEST = 96
 """Columns of text, however wide the terminal is."""
 
@@ -54,7 +55,7 @@ class LiveUnmasking:
         self._console = console or Console(highlight=False)
         self._view = _View(vocabulary, given, describes, by, last_step)
         self._live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
-        self._clock, self._drawn_at = clock, -SECONDS_BETWEEN
+        self._clock, self._due = clock, 0.0
         self._latest: Snapshot | None = None
 
     @property
@@ -71,10 +72,10 @@ class LiveUnmasking:
     def __call__(self, snapshot: Snapshot) -> None:
         """Show it, unless another was shown just now."""
         self._latest = snapshot
-        now = self._clock()
-        if self._live and now - self._drawn_at >= SECONDS_BETWEEN:
-            self._drawn_at = now
+        if self._live and (began := self._clock()) >= self._due:
             self._live.update(self._view.fitting(snapshot, self._console.width, self._console.height), refresh=True)
+            ended = self._clock()
+            self._due = ended + max(SECONDS_BETWEEN, TIMES_ITS_COST * (ended - began))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Take the live view away and print the last texts."""
