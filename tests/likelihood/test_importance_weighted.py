@@ -19,8 +19,9 @@ REFERENCE = Enumeration(NETWORK)
 ALL = windows_of(np.array(TEXTS))
 
 
-def test_equals_a_literal_computation_over_the_drawn_orders() -> None:
-    bounds = importance_weighted_bound(NETWORK, ALL, 3, 1, 7)
+@pytest.mark.parametrize("batch_size", [1, 7, 2000])
+def test_equals_a_literal_computation_over_the_drawn_orders(batch_size: int) -> None:
+    bounds = importance_weighted_bound(NETWORK, ALL, 3, 1, batch_size)
     orders = draw_orders(ALL, 3, 1)
     for n, text in enumerate(TEXTS):
         log_p = [REFERENCE.log_probability(text, tuple(order)) for order in orders[n]]
@@ -43,7 +44,7 @@ def test_lies_between_the_truth_and_the_nelbo_and_falls_with_the_number_of_order
 
 @pytest.mark.parametrize("K", [1, 2])
 def test_its_expectation_is_that_over_all_tuples_of_orders(K: int) -> None:
-    """Enough seeds on one text come to the mean over all tuples of K orders."""
+    """Many draws for one text come to the mean over all tuples of K orders."""
     text = TEXTS[17]
     log_p = [REFERENCE.log_probability(text, order) for order in ORDERS]
     tuples = itertools.product(log_p, repeat=K)

@@ -1,6 +1,6 @@
 """A tighter bound than the NELBO, by averaging the likelihood itself over several orders of generation.
 
-Shapes: N sequences, K orders, T positions; R = K * T partly revealed copies of one sequence.
+Shapes: N sequences, K orders, P pairs of both, T positions, R = P * T partly revealed copies.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ def importance_weighted_bound(model: Transformer, windows: ScoredWindows, orders
     grows (Burda et al. 2016, "Importance weighted autoencoders", theorem 1; the any-order likelihood is that of Uria et al.
     2014 and Hoogeboom et al. 2022). It takes K T passes of the network a sequence.
     """
-    order_NKT = draw_orders(windows, orders, seed)
-    log_p_NK = np.stack([_log_probabilities(model, windows, n, order_NKT[n], batch_size) for n in range(len(windows))])
+    T, P = windows.block_size, len(windows) * orders
+    number_P, order_PT = np.repeat(np.arange(len(windows)), orders), draw_orders(windows, orders, seed).reshape(P, T)
+    at_once = -(-batch_size // T)
+    chunks = [slice(first, first + at_once) for first in range(0, P, at_once)]
+    log_p_P = np.concatenate([_log_probabilities(model, windows, number_P[c], order_PT[c], batch_size) for c in chunks])
+    log_p_NK = log_p_P.reshape(-1, orders)
     together_N = np.logaddexp.reduce(log_p_NK, axis=1) - math.log(orders)
-    T = windows.block_size
     return OrderBounds(SequenceValues(-together_N / T), SequenceValues(-log_p_NK.mean(axis=1) / T))
 
 
@@ -46,14 +49,15 @@ def draw_orders(windows: ScoredWindows, orders: int, seed: int) -> NDArray[np.in
     return np.stack([uniforms(fold(keys_N, k), windows.block_size).argsort(axis=1, kind="stable") for k in range(orders)], axis=1)
 
 
-def _log_probabilities(model: Transformer, windows: ScoredWindows, n: int, order_KT: NDArray[np.int64], batch_size: int) -> Floats:
-    """log p (K,) of window number `n` written in each of the orders: every step of every order is a row of its own."""
-    K, T = order_KT.shape
-    turn_KT = order_KT.argsort(axis=1)  # when each position is revealed
+def _log_probabilities(
+    model: Transformer, windows: ScoredWindows, number_P: NDArray[np.int64], order_PT: NDArray[np.int64], batch_size: int
+) -> Floats:
+    """log p (P,) of the windows `number` (P,), each written in its order (P, T): every step of an order is a row of its own."""
+    P, T = order_PT.shape
+    turn_PT = order_PT.argsort(axis=1)  # when each position is revealed
     step_T1 = np.arange(T)[:, None]
-    masked_RT = (turn_KT[:, None] >= step_T1).reshape(K * T, T)
-    next_RT = (turn_KT[:, None] == step_T1).reshape(K * T, T)
-    copies = ScoredWindows(np.repeat(windows.tokens[n : n + 1], K * T, axis=0), windows.context, windows.mask_id)
+    masked_RT = (turn_PT[:, None] >= step_T1).reshape(P * T, T)
+    next_RT = (turn_PT[:, None] == step_T1).reshape(P * T, T)
+    copies = ScoredWindows(np.repeat(windows.tokens[number_P], T, axis=0), windows.context, windows.mask_id)
     scores = score_windows(model, copies, masked_RT, masked_RT.mean(axis=1), batch_size, next_RT)
-    log_p_K: Floats = -scores.cross_entropy_sum.reshape(K, T).sum(axis=1)
-    return log_p_K
+    return np.asarray(-scores.cross_entropy_sum.reshape(P, T).sum(axis=1))

@@ -20,6 +20,10 @@ from masklab.model.transformer import Transformer
 Tokens = NDArray[np.integer[Any]]
 Levels = NDArray[np.floating[Any]]
 
+ROUND_TO = 256
+"""The network is asked for a multiple of this many positions. Were every batch of another shape, memory would fill with what the
+allocator and oneDNN keep of each: over 16,384 windows of 128 that was 0.5 GB for a single layer."""
+
 
 @dataclass(frozen=True)
 class SequenceScores:
@@ -45,7 +49,8 @@ def score_windows(
 ) -> SequenceScores:
     """Mask the windows (N, G + T) where `masked` (N, T), and score where `predicted` (N, T), or at all masks if not given.
 
-    The model runs on the device that its weights are on; see `score_sequences` for the rest.
+    `noise_level` (N,) is about the T scored characters; the given ones do not count. The model runs on the device that its weights
+    are on; see `score_sequences` for the rest.
     """
     selected = windows.whole(masked_NT if predicted_NT is None else predicted_NT)
     device = next(model.parameters()).device
@@ -85,13 +90,15 @@ def _score(
 ) -> NDArray[np.float64]:
     """The four sums (4, B) of one batch."""
     positions_M = np.flatnonzero(selected)
-    if not len(positions_M):
+    M = len(positions_M)
+    if not M:
         return np.zeros((4, len(inputs)))
+    asked = np.pad(positions_M, (0, -M % ROUND_TO), mode="edge")
     hidden_MC = model.hidden(
         torch.from_numpy(inputs.astype(np.int64)).to(device),
         torch.from_numpy(noise_level.astype(np.float32)).to(device),
-        torch.from_numpy(positions_M).to(device),
-    )
+        torch.from_numpy(asked).to(device),
+    )[:M]
     targets_M = torch.from_numpy(targets.ravel()[positions_M].astype(np.int64))
     cross_entropy_M, correct_M = compare(model.head(hidden_MC), targets_M.to(device))
     rows_M = positions_M // inputs.shape[1]
