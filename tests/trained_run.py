@@ -28,7 +28,7 @@ def config_for(text: Path, **sections: dict[str, Any]) -> Config:
         "dataset": {"name": "tiny", "source": "text", "path": str(text)},
         "curriculum": {"name": "two", "stages": [{"type": "random", "max_ratio": 0.5, "max_iters": 8}, {"type": "diffusion"}]},
         "model": {"n_layer": 2, "n_head": 2, "n_embd": 32},
-        "training": {"max_iters": 20, "batch_size": 4, "block_size": 32, "eval_interval": 10, "warmup_iters": 2},
+        "training": {"max_iters": 20, "batch_size": 4, "block_size": 32, "eval_interval": 10, "warmup_iters": 2, "learning_rate": 1e-2},
         "validation": {"sequences": 6, "nelbo_sequences": 8, "final_nelbo_sequences": 8},
         "system": {"device": "cpu"},
     }

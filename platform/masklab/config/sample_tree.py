@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from masklab.config.tracking_settings import StoreSettings
@@ -18,7 +20,9 @@ class WatchSettings(Section):
     html: bool = False
     """Write a page that plays the steps back."""
     gif: bool = False
-    """Write an animation of the steps."""
+    """Write an animation of the steps of the first text."""
+    colour_by: Literal["step", "confidence"] = "step"
+    """What the colour of a character tells in the terminal and the animation: when it was written, or how sure the model was."""
 
 
 class SampleConfig(Section):

@@ -52,7 +52,7 @@ def loss_figure(history: History, outline: RunOutline) -> Figure:
     axes.set_xlabel("iteration", color=INK)
     axes.set_ylabel("nats per character", color=INK)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    _bare(axes)
+    bare(axes)
     axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.0, 1.0), title="validation stage", alignment="left")
     return figure
 
@@ -71,7 +71,7 @@ def masks_figure(panels: Sequence[tuple[str, NDArray[np.bool_]]]) -> Figure:
         axes.set_title(f"stage {i}   {title}", loc="left", fontsize=9.5, color=INK)
         axes.set_title(f"{masks.mean():.0%} masked, mean run {mean_run(masks):.1f}", loc="right", fontsize=9, color=FAINT)
         axes.set_yticks([])
-        _bare(axes)
+        bare(axes)
         axes.spines["left"].set_visible(False)
     grid[-1, 0].set_xlabel("position in the block", color=INK)
     return figure
@@ -114,7 +114,8 @@ def _bands(axes: Axes, history: History, iterations: list[int]) -> None:
     axes.set_xlim(0, max(iterations))
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Two spines, in a faint colour."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):

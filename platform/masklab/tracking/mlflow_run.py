@@ -6,9 +6,11 @@ import getpass
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masklab.errors import TrackingError
@@ -132,6 +134,21 @@ def end_run(handle: RunHandle, status: Status) -> None:
     """Set the run's final status. Raises TrackingError when the store cannot be reached."""
     with _in_one_line(handle.uri):
         client_of(handle.uri).set_terminated(handle.run_id, status=status)
+
+
+def add_to_run(store: Store, run_id: str, metrics: Mapping[str, float], step: int, folder: Path, place: str) -> None:
+    """Add figures at `step`, and the files of `folder` under `place`, to a run whatever its status, which stays.
+
+    Raises TrackingError, in one line, when the store cannot be reached or lacks the run.
+    """
+    from mlflow.entities import Metric
+
+    store.check()
+    with _in_one_line(store.uri):
+        client = client_of(store.uri)
+        now = time.time_ns() // 1_000_000
+        client.log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
+        client.log_artifacts(run_id, str(folder), place)
 
 
 def _experiment(client: MlflowClient, store: Store, name: str) -> str:

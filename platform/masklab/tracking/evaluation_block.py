@@ -1,0 +1,90 @@
+"""The figures of an evaluation at the terminal."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from masklab.likelihood.estimate import Estimate, difference
+from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
+from masklab.likelihood.settings import EvaluationSettings
+from masklab.tracking.model_scores import ModelScores
+
+TITLES = {
+    "nelbo": "any order, exact count",
+    "continuous_time": "forward process, {schedule}",
+    "importance_weighted": "{orders} orders together",
+    "any_order": "{orders} orders one by one",
+}
+"""What each bound is called."""
+MOST_LEVELS = 8
+"""Mask ratios shown of the curve."""
+
+
+def evaluation_block(scores: ModelScores, settings: EvaluationSettings, other: tuple[str, ModelScores] | None = None) -> RenderableType:
+    """Bounds, curve and stages of a model; with `other`, by its name, the differences from it."""
+    parts: list[RenderableType] = [_bounds(scores, settings)]
+    if other:
+        parts += [Text(""), _differences(scores, *other, settings)]
+    if scores.likelihood.curve:
+        parts += [Text(""), _curve(scores.likelihood.curve)]
+    return Group(*parts, Text(""), _stages(scores, other))
+
+
+def _bounds(scores: ModelScores, settings: EvaluationSettings) -> Table:
+    table = _table("bound on held-out text", "nats per char", "bits per char", "perplexity", "windows")
+    for name, values in scores.bounds().items():
+        estimate = values.estimate
+        table.add_row(title_of(name, settings), *_figures(estimate), f"{estimate.perplexity:.2f}", f"{len(values.values):,}")
+    return table
+
+
+def title_of(name: str, settings: EvaluationSettings) -> str:
+    """The bound `name` in words."""
+    steps = "" if settings.timesteps is None else f", {settings.timesteps} steps"
+    return TITLES[name].format(schedule=settings.schedule.describe() + steps, orders=settings.orders)
+
+
+def _differences(scores: ModelScores, name: str, other: ModelScores, settings: EvaluationSettings) -> Table:
+    table = _table(f"less that of {name}", "nats per char", "bits per char", "std. errors")
+    for bound, values in scores.bounds().items():
+        estimate = difference(values, other.bounds()[bound])
+        apart = "–" if estimate.stderr == 0 else f"{estimate.nats / estimate.stderr:+.1f}"
+        table.add_row(title_of(bound, settings), *_figures(estimate, "+"), apart)
+    return table
+
+
+def _figures(estimate: Estimate, sign: str = "") -> tuple[str, str]:
+    """Nats and bits, with their standard errors."""
+    return (
+        f"{estimate.nats:{sign}.4f} ± {estimate.stderr:.4f}",
+        f"{estimate.bits:{sign}.4f} ± {estimate.stderr / math.log(2):.4f}",
+    )
+
+
+def _curve(curve: MaskRatioCurve) -> Table:
+    step = -(-len(curve.mask_ratio) // MOST_LEVELS)
+    shown = range(len(curve.mask_ratio) - 1, -1, -step)[::-1]
+    table = _table("masked", *(f"{curve.mask_ratio[i]:.0%}" for i in shown))
+    table.add_row("nats per character", *(f"{curve.cross_entropy[i]:.3f}" for i in shown))
+    table.add_row("right", *(f"{curve.accuracy[i]:.1%}" for i in shown))
+    return table
+
+
+def _stages(scores: ModelScores, other: tuple[str, ModelScores] | None) -> Table:
+    table = _table("validation stage", "loss", "right", "p(true)", *([f"loss of {other[0]}"] if other else []))
+    for i, stage in enumerate(scores.stages):
+        beside = [f"{other[1].stages[i].loss:.4f}"] if other else []
+        table.add_row(f"{i} {stage.title}", f"{stage.loss:.4f}", f"{stage.accuracy:.1%}", f"{stage.true_probability:.1%}", *beside)
+    return table
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(first, overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

@@ -1,0 +1,122 @@
+"""What one model makes of held-out text: its bounds, its curve, and its loss on every validation stage."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from masklab.config.trained_model import TrainedModel
+from masklab.curriculum.curriculum import Curriculum
+from masklab.errors import DataError
+from masklab.likelihood.estimate import Estimate, SequenceValues
+from masklab.likelihood.evaluation import Likelihood, likelihood
+from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
+from masklab.likelihood.scoring import score_sequences
+from masklab.likelihood.settings import EvaluationSettings
+from masklab.text.corpus import TokenCorpus
+from masklab.text.windows import evenly_spaced
+from masklab.training.pool import ValidationPool
+
+
+@dataclass(frozen=True)
+class StageScores:
+    """Means over the masked characters of a stage's pool; the loss in nats."""
+
+    title: str
+    loss: float
+    accuracy: float
+    true_probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class ModelScores:
+    """All the figures of one model."""
+
+    likelihood: Likelihood
+    stages: tuple[StageScores, ...]
+
+    @classmethod
+    def of(
+        cls, trained: TrainedModel, corpus: TokenCorpus, curriculum: Curriculum, block_size: int, settings: EvaluationSettings
+    ) -> ModelScores:
+        """Score `trained` on windows of the validation split; settings that agree give the same windows and masks for any model.
+
+        Raises DataError when the split is shorter than a window, or a stage masks nothing.
+        """
+        pools = stage_pools(corpus, curriculum, block_size, settings)
+        with trained.precision.autocast():
+            titles = [stage.masking.describe() for stage in curriculum.pools]
+            stages = tuple(_stage(trained, pool, title, settings.batch_size) for title, pool in zip(titles, pools, strict=True))
+            return cls(likelihood(trained.model, corpus, block_size, settings), stages)
+
+    def bounds(self) -> dict[str, SequenceValues]:
+        """The bounds that were estimated, by the names that files and metrics have."""
+        orders = self.likelihood.orders
+        found = {"nelbo": self.likelihood.exact_count, "continuous_time": self.likelihood.continuous_time}
+        return found | ({"importance_weighted": orders.importance_weighted, "any_order": orders.any_order} if orders else {})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        curve = self.likelihood.curve
+        return {
+            "bounds": {name: estimate_json(values.estimate) for name, values in self.bounds().items()},
+            "curve": curve_json(curve) if curve else None,
+            "stages": [vars(stage) for stage in self.stages],
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """Names and figures as MLflow keeps them."""
+        out: dict[str, float] = {}
+        for name, values in self.bounds().items():
+            estimate = values.estimate
+            out |= {f"evaluation/{name}_nats": estimate.nats, f"evaluation/{name}_stderr": estimate.stderr}
+            out |= {f"evaluation/{name}_bpc": estimate.bits}
+        return out | {f"evaluation/stage_loss/{i:02d}": stage.loss for i, stage in enumerate(self.stages)}
+
+
+def rows_of(curriculum: Curriculum, block_size: int, settings: EvaluationSettings) -> int:
+    """How many sequences go through the network, to be scored."""
+    orders = settings.order_sequences * settings.orders * block_size
+    curve = min(settings.curve_levels, block_size) * settings.curve_sequences
+    return 2 * settings.sequences + orders + curve + len(curriculum.pools) * settings.stage_sequences
+
+
+def stage_pools(corpus: TokenCorpus, curriculum: Curriculum, block_size: int, settings: EvaluationSettings) -> list[ValidationPool]:
+    """A pool for each validation stage. Raises DataError when one masks nothing."""
+    text = evenly_spaced(corpus.validation, block_size, settings.stage_sequences)
+    pools = []
+    for number, stage in enumerate(curriculum.pools):
+        pools.append(ValidationPool.of(stage.masking, text, corpus.vocabulary, settings.seed, number))
+        if not pools[-1].selected.any():
+            raise DataError(
+                f"validation stage {number} ({stage.masking.describe()}) masks nothing in {len(text)} sequences of {block_size} "
+                "characters; raise its mask ratio or evaluation.stage_sequences"
+            )
+    return pools
+
+
+def estimate_json(estimate: Estimate) -> dict[str, float]:
+    """Nats and bits per character with their standard errors, and the perplexity."""
+    return {
+        "nats": estimate.nats,
+        "stderr": estimate.stderr,
+        "bits": estimate.bits,
+        "bits_stderr": estimate.stderr / math.log(2),
+        "perplexity": estimate.perplexity,
+    }
+
+
+def curve_json(curve: MaskRatioCurve) -> dict[str, list[float]]:
+    """The curve's figures, each a list over the mask ratios."""
+    names = ("mask_ratio", "cross_entropy", "cross_entropy_stderr", "accuracy", "accuracy_stderr")
+    return {name: getattr(curve, name).tolist() for name in names}
+
+
+def _stage(trained: TrainedModel, pool: ValidationPool, title: str, batch_size: int) -> StageScores:
+    scores = score_sequences(
+        trained.model, pool.inputs, pool.targets, pool.selected, pool.noise_level, batch_size, trained.precision.device
+    )
+    count = float(scores.count.sum())
+    sums = (scores.cross_entropy_sum, scores.correct, scores.true_probability_sum)
+    return StageScores(title, *(float(values.sum()) / count for values in sums))

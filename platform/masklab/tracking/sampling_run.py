@@ -1,0 +1,185 @@
+"""The driver of `jobs/sample.py`: a trained model writes, the texts are shown and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from masklab.config.sample_tree import SampleConfig, WatchSettings
+from masklab.config.trained_model import TrainedModel
+from masklab.sampling.generation import Generation, Watcher, generate, start_of
+from masklab.sampling.sampler import Judge
+from masklab.sampling.settings import SamplingSettings
+from masklab.text.atomic_file import write_text
+from masklab.tracking.numbered_folder import numbered_folder
+from masklab.tracking.run_addition import add
+from masklab.tracking.unmasking_colours import ColourBy
+from masklab.tracking.unmasking_recorder import TraceRecorder, together
+from masklab.tracking.unmasking_terminal import LiveUnmasking
+from masklab.tracking.wording import amount
+
+
+def sample(config: SampleConfig, home: Path) -> int:
+    """Generate as `config` says. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
+    console = Console(highlight=False)
+    trained = TrainedModel.open(config.checkpoint, home, config.system)
+    tell_passed_over(console, trained)
+    _, given_T = start_of(config.sampling, trained.vocabulary, trained.block_size)
+    judge = judge_of(config.sampling, trained, home)
+    parent = Path(config.output).expanduser() if config.output else (trained.run.path if trained.run else Path.cwd()) / "samples"
+    with numbered_folder(parent.absolute()) as folder:
+        recorder = TraceRecorder() if config.watch.html or config.watch.gif else None
+        live = _live(config.watch, config.sampling, trained, given_T, console)
+        with ExitStack() as stack, trained.precision.autocast():
+            watchers: list[Watcher] = [watcher for watcher in (recorder, stack.enter_context(live) if live else None) if watcher]
+            generation = generate(
+                trained.model, trained.vocabulary, trained.block_size, config.sampling, judge, together(*watchers) if watchers else None
+            )
+        samples = Samples(trained, config.sampling, generation)
+        if not live:
+            _show(console, samples)
+        samples.write(folder)
+        if recorder:
+            _write_views(config.watch, samples, recorder, folder)
+        console.print(samples.block(folder), soft_wrap=True)
+        place = f"samples/{folder.name}"
+        if problem := add(trained.run, config.tracking, home, trained.iteration, {}, folder, place):
+            tell(console, problem)
+    return 0
+
+
+def judge_of(settings: SamplingSettings, trained: TrainedModel, home: Path) -> Judge | None:
+    """The network that judges written characters, for the samplers that ask for another one than the model itself."""
+    return None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Texts, and all that is told of them."""
+
+    trained: TrainedModel
+    settings: SamplingSettings
+    generation: Generation
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts (B,)."""
+        return self.generation.texts(self.trained.vocabulary)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the closing block and the page say."""
+        steps, evaluations = len(self.generation.written), float(self.generation.evaluations.mean())
+        return {
+            "model": self.trained.describe(),
+            "sampler": f"{self.settings.sampler.describe()}, {_decoding(self.settings)}",
+            "steps": f"{steps:,}",
+            "network evaluations": f"{evaluations:,.1f} a text, {_beside(evaluations, steps)}",
+            "speed": f"{amount(self.generation.characters_per_second)} characters/s",
+            "seed": str(self.settings.seed),
+        }
+
+    def block(self, folder: Path) -> Text:
+        """The last words, with where the files are."""
+        rows = (self.facts | {"files": str(folder)}).items()
+        return Text("\n").join(Text.assemble((f"{name:<21}", "dim"), words) for name, words in rows)
+
+    def write(self, folder: Path) -> None:
+        """Write `samples.txt` and `samples.json`."""
+        count = len(self.texts)
+        write_text(folder / "samples.txt", "".join(f"{header(n, count)}\n{text}\n" for n, text in enumerate(self.texts, 1)))
+        write_text(folder / "samples.json", json.dumps(self.to_json(), indent=1, ensure_ascii=False))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain values: `written` has a row for each step and a column for each text."""
+        generation = self.generation
+        return {
+            "checkpoint": str(self.trained.checkpoint.path),
+            "iteration": self.trained.iteration,
+            "seed": self.settings.seed,
+            "settings": self.settings.model_dump(mode="json"),
+            "texts": self.texts,
+            "steps": len(generation.written),
+            "written": generation.written.tolist(),
+            "network_evaluations": generation.evaluations.tolist(),
+            "seconds": generation.seconds,
+            "characters_per_second": generation.characters_per_second,
+        }
+
+
+def header(number: int, count: int) -> str:
+    """The line above a text."""
+    return f"--- text {number} of {count} ---"
+
+
+def tell(console: Console, words: str) -> None:
+    """Say what a person should know, in one line."""
+    console.print(Text.assemble(("notice  ", "bold yellow"), " ".join(words.split())), soft_wrap=True)
+
+
+def tell_passed_over(console: Console, trained: TrainedModel) -> None:
+    """Say which checkpoints of the run were not taken."""
+    for words in trained.passed_over:
+        tell(console, f"passing over checkpoint {words}; {trained.checkpoint.path.name} is used")
+
+
+def _show(console: Console, samples: Samples) -> None:
+    """The texts, with their given characters in bold."""
+    texts = samples.texts
+    for row, words in enumerate(texts):
+        text = Text(words)
+        for position in np.flatnonzero(samples.generation.given[row]):
+            text.stylize("bold", int(position), int(position) + 1)
+        console.print(Text(header(row + 1, len(texts)), style="dim"))
+        console.print(text, soft_wrap=True)
+
+
+def _live(
+    watch: WatchSettings, settings: SamplingSettings, trained: TrainedModel, given_T: np.ndarray[Any, Any], console: Console
+) -> LiveUnmasking | None:
+    if not (console.is_terminal if watch.live is None else watch.live):
+        return None
+    shown = console if console.is_terminal else Console(highlight=False, force_terminal=True)
+    steps = getattr(settings.sampler, "steps", None)
+    return LiveUnmasking(trained.vocabulary, given_T, settings.sampler.describe(), ColourBy(watch.colour_by), steps, shown)
+
+
+def _write_views(watch: WatchSettings, samples: Samples, recorder: TraceRecorder, folder: Path) -> None:
+    trained = samples.trained
+    trace = recorder.trace(samples.generation.given, trained.vocabulary.mask_id)
+    title = f"{trained.name}: {samples.settings.sampler.describe()}"
+    if watch.html:
+        from masklab.tracking.unmasking_page import page
+
+        write_text(folder / "unmasking.html", page(trace, trained.vocabulary, title, samples.facts))
+    if watch.gif:
+        from masklab.tracking.unmasking_animation import write_animation
+
+        write_animation(trace, trained.vocabulary, folder / "unmasking.gif", title=title, by=ColourBy(watch.colour_by))
+
+
+def _decoding(settings: SamplingSettings) -> str:
+    """Temperature, and whatever else is not its default."""
+    fields = type(settings).model_fields
+    rest: list[tuple[str, Callable[[], str]]] = [
+        ("top_k", lambda: f"top-k {settings.top_k}"),
+        ("top_p", lambda: f"top-p {settings.top_p:g}"),
+        ("repetition_penalty", lambda: f"repetition penalty {settings.repetition_penalty:g}"),
+    ]
+    words = [f"temperature {settings.temperature:g}"]
+    return ", ".join(words + [say() for name, say in rest if getattr(settings, name) != fields[name].default])
+
+
+def _beside(evaluations: float, steps: int) -> str:
+    """Network evaluations beside the number of steps."""
+    if abs(evaluations - steps) < 0.05:
+        return "one for each step"
+    return f"{abs(steps - evaluations):,.1f} {'fewer' if evaluations < steps else 'more'} than steps"
