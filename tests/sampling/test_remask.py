@@ -92,10 +92,10 @@ def one_row(model: Any, judge: Any, settings: SamplingSettings, ratios: list[flo
     ids=str,
 )
 def test_every_step_is_the_literal_one(ratios: Any, doubt: dict[str, Any]) -> None:
-    settings = settings_of(**keys_of(ratios, **doubt), num_samples=2, temperature=0.7)
+    settings = settings_of(**keys_of(ratios, **doubt), num_samples=5, temperature=0.7)
     model, judge, seen = network().double(), network(seed=8).double(), []
-    run_sampler(model, START, MASK, settings, judge=FoldedJudge(judge, MASK, 2), watch=lambda s: seen.append(s.tokens))
-    for row in range(2):
+    run_sampler(model, START, MASK, settings, judge=FoldedJudge(judge, MASK, 5), watch=lambda s: seen.append(s.tokens))
+    for row in range(5):
         assert [tokens[row].tolist() for tokens in seen[1:]] == one_row(model, judge, settings, RATIOS[ratios], row)
 
 
