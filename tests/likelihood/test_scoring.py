@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from masklab.likelihood.exact_count import nelbo
-from masklab.likelihood.scoring import SequenceScores, score_sequences
+from masklab.likelihood.scoring import ROUND_TO, SequenceScores, score_sequences
 from masklab.model.config import ModelConfig
 from masklab.model.transformer import Transformer
 
@@ -82,6 +83,21 @@ def test_a_uniform_predictor_scores_exactly_log_v(vocabulary_size: int) -> None:
     assert estimate.bits == pytest.approx(math.log2(vocabulary_size), rel=1e-15)
     assert estimate.stderr < 1e-15
     np.testing.assert_allclose(scores.true_probability_sum, scores.count / vocabulary_size, rtol=1e-14)
+
+
+def test_the_network_is_asked_for_positions_in_round_numbers(pool: tuple[np.ndarray, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of ever new shapes fill the memory with what is kept of each."""
+    model, asked = network(), []
+    hidden = model.hidden
+
+    def spy(tokens: Any, noise_level: Any, positions: Any) -> Any:
+        asked.append(len(positions))
+        return hidden(tokens, noise_level, positions)
+
+    monkeypatch.setattr(model, "hidden", spy)
+    for batch_size in (1, 4, 13):
+        score(model, pool, batch_size)
+    assert set(asked) == {ROUND_TO}
 
 
 def test_dropout_is_off_and_the_training_mode_comes_back(pool: tuple[np.ndarray, ...]) -> None:

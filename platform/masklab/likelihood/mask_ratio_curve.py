@@ -52,8 +52,7 @@ def mask_ratio_curve(model: Transformer, windows: ScoredWindows, mask_ratio: Flo
     """
     T = windows.block_size
     counts_L = np.unique(np.clip(np.rint(mask_ratio * T), 1, T).astype(np.int64))
-    order_NT = windows.streams(seed, Draws.CURVE).uniforms(Stream.MASK, T).argsort(axis=1, kind="stable")
-    rank_NT = order_NT.argsort(axis=1)
+    rank_NT = windows.streams(seed, Draws.CURVE).uniforms(Stream.MASK, T).argsort(axis=1, kind="stable")
     scores = [score_windows(model, windows, rank_NT < k, np.full(len(windows), k / T), batch_size) for k in counts_L]
     return MaskRatioCurve(
         counts_L / T,
