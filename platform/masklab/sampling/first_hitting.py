@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from masklab.sampling.canvas import Draw
 from masklab.sampling.sampler import ReverseProcess, Sampler
@@ -36,7 +35,7 @@ class FirstHitting(Sampler):
             first = np.zeros_like(masked)
             first[np.arange(len(first)), level.argmax(axis=1)] = True
             first = first & masked
-            rows: NDArray[np.bool_] = first.any(axis=1)
+            rows = first.sum(axis=1) > 0
             process.write(process.predict(rows, np.maximum(level.max(axis=1), 0.0)), first)
             yield
 
