@@ -94,6 +94,14 @@ def test_the_figures_are_those_of_the_estimators(home: Path, root: Path, capsys:
     assert "notice" not in out
 
 
+def test_the_number_format_reaches_the_network(home: Path, root: Path) -> None:
+    for dtype in ("float32", "bfloat16"):
+        assert run_tiny(home, root, f"system.dtype={dtype}") == 0
+    exact, rounded = (kept(home, number)["bounds"]["nelbo"]["nats"] for number in ("001", "002"))
+    assert exact != rounded
+    assert rounded == pytest.approx(exact, abs=0.02)
+
+
 def test_parts_can_be_left_out(home: Path, root: Path) -> None:
     assert run_tiny(home, root, "evaluation.order_sequences=0", "evaluation.curve_levels=0") == 0
     assert kept(home)["bounds"].keys() == {"nelbo", "continuous_time"}
