@@ -322,3 +322,19 @@ def test_no_tree_raises_anything_but_a_users_mistake(value: object) -> None:
                 validated(tree)
             except UserError as error:
                 assert str(error)
+
+
+def test_a_schedule_is_a_name_a_mapping_or_a_name_with_keys_of_its_own(root: Path) -> None:
+    def schedule(*overrides: str) -> dict[str, object]:
+        return compose(["curriculum=uniform", *overrides], root).curriculum.model_dump()["stages"][0]["schedule"]
+
+    place = "curriculum.stages.0.schedule"
+    assert schedule(f"{place}=polynomial") == {"type": "polynomial", "power": 2.0}
+    assert schedule(f"{place}=polynomial", f"{place}.power=3") == {"type": "polynomial", "power": 3.0}
+    assert schedule(f"{place}={{type:cosine,offset:0.1}}", f"{place}={{type:polynomial,power:3}}") == {"type": "polynomial", "power": 3.0}
+    assert schedule(f"{place}={{type:cosine,offset:0.1}}", f"{place}={{clip:0.9}}") == {"type": "cosine", "offset": 0.1, "clip": 0.9}
+
+
+def test_a_runs_own_sample_has_no_detector(root: Path) -> None:
+    with pytest.raises(ConfigError, match="no second network"):
+        compose(["sampling.strategy=remask", "sampling.remask_by=detector", "sampling.detector_checkpoint=x"], root)

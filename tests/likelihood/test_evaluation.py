@@ -28,6 +28,7 @@ from masklab.model.transformer import Transformer
 BLOCK = 16
 SMALL = {
     "sequences": 24,
+    "process_sequences": 20,
     "seed": 3,
     "batch_size": 10,
     "orders": 2,
@@ -75,7 +76,8 @@ def test_the_batch_size_changes_no_figure(model: Transformer, corpus: Any, batch
 @pytest.mark.parametrize(
     ("key", "value", "touched"),
     [
-        ("sequences", 25, {"exact_count", "continuous_time"}),
+        ("sequences", 25, {"exact_count"}),
+        ("process_sequences", 21, {"continuous_time"}),
         ("seed", 4, {"exact_count", "continuous_time", "weighted", "any_order", "curve", "accuracy"}),
         ("context", 1, {"exact_count", "continuous_time", "weighted", "any_order", "curve", "accuracy"}),
         ("schedule", "cosine", {"continuous_time"}),
@@ -97,7 +99,7 @@ def test_what_is_switched_off_is_left_out(model: Transformer, corpus: Any) -> No
     assert run(model, corpus, order_sequences=0, curve_levels=0).keys() == {"exact_count", "continuous_time"}
 
 
-@pytest.mark.parametrize("key", ["sequences", "curve_sequences", "order_sequences"])
+@pytest.mark.parametrize("key", ["sequences", "process_sequences", "curve_sequences", "order_sequences"])
 def test_a_single_window_is_refused(key: str) -> None:
     with pytest.raises(ValidationError, match=key):
         EvaluationSettings.model_validate({key: 1})
@@ -178,7 +180,9 @@ def test_a_conditioned_model_is_told_the_level_of_each_sequence(monkeypatch: pyt
 
 
 def test_two_models_on_the_same_windows_and_masks_are_told_apart_more_surely(model: Transformer, corpus: Any) -> None:
-    settings = EvaluationSettings.model_validate(SMALL | {"sequences": 400, "order_sequences": 0, "curve_levels": 0})
+    settings = EvaluationSettings.model_validate(
+        SMALL | {"sequences": 400, "process_sequences": 400, "order_sequences": 0, "curve_levels": 0}
+    )
     other = Transformer(model.config, corpus.vocabulary.size, corpus.vocabulary.extended_size)
     other.load_state_dict(model.state_dict())
     with torch.no_grad():

@@ -43,5 +43,5 @@ def ragged_canvas(most: int, mask_id: int, seed: int) -> Canvas:
 def run_ragged(model: Any, most: int, mask_id: int, **keys: Any) -> Generation:
     """Fill the masked positions of the ragged canvas."""
     settings = settings_of(num_samples=most + 1, **keys)
-    canvas, denoiser = ragged_canvas(most, mask_id, settings.seed), Denoiser(model, mask_id, most + 1)
+    canvas, denoiser = ragged_canvas(most, mask_id, settings.seed), Denoiser(model, most + 1)
     return run(ReverseProcess(canvas, denoiser, settings, most), settings)

@@ -51,7 +51,7 @@ def run_sampler(
     """Fill the masked positions of `start` (T,) in `settings.num_samples` copies."""
     start_T = np.asarray(start_T, np.int64)
     canvas = Canvas.of(start_T, start_T != mask_id, mask_id, settings.seed, settings.num_samples)
-    denoiser = Denoiser(model, mask_id, settings.num_samples, settings.batch_size, reuse=reuse)
+    denoiser = Denoiser(model, settings.num_samples, settings.batch_size, reuse=reuse)
     return run(ReverseProcess(canvas, denoiser, settings, block_size or len(start_T), judge), settings, watch)
 
 

@@ -175,7 +175,7 @@ def test_infilling_within_the_block_size_sees_the_whole_text(monkeypatch: pytest
 
 def test_what_is_remembered_of_a_text_is_not_taken_for_another_block_of_it() -> None:
     canvas = Canvas.of(np.full(12, MASK), np.zeros(12, bool), MASK, 0, 1)
-    denoiser, rows, level = Denoiser(network(), MASK, 1), np.array([0]), np.ones(1)
+    denoiser, rows, level = Denoiser(network(), 1), np.array([0]), np.ones(1)
     parts = [canvas.part(slice(*block), slice(0, 12)) for block in ((0, 4), (0, 4), (4, 12))]
     assert [len(denoiser.logits(part, rows, level)) for part in parts] == [4, 4, 8]
     assert denoiser.evaluations.tolist() == [2]

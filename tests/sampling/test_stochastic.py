@@ -72,3 +72,16 @@ def test_a_step_in_which_nothing_is_due_takes_no_evaluation() -> None:
     got = run_sampler(network(), np.full(12, 8), 8, settings_of(strategy="stochastic", steps=2000, num_samples=4))
     assert (got.evaluations == (got.written > 0).sum(axis=0)).all()
     assert got.evaluations.max() <= 12
+
+
+def test_a_time_conditioned_network_is_told_the_noise_level_of_the_whole_text_where_some_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(time_conditioning=True)
+    told, hidden = [], model.hidden
+
+    def spy(tokens, noise_level, positions):  # type: ignore[no-untyped-def]
+        told.append(float(noise_level[0]))
+        return hidden(tokens, noise_level, positions)
+
+    monkeypatch.setattr(model, "hidden", spy)
+    run_sampler(model, np.array([1] * 48 + [8] * 16), 8, settings_of(strategy="stochastic", steps=4))
+    np.testing.assert_allclose(told, [0.25, 0.1875, 0.125, 0.0625], atol=1e-6)

@@ -26,6 +26,7 @@ from masklab.training.run_folder import RunFolder
 QUICK = [
     "system.device=cpu",
     "evaluation.sequences=8",
+    "evaluation.process_sequences=8",
     "evaluation.order_sequences=2",
     "evaluation.orders=2",
     "evaluation.curve_levels=2",

@@ -198,3 +198,32 @@ def damage(home: Path) -> None:
             forge(newest(copy), state_json=json.dumps({"iteration": 0}))
         else:
             weights.write_bytes(content[:100] if name == "truncated" else content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def test_a_second_checkpoint_judges_what_is_masked_again(home: Path, root: Path) -> None:
+    shutil.copytree(home / "runs/tiny", home / "runs/judge")
+    by = ["sampling.strategy=remask", "num_samples=2", "sampling.remask_by=detector"]
+    assert run_tiny(home, root, *by, "sampling.detector_checkpoint=judge") == 0
+    assert run_tiny(home, root, "sampling.strategy=remask", "num_samples=2") == 0
+    judged, alone = (kept(home / f"runs/tiny/samples/00{n}") for n in (1, 2))
+    assert judged["texts"] != alone["texts"]
+    # each of the four steps but the last asks the judge about either fold
+    assert judged["network_evaluations"] == [4 + 3 * 2] * 2
+    assert alone["network_evaluations"] == [4] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sampling.remask_by=detector"], "detector_checkpoint"),
+        (["sampling.remask_by=detector", "sampling.detector_checkpoint=nobody"], "no such run"),
+        (["sampling.detector_checkpoint=tiny"], "go together"),
+    ],
+)
+def test_a_judge_that_is_not_there_is_one_line(
+    home: Path, root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert run_tiny(home, root, "sampling.strategy=remask", *arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert not (home / "runs/tiny/samples").exists()

@@ -34,6 +34,8 @@ def problems(config: Config) -> Iterator[str]:
 
 def _sample_problems(config: Config) -> Iterator[str]:
     """What is wrong with the sample of a run, whatever the text; its characters are looked at once the text is read."""
+    if getattr(config.sampling.sampler, "detector_checkpoint", None) is not None:
+        yield "sampling.remask_by = detector: a run's own sample has no second network; take entropy, or sample with jobs/sample.py"
     if config.sampling.unknown == "drop":
         return  # what is left of the prompt depends on the text
     any_character = config.sampling.model_copy(update={"unknown": "mask"})

@@ -147,6 +147,8 @@ def _assign(tree: dict[str, Any], assignment: Assignment) -> None:
             node = node[_index(node, part, assignment.path[:depth])]
         elif isinstance(node.get(part), dict | list):
             node = node[part]
+        elif isinstance(node.get(part), str):  # a bare name stands for a mapping of that type
+            node[part] = node = {"type": node[part]}
         else:
             node[part] = node = {}
         if not isinstance(node, dict | list):
@@ -175,5 +177,7 @@ def _index(items: list[Any], part: str, where: tuple[str, ...]) -> int:
 
 def _merged(old: Any, new: Any) -> Any:
     if isinstance(old, dict) and isinstance(new, dict):
+        if old.get("type") != new.get("type", old.get("type")):  # keys of another type mean nothing to this one
+            return new
         return old | {key: _merged(old.get(key), value) for key, value in new.items()}
     return new

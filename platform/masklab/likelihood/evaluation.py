@@ -36,15 +36,15 @@ def likelihood(model: Transformer, corpus: TokenCorpus, block_size: int, setting
     def windows(count: int) -> ScoredWindows:
         return ScoredWindows.of(corpus, block_size, count, settings.context)
 
-    scored = windows(settings.sequences)
+    process = windows(settings.process_sequences)
     orders = curve = None
     if settings.order_sequences:
         orders = importance_weighted_bound(model, windows(settings.order_sequences), settings.orders, seed, batch_size)
     if settings.curve_levels:
         curve = mask_ratio_curve(model, windows(settings.curve_sequences), even_levels(settings.curve_levels), seed, batch_size)
     return Likelihood(
-        exact_count_nelbo(model, scored, seed, batch_size),
-        continuous_time_nelbo(model, scored, settings.schedule, settings.timesteps, seed, batch_size),
+        exact_count_nelbo(model, windows(settings.sequences), seed, batch_size),
+        continuous_time_nelbo(model, process, settings.schedule, settings.timesteps, seed, batch_size),
         orders,
         curve,
     )

@@ -13,8 +13,10 @@ from masklab.schema import Section
 class EvaluationSettings(Section):
     """What is scored, and how closely. Settings that agree score the same windows under the same masks, whatever the model."""
 
-    sequences: int = Field(default=16384, ge=2)
-    """Masked windows behind each NELBO."""
+    sequences: int = Field(default=12288, ge=2)
+    """Masked windows behind the NELBO by exact count."""
+    process_sequences: int = Field(default=2048, ge=2)
+    """Masked windows behind the NELBO of the forward process."""
     seed: int = Field(default=20_240_601, ge=0, lt=2**63)
     """Decides every mask and every order of generation."""
     batch_size: int = Field(default=64, ge=1)
@@ -25,13 +27,13 @@ class EvaluationSettings(Section):
     """Noise schedule of the continuous-time NELBO."""
     timesteps: int | None = Field(default=None, ge=1)
     """Discrete steps of that process; continuous time when not given."""
-    orders: int = Field(default=8, ge=1)
+    orders: int = Field(default=4, ge=1)
     """Orders of generation that the importance-weighted bound averages over (K)."""
-    order_sequences: int = Field(default=16, ge=0)
+    order_sequences: int = Field(default=8, ge=0)
     """Windows behind that bound, each `orders` times its length in passes through the network; 0 leaves it out."""
     curve_levels: int = Field(default=16, ge=0)
     """Mask ratios, evenly spaced up to 1, at which the cross-entropy is measured; 0 leaves the curve out."""
-    curve_sequences: int = Field(default=256, ge=2)
+    curve_sequences: int = Field(default=128, ge=2)
     """Windows behind each point of that curve."""
     stage_sequences: int = Field(default=256, ge=1)
     """Windows behind the figures of each validation stage."""

@@ -35,7 +35,6 @@ class Denoiser:
     """
 
     model: Transformer
-    mask_id: int
     count: int
     batch_size: int = 64
     reuse: bool = True

@@ -70,7 +70,7 @@ def generate(
     """
     start_T, given_T = start_of(settings, vocabulary, block_size)
     canvas = Canvas.of(start_T, given_T, vocabulary.mask_id, settings.seed, settings.num_samples)
-    denoiser = Denoiser(model, vocabulary.mask_id, settings.num_samples, settings.batch_size)
+    denoiser = Denoiser(model, settings.num_samples, settings.batch_size)
     return run(ReverseProcess(canvas, denoiser, settings, block_size, judge), settings, watch)
 
 

@@ -69,14 +69,15 @@ class ReverseProcess:
     def predict(self, rows_B: NDArray[np.bool_], noise_level_B: NDArray[np.float64] | None = None) -> Prediction:
         """Predict every masked position of the rows in `rows` (B,) bool, one pass through the network for each row that has changed.
 
-        `noise_level` (B,) is what a time-conditioned network is told; the share of masked positions when not given.
+        `noise_level` (B,) is that of the process over the positions that are not given; a time-conditioned network is told what it
+        makes of the whole text, as in training, where nothing is given. Without it, it is told the share of masked positions.
         """
         canvas = self.canvas
         where_BT = canvas.masked & rows_B[:, None]
         rows_R = np.flatnonzero(where_BT.any(axis=1))
         if not len(rows_R):
             return Prediction(where_BT, np.zeros((0, 1)), np.zeros(0, np.int64))
-        level_B = canvas.masked_share if noise_level_B is None else noise_level_B
+        level_B = canvas.masked_share if noise_level_B is None else noise_level_B * (~canvas.given).mean(axis=1)
         logits_MV = self.denoiser.logits(canvas, rows_R, level_B[rows_R])
         nearby_MV = self.decoding.nearby(canvas.tokens, where_BT, logits_MV.shape[1])
         drawn_M = self.decoding.draw(logits_MV, canvas.uniforms(Draw.CHARACTER)[where_BT], nearby_MV)

@@ -79,7 +79,8 @@ def rows_of(curriculum: Curriculum, block_size: int, settings: EvaluationSetting
     """How many sequences go through the network, to be scored."""
     orders = settings.order_sequences * settings.orders * block_size
     curve = min(settings.curve_levels, block_size) * settings.curve_sequences
-    return 2 * settings.sequences + orders + curve + len(curriculum.pools) * settings.stage_sequences
+    both = settings.sequences + settings.process_sequences
+    return both + orders + curve + len(curriculum.pools) * settings.stage_sequences
 
 
 def stage_pools(corpus: TokenCorpus, curriculum: Curriculum, block_size: int, settings: EvaluationSettings) -> list[ValidationPool]:

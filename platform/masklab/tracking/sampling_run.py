@@ -15,7 +15,9 @@ from rich.text import Text
 
 from masklab.config.sample_tree import SampleConfig, WatchSettings
 from masklab.config.trained_model import TrainedModel
+from masklab.errors import CheckpointError
 from masklab.sampling.generation import Generation, Watcher, generate, start_of
+from masklab.sampling.judge import FoldedJudge
 from masklab.sampling.sampler import Judge
 from masklab.sampling.settings import SamplingSettings
 from masklab.text.atomic_file import write_text
@@ -25,6 +27,7 @@ from masklab.tracking.unmasking_colours import ColourBy
 from masklab.tracking.unmasking_recorder import TraceRecorder, together
 from masklab.tracking.unmasking_terminal import LiveUnmasking
 from masklab.tracking.wording import amount
+from masklab.training.settings import ComputeSettings
 
 
 def sample(config: SampleConfig, home: Path) -> int:
@@ -57,8 +60,21 @@ def sample(config: SampleConfig, home: Path) -> int:
 
 
 def judge_of(settings: SamplingSettings, trained: TrainedModel, home: Path) -> Judge | None:
-    """The network that judges written characters, for the samplers that ask for another one than the model itself."""
-    return None
+    """The network that judges written characters, for a sampler that asks for one. Raises CheckpointError for one of another text."""
+    reference = getattr(settings.sampler, "detector_checkpoint", None)
+    if reference is None:
+        return None
+    judge = TrainedModel.open(reference, home, ComputeSettings(device=trained.precision.device.type))
+    if judge.vocabulary != trained.vocabulary:
+        raise CheckpointError(
+            f"sampling.detector_checkpoint = {reference!r}: {judge.name} has other characters than {trained.name}; take one of the same text"
+        )
+    if judge.block_size < trained.block_size:
+        raise CheckpointError(
+            f"sampling.detector_checkpoint = {reference!r}: {judge.name} was trained on blocks of {judge.block_size} characters, fewer than "
+            f"the {trained.block_size} of {trained.name}; take one of longer blocks"
+        )
+    return FoldedJudge(judge.model, judge.vocabulary.mask_id, settings.num_samples, batch_size=settings.batch_size)
 
 
 @dataclass(frozen=True)
