@@ -36,6 +36,16 @@ def test_two_are_kept_and_nothing_partial_is_left(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step_000000002", "step_000000003"]
 
 
+def test_the_newest_that_verifies_is_all_that_a_finished_run_keeps(tmp_path: Path) -> None:
+    store = saved(tmp_path, 1, 2)
+    store.drop_older()
+    assert [p.name for p in tmp_path.iterdir()] == ["step_000000002"]
+    store = saved(tmp_path, 3)
+    (tmp_path / "step_000000003" / "manifest.json").unlink()
+    store.drop_older()
+    assert [p.name for p in tmp_path.iterdir()] == ["step_000000002"]
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "state.json", "config.yaml", "manifest.json"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_a_damaged_newest_is_passed_over_for_the_one_before(tmp_path: Path, name: str, damage: str) -> None:

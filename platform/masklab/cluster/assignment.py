@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from masklab.config.tree import Config
+from masklab.config.writing import dump
+from masklab.text.corpus import TokenCorpus
 from masklab.tracking.mlflow_run import RunHandle
 from masklab.training.recipe import Recipe
 from masklab.training.settings import BatchSettings
@@ -30,3 +34,12 @@ class Assignment:
     pools: list[Any]
     relay: Any
     tracking: RunHandle | None
+
+
+def documents_of(config: Config, corpus: TokenCorpus) -> dict[str, str]:
+    """What each checkpoint of a run holds beside its state, by file name: all that is needed to use its weights."""
+    return {
+        "config.yaml": dump(config),
+        "vocabulary.json": json.dumps(corpus.vocabulary.to_json()),
+        "corpus.json": json.dumps({"fingerprint": corpus.fingerprint}),
+    }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from masklab.config.tree import Config
 from masklab.errors import ResourceError
 from masklab.training.settings import ScalingSettings
 
@@ -100,6 +101,19 @@ def share_of(scaling: ScalingSettings, nodes: Sequence[Mapping[str, float]]) -> 
             f"(at most {largest} on one node); ask for fewer workers or a smaller scaling.cpus_per_worker"
         )
     return Share(workers, each, int(use_gpu))
+
+
+def share_for(config: Config) -> Share:
+    """What each worker of `config` takes of the connected cluster. Raises ResourceError when that cannot do what `config` asks."""
+    scaling, system = config.scaling, config.system
+    if scaling.use_gpu is None and system.device in ("cpu", "mps"):
+        scaling = scaling.model_copy(update={"use_gpu": False})
+    elif scaling.use_gpu is None and system.device == "cuda":
+        scaling = scaling.model_copy(update={"use_gpu": True})
+    share = share_of(scaling, nodes_of_the_cluster())
+    if not share.gpus and system.dtype == "float16" and system.device in ("auto", "cpu"):
+        raise ResourceError("system.dtype=float16 needs a GPU, and the workers of this run have none; use float32 or bfloat16")
+    return share
 
 
 def room(nodes: Sequence[Mapping[str, float]], cpus: int, gpus: int) -> int:

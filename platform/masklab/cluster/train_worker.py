@@ -60,11 +60,14 @@ def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
     return {"iteration": finished.iteration, "batches_digest": finished.batches_digest, "batches_made_by_worker": made_here}
 
 
-def build_loop(assignment: Assignment, rank: int, size: int) -> Loop:
-    """The loop of rank `rank` out of `size`, on the data and the device that `assignment` gives it."""
+def build_loop(assignment: Assignment, rank: int, size: int, device: torch.device | None = None) -> Loop:
+    """The loop of rank `rank` out of `size`, on the data that `assignment` gives it.
+
+    Its `device` is that of a worker of Ray Train when not given.
+    """
     recipe = assignment.recipe
     corpus, pools = ray.get(assignment.corpus[0]), ray.get(assignment.pools[0])
-    device = _device(assignment, size)
+    device = device or _device(assignment, size)
     ranks = Ranks(rank, size, device if device.type == "cuda" else torch.device("cpu"))
     first, last = ranks.part(recipe.training.rows_per_step)
     local = LocalSource(recipe.batch_maker(corpus), first, last)

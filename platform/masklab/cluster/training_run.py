@@ -5,19 +5,16 @@ Nothing is written before the text, the pools, the tracking store and the cluste
 
 from __future__ import annotations
 
-import json
 import logging
-import signal
 import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
-from masklab.cluster.connection import Share, connect, nodes_of_the_cluster, share_of
+from masklab.cluster.connection import Share, connect, share_for
+from masklab.cluster.interruption import terminating_as_interrupt
 from masklab.config.home import home_of
 from masklab.config.tree import Config
 from masklab.config.writing import dump
@@ -79,15 +76,11 @@ class Plan:
 
     def outline(self, handle: RunHandle | None) -> RunOutline:
         """What reports need to know before the run starts."""
-        objective = self.config.objective
-        words = f"{objective.weighting} weighting, {objective.normalisation}"
-        if objective.label_smoothing:
-            words += f", label smoothing {objective.label_smoothing:g}"
         return RunOutline.of(
             name=self.name,
             folder=self.folder.path,
             curriculum=self.config.curriculum,
-            objective=words,
+            objective=self.config.objective.describe(),
             block_size=self.config.training.block_size,
             vocabulary_size=self.corpus.vocabulary.size,
             started_at=self.started_at,
@@ -108,7 +101,7 @@ def train(config: Config, project: Path, started_at: float) -> int:
     loading.join()
     import ray
 
-    share = _share(plan)
+    share = share_for(plan.config)
     handle = _mlflow_run(plan, project)
     plan.folder.begin(dump(plan.config))
     if handle:
@@ -134,19 +127,6 @@ def _load_what_comes_next(store: Store | None) -> None:
 
     if store:
         load_mlflow(store)
-
-
-def _share(plan: Plan) -> Share:
-    """What each worker takes, and whether it can do what the config asks. Raises ResourceError."""
-    scaling, system = plan.config.scaling, plan.config.system
-    if scaling.use_gpu is None and system.device in ("cpu", "mps"):
-        scaling = scaling.model_copy(update={"use_gpu": False})
-    elif scaling.use_gpu is None and system.device == "cuda":
-        scaling = scaling.model_copy(update={"use_gpu": True})
-    share = share_of(scaling, nodes_of_the_cluster())
-    if not share.gpus and system.dtype == "float16" and system.device in ("auto", "cpu"):
-        raise ResourceError("system.dtype=float16 needs a GPU, and the workers of this run have none; use float32 or bfloat16")
-    return share
 
 
 def _end(handle: RunHandle | None, status: Status) -> None:
@@ -190,7 +170,7 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-    from masklab.cluster.assignment import Assignment
+    from masklab.cluster.assignment import Assignment, documents_of
     from masklab.cluster.relay import EventRelay, Listener
     from masklab.cluster.train_worker import train_worker
     from masklab.cluster.trainer import Trainer
@@ -211,11 +191,7 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
             threads=share.cpus,
             use_gpu=bool(share.gpus),
             checkpoints=plan.folder.checkpoints,
-            documents={
-                "config.yaml": dump(plan.config),
-                "vocabulary.json": json.dumps(plan.corpus.vocabulary.to_json()),
-                "corpus.json": json.dumps({"fingerprint": plan.corpus.fingerprint}),
-            },
+            documents=documents_of(plan.config, plan.corpus),
             corpus=[ray.put(plan.corpus)],
             pools=[ray.put(plan.pools)],
             relay=relay,
@@ -231,7 +207,7 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
             ),
         )
         try:
-            with _terminating_as_interrupt():
+            with terminating_as_interrupt():
                 trainer.fit()
         except BaseException as error:
             listener.abandon()
@@ -253,19 +229,6 @@ def _report(plan: Plan, reporter: Reporter, event: Event) -> None:
     if isinstance(event, StepDone) and not (plan.folder.figures / "masks.png").exists():
         stages = zip(plan.config.curriculum.pools, plan.pools.stages, strict=True)
         reporter.show_masks([(stage.masking.describe(), pool.selected[:32]) for stage, pool in stages])
-
-
-class _terminating_as_interrupt:
-    """SIGTERM, which a stopped job gets, ends the run as Ctrl-C does."""
-
-    def __enter__(self) -> None:
-        def interrupt(_signal: int, _frame: FrameType | None) -> None:
-            raise KeyboardInterrupt
-
-        self.before: Any = signal.signal(signal.SIGTERM, interrupt)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self.before)
 
 
 def _users_mistake(error: BaseException | None) -> UserError | None:

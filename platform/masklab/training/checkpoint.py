@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,12 @@ class CheckpointStore:
         partial = [path for path in self.folder.iterdir() if path.name.startswith(".partial_")]
         for path in (*beyond, *partial, *(p for p in known if p not in kept and p not in beyond)):
             shutil.rmtree(path, ignore_errors=True)
+
+    def drop_older(self) -> None:
+        """Keep the newest checkpoint that verifies, and no other."""
+        newest = self.newest()
+        if newest:
+            replace(self, keep=1)._prune(newest.path)
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that verifies; those passed over are named in the log. None when there is none."""

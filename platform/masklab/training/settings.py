@@ -42,6 +42,11 @@ class ObjectiveSettings(Section):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target spread evenly over the real characters, in training only."""
 
+    def describe(self) -> str:
+        """E.g. `none weighting, masked_mean`."""
+        words = f"{self.weighting} weighting, {self.normalisation}"
+        return f"{words}, label smoothing {self.label_smoothing:g}" if self.label_smoothing else words
+
 
 class TrainingSettings(Section):
     """Budget, batch and optimizer."""
