@@ -14,7 +14,7 @@ from masklab.config.command_line import main
 from masklab.config.composition import compose
 from masklab.config.explanation import sections_in
 from masklab.config.flattened import FLATTENED
-from masklab.config.job_tree import EVALUATE, SAMPLE, TRAIN, JobTree
+from masklab.config.job_tree import COMPARE, EVALUATE, SAMPLE, TRAIN, JobTree
 from masklab.config.manual import blocks, manual
 from masklab.config.tree import Config
 from masklab.config.writing import load
@@ -22,7 +22,7 @@ from masklab.errors import DataError
 from masklab.sampling.settings import SamplingSettings
 from masklab.schema import Section
 
-TREES = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE}
+TREES = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "compare": COMPARE}
 PROJECT = Path(__file__).resolve().parents[2]
 
 

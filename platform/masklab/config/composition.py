@@ -7,7 +7,7 @@ ever instantiated from a configuration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def group_names(root: Path, groups: Sequence[str] = tuple(FOLDERS)) -> dict[str,
 def _tree(tree: JobTree, overrides: Sequence[str], root: Path) -> dict[str, Any]:
     """The values of a job as plain values, before they are checked."""
     asked = Overrides.parse(overrides, group_names(root, tree.groups), tree.shorthands)
-    values = _inherited(tree, asked, root) if tree.inherited else _composed(asked, root)
+    values = _inherited(tree, asked, root) if tree.inherited else _composed({**tree.choices, **asked.choices}, root)
     asked.apply(values)
     values = _resolved(values)
     asked.apply_literal(values)
@@ -90,10 +90,10 @@ def _picked(config: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return out
 
 
-def _composed(asked: Overrides, root: Path) -> dict[str, Any]:
-    """The chosen files laid over each other, before the overrides of single keys."""
+def _composed(chosen: Mapping[str, str], root: Path) -> dict[str, Any]:
+    """The chosen file of each group laid over each other, before the overrides of single keys."""
     _store_user_files(root)
-    choices = [f"{'+' if group == 'experiment' else ''}{group}={name}" for group, name in asked.choices.items()]
+    choices = [f"{'+' if group == 'experiment' else ''}{group}={name}" for group, name in chosen.items()]
     try:
         with initialize_config_dir(str((root / "jobs/conf").absolute()), version_base="1.3"):
             tree = OmegaConf.to_container(hydra_compose("config", overrides=choices), resolve=False)

@@ -19,13 +19,15 @@ class JobTree:
     """`module` of masklab.config holds the class `root`, which is imported only when a configuration is read.
 
     `inherited` are the keys whose values come from the configuration of the run that `checkpoint=` names; a tree that has some is
-    not composed from `jobs/conf/config.yaml`. `shorthands` stand at the top for a longer key.
+    not composed from `jobs/conf/config.yaml`. `choices` are the files of groups that are taken unless others are named. `shorthands`
+    stand at the top for a longer key.
     """
 
     module: str
     root: str
     groups: tuple[str, ...] = ()
     inherited: tuple[str, ...] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
     shorthands: Mapping[str, str] = field(default_factory=dict)
     examples: tuple[str, ...] = ("",)
 
@@ -66,5 +68,16 @@ EVALUATE = JobTree(
         "checkpoint=RUN",
         "checkpoint=RUN against=OTHER",
         "checkpoint=RUN curriculum=sticky evaluation.sequences=4096",
+    ),
+)
+COMPARE = JobTree(
+    "compare_tree",
+    "CompareConfig",
+    groups=tuple(FOLDERS),
+    choices={"curriculum": "uniform"},
+    examples=(
+        "compare.curricula=[sticky,progressive,random] compare.budget.max_chars=1000000 compare.seeds=5 run.name=NAME",
+        "compare.curricula=[mine] compare.controls=[uniform,last_only] compare.budget.max_minutes=3",
+        "report=NAME",
     ),
 )

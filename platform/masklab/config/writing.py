@@ -34,7 +34,12 @@ def validated_as(root: type[Root], tree: Mapping[str, Any]) -> Root:
 
 def dump(config: Section) -> str:
     """All keys of `config` as YAML, in the order of the sections."""
-    return yaml.safe_dump(_type_first(config.model_dump(mode="json")), sort_keys=False, allow_unicode=True, width=120)
+    return dump_values(config.model_dump(mode="json"))
+
+
+def dump_values(tree: Mapping[str, Any]) -> str:
+    """Plain values as the same YAML."""
+    return yaml.safe_dump(_type_first(tree), sort_keys=False, allow_unicode=True, width=120)
 
 
 def load(path: Path) -> Config:

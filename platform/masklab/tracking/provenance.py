@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
+
+import masklab
 
 
 def git_commit(folder: Path) -> str | None:
@@ -24,6 +28,13 @@ def git_commit(folder: Path) -> str | None:
     except (subprocess.SubprocessError, OSError):
         return None
     return words.stdout.strip() or None
+
+
+def versions() -> dict[str, str]:
+    """The versions that figures may depend on, by name."""
+    return {"masklab": masklab.__version__, "python": platform.python_version()} | {
+        name: version(name) for name in ("torch", "numpy", "ray", "mlflow")
+    }
 
 
 def run_tags(folder: Path, corpus_fingerprint: str, curriculum_hash: str, job_id: str | None = None) -> dict[str, str]:

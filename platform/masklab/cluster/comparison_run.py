@@ -1,0 +1,134 @@
+"""The driver of a comparison: keeps as many runs going as the cluster holds, and the record of what became of each.
+
+Runs share the corpus and the pools, which are put into the object store once, and nothing else: none depends on when another one
+runs. The record is rewritten when a run ends; which runs are finished is read from their own folders, so that the same command goes
+on where an earlier one was stopped.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from masklab.cluster.comparison_plan import ComparisonPlan, find_comparison, resolved
+from masklab.cluster.connection import connect, nodes_of_the_cluster, room, share_for
+from masklab.cluster.interruption import terminating_as_interrupt
+from masklab.cluster.opening_record import record_of
+from masklab.config.compare_tree import CompareConfig
+from masklab.config.home import home_of
+from masklab.config.writing import dump_values
+from masklab.tracking.comparison_record import FILE, ComparisonRecord
+from masklab.tracking.comparison_table import arm_rows, markdown_table, text_table
+from masklab.tracking.comparison_terminal import ComparisonTerminal
+from masklab.tracking.mlflow_run import DatasetInput, RunHandle, resume_run, start_run
+from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.nested_runs import RUN_ID, NestedRuns
+from masklab.tracking.provenance import run_tags
+
+
+def compare(config: CompareConfig, overrides: Sequence[str], project: Path, started_at: float) -> int:
+    """Train what is missing of a comparison, and report it. `overrides` are the words of the command that made `config`.
+
+    Returns the exit status: 1 when a run has failed. Raises UserError for a user's mistake.
+    """
+    home = home_of(project)
+    if config.report is not None:
+        report(find_comparison(config.report, home))
+        return 0
+    plan = ComparisonPlan.of(config, overrides, project, home, started_at)
+    record = record_of(plan, project, shlex.join(["python", "jobs/compare.py", *overrides]))
+    if all(run.status in ("finished", "failed") for run in record.runs):
+        print(f"comparison '{plan.name}' is finished already; raise compare.seeds to add to it, or give another run.name")
+        record.write(plan.folder.path)
+        report(plan.folder.path)
+    else:
+        is_ours = connect(project / "platform", config.scaling.ray_logs)
+        import ray
+
+        try:
+            record = _conducted(plan, record, project)
+        except KeyboardInterrupt:
+            print(f"stopped; the same command with run.name={plan.name} goes on with what is not finished")
+            return 130
+        finally:
+            if is_ours:
+                ray.shutdown()
+    return int(any(run.status == "failed" for run in record.runs))
+
+
+def report(folder: Path) -> None:
+    """Report the comparison in `folder` from its records. Raises RunError when it has none."""
+    for line in text_table(ComparisonRecord.read(folder)):
+        print(line)
+
+
+def _conducted(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> ComparisonRecord:
+    """Train the runs that wait. Returns the record of what became of them; raises KeyboardInterrupt when it is stopped."""
+    from masklab.cluster.conductor import Conductor
+
+    scaling = plan.config.scaling
+    own = scaling.model_copy(update={"cpus_per_worker": scaling.cpus_per_worker or 1})
+    share = share_for(plan.config.model_copy(update={"scaling": own}))
+    waiting = [run for run, known in zip(plan.runs, record.runs, strict=False) if known.status == "waiting"]
+    parallel = min(room(nodes_of_the_cluster(), share.cpus, share.gpus), plan.config.compare.parallel or len(waiting), len(waiting))
+    tags = run_tags(project, plan.corpus.fingerprint, "") | {"pools_digest": plan.pools.digest}
+    nested = _nested_runs(plan, tags)
+    plan.folder.begin(dump_values(resolved(plan.config, plan.arms)))
+    if nested and plan.store:
+        plan.folder.remember(**{RUN_ID: nested.parent.run_id})
+        browse = plan.store.browse(nested.parent.experiment_id, nested.parent.run_id)
+        record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
+    conductor = Conductor(plan, record, share, nested, tags, ComparisonTerminal(parallel))
+    try:
+        with terminating_as_interrupt():
+            conductor.conduct(waiting, parallel)
+    except BaseException as error:
+        if nested:
+            nested.end(nested.parent, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    report(plan.folder.path)
+    if nested:
+        _keep(plan, conductor.record, nested.parent)
+    return conductor.record
+
+
+def _nested_runs(plan: ComparisonPlan, tags: dict[str, str]) -> NestedRuns | None:
+    """The comparison's run in MLflow, made or found again. Raises TrackingError."""
+    if plan.store is None:
+        return None
+    config, corpus = plan.config, plan.corpus
+    known = plan.folder.memory().get(RUN_ID)
+    parent = (
+        resume_run(plan.store, str(known))
+        if known
+        else start_run(
+            plan.store,
+            config.tracking.experiment,
+            run_name=plan.name,
+            params=config.model_dump(mode="json", exclude={"report"}),
+            tags=tags,
+            datasets=[
+                DatasetInput(
+                    config.dataset.name,
+                    corpus.fingerprint,
+                    str(config.dataset.path or config.dataset.name),
+                    {"train": len(corpus.train), "validation": len(corpus.validation)},
+                )
+            ],
+            description=f"### Comparison of {', '.join(config.compare.curricula)}",
+        )
+    )
+    return NestedRuns(plan.store, config.tracking.experiment, parent)
+
+
+def _keep(plan: ComparisonPlan, record: ComparisonRecord, parent: RunHandle) -> None:
+    """Send what the comparison has found to its MLflow run, and end that."""
+    tracker = MlflowTracker(parent.uri, parent.run_id, finish_seconds=300)
+    table = markdown_table(record)
+    tracker.log_metrics({f"nelbo_nats/{row.arm}": row.nats for row in arm_rows(record) if row.nats is not None}, len(record.seeds))
+    tracker.log_artifact(plan.folder.path / FILE)
+    tracker.log_artifact(plan.folder.path / "config.yaml")
+    tracker.log_text(table, "table.md")
+    tracker.describe(f"### Comparison of {', '.join(plan.config.compare.curricula)}\n\n{table}")
+    tracker.finish("FINISHED")

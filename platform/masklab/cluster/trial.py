@@ -1,0 +1,96 @@
+"""One whole training run in a process of its own, for jobs that train many: its loop, its reports and its figures in MLflow.
+
+The run resumes from the newest checkpoint in its folder, and is finished when `summary.json` is there. Batches are made in the loop
+itself: many small runs fill the cluster by their number, and a producer beside each would only take processor time from the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ray
+import torch
+
+from masklab.cluster.assignment import Assignment
+from masklab.cluster.train_worker import build_loop
+from masklab.likelihood.mask_ratio_curve import even_levels, mask_ratio_curve
+from masklab.likelihood.windows import ScoredWindows
+from masklab.text.corpus import TokenCorpus
+from masklab.tracking.comparison_record import CURVE_FILE, CurveRecord
+from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.outline import RunOutline
+from masklab.tracking.reporter import MetricsLog, Reporter
+from masklab.tracking.tracker import NullTracker, Tracker
+from masklab.training.events import Event, RunFinished
+from masklab.training.loop import Loop
+
+
+@dataclass(frozen=True)
+class CurveSettings:
+    """The mask ratios, evenly spaced up to 1, at which final weights are scored, on so many windows, and the seed of the masks."""
+
+    levels: int
+    windows: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run as its process gets it. `curve` is left out where it is None."""
+
+    assignment: Assignment
+    outline: RunOutline
+    curve: CurveSettings | None = None
+
+
+def run_trial(trial: Trial, listen: Callable[[Event], None] = lambda event: None) -> RunFinished:
+    """Train to the end of the budget in this process; `listen` gets each event once it is reported.
+
+    What the run leaves behind is whole when `summary.json` is there. Raises what the loop raises.
+    """
+    assignment = trial.assignment
+    torch.set_flush_denormal(True)  # holds for the threads that this one starts, so it comes first
+    torch.set_num_threads(assignment.threads)
+    # Ray shows a task the GPU that it granted, and no other
+    loop = build_loop(assignment, 0, 1, torch.device("cuda") if assignment.use_gpu else None)
+    tracker: Tracker = NullTracker()
+    if assignment.tracking:
+        tracker = MlflowTracker(assignment.tracking.uri, assignment.tracking.run_id)
+    try:
+        return _reported(trial, loop, tracker, listen)
+    finally:
+        tracker.finish()
+
+
+host = ray.remote(max_retries=0)(run_trial)
+"""The trial as a task of Ray, which asks for its share of the cluster by `options`."""
+
+
+def _reported(trial: Trial, loop: Loop, tracker: Tracker, listen: Callable[[Event], None]) -> RunFinished:
+    tracker.log_artifact(trial.outline.folder / "config.yaml")
+    logged = trial.assignment.tracking.logged if trial.assignment.tracking else None
+    figures, reporter = MetricsLog(tracker, logged), Reporter(trial.outline, tracker)
+    finished: RunFinished | None = None
+    for event in loop.run():
+        if isinstance(event, RunFinished):
+            finished = event
+            _score(trial, loop, tracker)
+        figures.handle(event)
+        reporter.handle(event)
+        listen(event)
+    assert finished is not None and loop.store is not None, "a loop ends with RunFinished"
+    loop.store.drop_older()
+    return finished
+
+
+def _score(trial: Trial, loop: Loop, tracker: Tracker) -> None:
+    """Keep the curve of the final weights, before the summary that tells that all is there."""
+    if trial.curve is None:
+        return
+    corpus: TokenCorpus = ray.get(trial.assignment.corpus[0])
+    windows = ScoredWindows.of(corpus, loop.recipe.training.block_size, trial.curve.windows)
+    with loop.precision.autocast():
+        curve = mask_ratio_curve(loop.model, windows, even_levels(trial.curve.levels), trial.curve.seed, loop.evaluator.batch_size)
+    CurveRecord.of(curve).write(trial.outline.folder)
+    tracker.log_artifact(trial.outline.folder / CURVE_FILE)
