@@ -21,7 +21,7 @@ from masklab.tracking.comparison_terminal import ComparisonTerminal
 from masklab.tracking.history import History
 
 NAME = "pair"
-CURRICULA = ["compare.curricula=[sticky,random]", "compare.controls=[uniform]", f"run.name={NAME}"]
+CURRICULA = ["compare.curricula=[sticky,random]", "compare.controls=[uniform]", "compare.parallel=2", f"run.name={NAME}"]
 
 
 @dataclass

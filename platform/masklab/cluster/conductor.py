@@ -118,8 +118,10 @@ class Conductor:
     def _stop(self) -> None:
         """Stop what is under way, and note it. A run that cannot end in time goes on from its newest checkpoint all the same."""
         tasks = list(self._running)
-        for task in tasks:
+        for task, (run, _) in self._running.items():
             ray.cancel(task)
+            # told at once, since a stopped job is killed seconds later
+            self._note(run_record(self.plan, run).model_copy(update={"status": "interrupted"}))
         _, stubborn = ray.wait(tasks, num_returns=len(tasks), timeout=STOPPING_SECONDS) if tasks else ([], [])
         for task in stubborn:
             ray.cancel(task, force=True)
