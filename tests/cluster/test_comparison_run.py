@@ -116,6 +116,12 @@ def kept_in_mlflow(home: Path) -> list[Any]:
     return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
 
 
+def artifacts(home: Path, run_id: str) -> set[str]:
+    from mlflow.tracking import MlflowClient
+
+    return {file.path for file in MlflowClient(f"sqlite:///{home}/mlflow.db").list_artifacts(run_id)}
+
+
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 
@@ -150,6 +156,8 @@ def test_each_run_is_one_child_in_mlflow(resumed: Told, home: Path) -> None:
             run.data.metrics["final/nelbo_nats"] == resumed.known(run.data.params["arm"], int(run.data.params["seed"])).outcome.nelbo_nats
         )  # type: ignore[union-attr]
     assert parent.data.metrics.keys() == {f"nelbo_nats/{arm}" for arm in ("uniform", "sticky", "random")}
+    assert "sticky" in parent.data.tags["mlflow.note.content"]
+    assert {"comparison.json", "config.yaml", "table.md", "report.html", "report.md"} <= artifacts(home, parent.info.run_id)
 
 
 def test_a_run_keeps_all_that_a_report_needs(resumed: Told, home: Path) -> None:
@@ -233,4 +241,5 @@ def test_a_report_trains_nothing(resumed: Told, home: Path, root: Path, capsys: 
         line = [f"report={NAME}"]
         assert main("compare", "", lambda config: compare(config, line, root, 0.0), root, line, tree=COMPARE) == 0
     printed = capsys.readouterr().out
+    assert f"report: {home}/runs/{NAME}/report.html" in printed
     assert all(arm in printed for arm in ("uniform", "sticky", "random"))

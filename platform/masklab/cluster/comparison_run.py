@@ -19,6 +19,7 @@ from masklab.config.compare_tree import CompareConfig
 from masklab.config.home import home_of
 from masklab.config.writing import dump_values
 from masklab.tracking.comparison_record import FILE, ComparisonRecord
+from masklab.tracking.comparison_report import summary_markdown, write_report
 from masklab.tracking.comparison_table import arm_rows, markdown_table, text_table
 from masklab.tracking.comparison_terminal import ComparisonTerminal
 from masklab.tracking.mlflow_run import DatasetInput, RunHandle, resume_run, start_run
@@ -57,10 +58,16 @@ def compare(config: CompareConfig, overrides: Sequence[str], project: Path, star
     return int(any(run.status == "failed" for run in record.runs))
 
 
-def report(folder: Path) -> None:
-    """Report the comparison in `folder` from its records. Raises RunError when it has none."""
+def report(folder: Path) -> tuple[Path, ...]:
+    """Report the comparison in `folder` from its records: a table here, and the rest in the files that it returns.
+
+    Raises RunError when there are no records.
+    """
     for line in text_table(ComparisonRecord.read(folder)):
         print(line)
+    files = write_report(folder)
+    print(f"report: {files[0]}")
+    return files
 
 
 def _conducted(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> ComparisonRecord:
@@ -83,13 +90,13 @@ def _conducted(plan: ComparisonPlan, record: ComparisonRecord, project: Path) ->
     try:
         with terminating_as_interrupt():
             conductor.conduct(waiting, parallel)
+        files = report(plan.folder.path)
+        if nested:
+            _keep(plan, conductor.record, files, nested.parent)
     except BaseException as error:
         if nested:
             nested.end(nested.parent, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
-    report(plan.folder.path)
-    if nested:
-        _keep(plan, conductor.record, nested.parent)
     return conductor.record
 
 
@@ -122,13 +129,12 @@ def _nested_runs(plan: ComparisonPlan, tags: dict[str, str]) -> NestedRuns | Non
     return NestedRuns(plan.store, config.tracking.experiment, parent)
 
 
-def _keep(plan: ComparisonPlan, record: ComparisonRecord, parent: RunHandle) -> None:
-    """Send what the comparison has found to its MLflow run, and end that."""
+def _keep(plan: ComparisonPlan, record: ComparisonRecord, files: Sequence[Path], parent: RunHandle) -> None:
+    """Send what the comparison has found, and the `files` of its report, to its MLflow run, and end that."""
     tracker = MlflowTracker(parent.uri, parent.run_id, finish_seconds=300)
-    table = markdown_table(record)
     tracker.log_metrics({f"nelbo_nats/{row.arm}": row.nats for row in arm_rows(record) if row.nats is not None}, len(record.seeds))
-    tracker.log_artifact(plan.folder.path / FILE)
-    tracker.log_artifact(plan.folder.path / "config.yaml")
-    tracker.log_text(table, "table.md")
-    tracker.describe(f"### Comparison of {', '.join(plan.config.compare.curricula)}\n\n{table}")
+    tracker.log_text(markdown_table(record), "table.md")
+    for path in (plan.folder.path / FILE, plan.folder.path / "config.yaml", *files):
+        tracker.log_artifact(path, str(path.parent.relative_to(plan.folder.path)).strip("."))
+    tracker.describe(summary_markdown(plan.folder.path))
     tracker.finish("FINISHED")
