@@ -26,11 +26,18 @@ LEVELS = [
     {"training", "likelihood", "sampling", "comparison"},
     {"config"},
     {"tracking"},
-    {"cluster"},
+    {"cluster", "results"},
 ]
 LEVEL = {floor: level for level, floors in enumerate(LEVELS) for floor in floors}
 NUMERICAL = {"model", "modes", "training", "likelihood", "sampling", "config", "tracking", "cluster"}
-HOMES = {"torch": NUMERICAL, "mlflow": {"tracking"}, "ray": {"cluster"}, "hydra": {"config"}, "omegaconf": {"config"}}
+HOMES = {
+    "torch": NUMERICAL,
+    "mlflow": {"tracking", "results"},
+    "pandas": {"results"},
+    "ray": {"cluster"},
+    "hydra": {"config"},
+    "omegaconf": {"config"},
+}
 """The floors that may import each library, nested imports included."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

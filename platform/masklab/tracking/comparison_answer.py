@@ -114,20 +114,26 @@ def verdicts(findings: Findings) -> Iterator[Block]:
     yield from _forests(findings)
 
 
+def dots_to_baseline(findings: Findings) -> tuple[Dots, ...]:
+    """The differences of all arms to the baseline, curricula first and each with its controls beneath it."""
+    first, _, others = findings.families
+    order, compared = [arm.name for arm in findings.record.arms], {pair.arm for pair in first.pairs}
+    tested = sorted((*first.tested, *others.tested), key=lambda contrast: order.index(contrast.arm))
+    return tuple(Dots(c.arm, findings.outcomes.difference(c.arm, c.baseline).values, c, c.arm not in compared) for c in tested)
+
+
+def dots_to_controls(findings: Findings) -> tuple[Dots, ...]:
+    """The differences of the curricula to their own controls."""
+    pairs = findings.families[1].tested
+    return tuple(Dots(f"{c.arm} − {c.baseline}", findings.outcomes.difference(c.arm, c.baseline).values, c) for c in pairs)
+
+
 def _forests(findings: Findings) -> Iterator[Block]:
-    first, own, others = findings.families
-    order = [arm.name for arm in findings.record.arms]
-    compared = {pair.arm for pair in first.pairs}
-    rows = [
-        Dots(c.arm, findings.outcomes.difference(c.arm, c.baseline).values, c, c.arm not in compared)
-        for c in sorted((*first.tested, *others.tested), key=lambda c: order.index(c.arm))
-    ]
     margin, caption = findings.record.margin, "Each seed's difference as a dot, the mean as a diamond with its 95 % interval. "
     colours = "Blue is better and orange worse after the correction; a hollow diamond decides nothing."
-    if rows:
+    if rows := dots_to_baseline(findings):
         words = f"{caption}{colours} Controls are set in beneath their curriculum."
         yield picture("forest-baseline", forest_figure(rows, f"to {findings.record.baseline}", margin), words)
-    if own.tested:
-        dots = [Dots(f"{c.arm} − {c.baseline}", findings.outcomes.difference(c.arm, c.baseline).values, c, True) for c in own.tested]
+    if rows := dots_to_controls(findings):
         words = f"The curricula beside their own controls. {caption}{colours}"
-        yield picture("forest-controls", forest_figure(dots, "to the control", margin), words)
+        yield picture("forest-controls", forest_figure(rows, "to the control", margin), words)

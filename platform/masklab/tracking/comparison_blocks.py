@@ -62,6 +62,10 @@ class Picture:
     svg: str
     caption: str
 
+    def _repr_svg_(self) -> str:
+        """How a notebook shows it."""
+        return self.svg
+
 
 @dataclass(frozen=True)
 class Code:

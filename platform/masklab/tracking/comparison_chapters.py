@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from masklab.tracking.comparison_answer import UNITS, answer, verdicts
@@ -24,6 +24,9 @@ from masklab.tracking.wording import duration
 
 if TYPE_CHECKING:
     pass
+
+MOST_NOTICED, MOST_NAMED = 8, 3
+"""Things that runs noticed, and arms in which, that are named without being asked for."""
 
 
 def chapters(findings: Findings) -> tuple[Block, ...]:
@@ -156,28 +159,43 @@ def _troubles(findings: Findings) -> Iterator[Block]:
         for run in record.runs
         if run.status in ("failed", "interrupted")
     ]
-    seen: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    for run in record.runs:
-        for words in run.outcome.troubles if run.outcome else ():
-            seen[run.arm, words].append(run.seed)
-    noticed = [f"{arm}: {words} ({_seeds(seeds)})" for (arm, words), seeds in seen.items()]
     unread = [f"{arm}, seed {seed}: {words}" for (arm, seed), files in findings.files.items() for words in files.unread]
     curveless = [
         f"{r.arm}, seed {r.seed}: no learning curve"
         for r in record.runs
         if finished(r) and r.seed not in findings.learning_curves.get(r.arm, {})
     ]
-    items = (*failed, *unread, *curveless, *noticed)
-    yield Bullets(items) if items else Paragraph("None.")
+    noticed = _noticed(findings)
+    told = (*failed, *unread, *curveless, *(noticed if len(noticed) <= MOST_NOTICED else ()))
+    if told or not noticed:
+        yield Bullets(told) if told else Paragraph("None.")
+    if len(noticed) > MOST_NOTICED:
+        yield Folded(f"{len(noticed)} things that the runs noticed", (Bullets(noticed),))
     if record.left_out:
         yield Heading("Controls left out", 3)
         yield Bullets(tuple(f"{x.controls_for}, {x.control}: {x.reason}" for x in record.left_out))
+
+
+def _noticed(findings: Findings) -> tuple[str, ...]:
+    """What looked wrong in the runs that finished, each once with the runs that it was seen in."""
+    seen: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for run in findings.record.runs:
+        for words in run.outcome.troubles if run.outcome else ():
+            seen[words][run.arm].append(run.seed)
+    return tuple(f"{words} ({_where(arms)})" for words, arms in seen.items())
+
+
+def _where(arms: Mapping[str, Sequence[int]]) -> str:
+    if len(arms) > MOST_NAMED:
+        return f"{counted(sum(map(len, arms.values())), 'run')} of {len(arms)} arms"
+    return "; ".join(f"{arm}, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}" for arm, seeds in arms.items())
 
 
 def _repetition(findings: Findings) -> Iterator[Block]:
     record = findings.record
     facts = {
         "seeds": ", ".join(map(str, record.seeds)),
+        "budget of each run": f"{record.budget.amount:,.12g} {UNITS[record.budget.unit]}",
         "dataset": f"{record.dataset}, fingerprint {record.corpus_fingerprint}",
         "pools": f"digest {record.pools_digest}, {record.yardstick_sequences:,} sequences under the yardstick",
         "model": f"{record.parameters:,} parameters, blocks of {record.block_size:,}, {record.vocabulary_size:,} characters, "
@@ -196,7 +214,3 @@ def _repetition(findings: Findings) -> Iterator[Block]:
 def _arm_words(findings: Findings, name: str) -> str:
     arm = findings.arm(name)
     return f"{name}: {arm.description}" + (f" {arm.question}" if arm.question else "")
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"

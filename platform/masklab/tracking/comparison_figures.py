@@ -61,7 +61,7 @@ def forest_figure(rows: Sequence[Dots], against: str, margin: float = 0.0) -> Fi
         _dots(axes, y, row)
     axes.set_yticks(range(len(rows)), [f"{SPACE * 4}{row.label}" if row.indented else row.label for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set(fontweight="normal" if row.indented else "bold", ha="left")
+        label.set(fontweight="bold" if any(row.indented for row in rows) and not row.indented else "normal", ha="left")
     axes.tick_params(axis="y", length=0, pad=_label_points(rows))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel(f"← better{SPACE * 8}difference {against}, nats per character{SPACE * 8}worse →", color=INK)
@@ -159,11 +159,12 @@ def dwell_figure(dwell: Mapping[str, Sequence[float]]) -> Figure:
     for y, parts in enumerate(dwell.values()):
         ends = np.cumsum(parts)
         for stage, (part, end) in enumerate(zip(parts, ends, strict=True)):
-            axes.barh(y, part, left=end - part, height=0.62, color=colour_of(stage), alpha=0.85, linewidth=0)
+            axes.barh(y, part, left=end - part, height=0.62, color=colour_of(stage), alpha=0.8, linewidth=0)
             if part > 0.04 * most:
-                axes.text(end - part / 2, y, str(stage), ha="center", va="center", fontsize=8, color="white", fontweight="bold")
+                axes.text(end - part / 2, y, str(stage), ha="center", va="center", fontsize=8, color=DARK, fontweight="bold")
     axes.set_yticks(range(len(dwell)), list(dwell))
     axes.set_ylim(len(dwell) - 0.4, -0.6)
+    axes.set_xlim(0, most)
     _over(axes, "iterations")
     axes.grid(visible=False)
     return figure

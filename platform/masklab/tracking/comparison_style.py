@@ -46,8 +46,8 @@ th, td { padding: .26rem .62rem .26rem 0; text-align: right; white-space: nowrap
 th { color: var(--faint); font-weight: 500; vertical-align: bottom; }
 .words { text-align: left; }
 .strong td:first-child { font-weight: 600; }
-.picture { margin: 1.2rem 0; }
-.picture svg { display: block; width: 100%; height: auto; }
+.picture { margin: 1.2rem 0; overflow-x: auto; }
+.picture svg { display: block; width: 100%; min-width: 42rem; height: auto; }
 .picture svg text { font-family: inherit !important; }
 pre { padding: .8rem 1rem; background: var(--card); border-radius: 6px; overflow-x: auto; font-size: .86rem; }
 code { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }

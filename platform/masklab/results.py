@@ -1,0 +1,187 @@
+"""Runs and comparisons as tables, for a notebook or a script: `load("my-comparison").runs`.
+
+Tables are pandas frames. A column that comes from MLflow begins with `params.`, `metrics.` or `tags.`, as in MLflow's own tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from masklab.comparison.outcomes import Outcomes
+from masklab.config.home import home_of
+from masklab.config.tracking_settings import StoreSettings
+from masklab.errors import RunError, TrackingError, did_you_mean
+from masklab.tracking.comparison_findings import Findings
+from masklab.tracking.mlflow_run import client_of, reason_of
+from masklab.tracking.nested_runs import PARENT_TAG
+from masklab.tracking.store import Store, redact
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+PROJECT = Path(__file__).resolve().parents[2]
+PAGE = 1000
+"""Runs that are asked for at a time."""
+FACTS = ("run", "name", "experiment", "status", "started", "parent", "arm", "seed")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Some runs of the store at `uri`.
+
+    `runs` has one row a run: run (its id), name, experiment, status, started, parent (a run's id), arm and seed, then parameters, last
+    metrics and tags. A run with children, as a comparison is, has no arm and no seed of its own.
+    """
+
+    uri: str = field(repr=False)
+    runs: pd.DataFrame
+    folder: Path
+    """Where the run's folder would be whose name was asked for."""
+
+    def metrics(self, *names: str) -> pd.DataFrame:
+        """Every logged figure: run, arm, seed, metric, step, value; those of `names`, or all.
+
+        Raises RunError for a metric that no run has, and TrackingError where the store fails.
+        """
+        logged = {column.removeprefix("metrics.") for column in self.runs if column.startswith("metrics.")}
+        for name in names:
+            if name not in logged:
+                raise RunError(
+                    f"{name}: no run has such a metric{did_you_mean(name, logged)}; there are {', '.join(sorted(logged)) or 'none'}"
+                )
+        with _in_one_line(self.uri):
+            rows = list(self._points(client_of(self.uri), names or sorted(logged)))
+        return pd.DataFrame(rows, columns=["run", "arm", "seed", "metric", "step", "value"])
+
+    def stages(self) -> pd.DataFrame:
+        """Every evaluation's score of every validation pool: run, arm, seed, step, stage (the one in training), pool, loss, accuracy.
+
+        Raises TrackingError where the store fails.
+        """
+        logged = [column.removeprefix("metrics.") for column in self.runs if column.startswith("metrics.")]
+        wanted = [name for name in logged if name == "curriculum/stage" or name.startswith(("val/stage_loss/", "val/stage_accuracy/"))]
+        told = self.metrics(*wanted).to_dict("records") if wanted else []
+        stage = {(row["run"], row["step"]): int(row["value"]) for row in told if row["metric"] == "curriculum/stage"}
+        scores: dict[tuple[Any, ...], dict[str, float]] = {}
+        for row in told:
+            kind, _, pool = row["metric"].removeprefix("val/stage_").partition("/")
+            if kind in ("loss", "accuracy"):
+                key = (row["run"], row["arm"], row["seed"], row["step"], stage.get((row["run"], row["step"])), int(pool))
+                scores.setdefault(key, {})[kind] = row["value"]
+        rows = [(*key, by.get("loss"), by.get("accuracy")) for key, by in scores.items()]
+        columns = ["run", "arm", "seed", "step", "stage", "pool", "loss", "accuracy"]
+        return pd.DataFrame(rows, columns=columns).sort_values(["run", "step", "pool"], ignore_index=True)
+
+    def outcomes(self, metric: str = "final/nelbo_nats", unit: str = "nats per character") -> Outcomes:
+        """The last value of a metric by arm and seed, as `masklab.comparison` judges it; a run that did not finish has none.
+
+        Raises RunError for a metric that no run has, and for two runs of one arm under one seed.
+        """
+        column = f"metrics.{metric}"
+        if column not in self.runs:
+            raise RunError(f"{metric}: no run has such a metric")
+        runs = self.runs.dropna(subset=["arm", "seed"])
+        if (twice := runs[runs.duplicated(["arm", "seed"])]).shape[0]:
+            raise RunError(f"{twice.arm.iloc[0]} has two runs under seed {twice.seed.iloc[0]}; load one comparison by its name")
+        figures: dict[str, dict[int, float | None]] = {}
+        for arm, seed, status, value in zip(runs.arm, runs.seed, runs.status, runs[column], strict=True):
+            figures.setdefault(arm, {})[int(seed)] = float(value) if status == "FINISHED" and pd.notna(value) else None
+        return Outcomes.of(figures, unit)
+
+    def findings(self) -> Findings:
+        """The comparison in the folder of the name that was asked for. Raises RunError where there is none."""
+        return Findings.read(self.folder)
+
+    def _points(self, client: MlflowClient, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+        for row in self.runs.to_dict("records"):
+            for name in names:
+                if pd.notna(row.get(f"metrics.{name}")):
+                    history = sorted(client.get_metric_history(row["run"], name), key=lambda point: (point.step, point.timestamp))
+                    yield from ((row["run"], row["arm"], row["seed"], name, point.step, point.value) for point in history)
+
+
+def load(name: str | None = None, *, uri: str | None = None, home: str | Path | None = None) -> Results:
+    """The runs of the experiment `name`, or the newest run of that name (or id) with its children; all runs without a name.
+
+    The store is `uri`, else MLFLOW_TRACKING_URI, else the one in `home`, by default MASKLAB_HOME or the project. Raises RunError where
+    nothing has the name, and TrackingError where there is no store or it cannot be reached.
+    """
+    place = Path(home).expanduser().absolute() if home else home_of(PROJECT)
+    store = Store.of(StoreSettings(uri=uri), place)
+    if store.is_local and not store.database.exists():
+        raise TrackingError(f"there is no store at {store.database}; train something first, or give uri= or home=")
+    store.check()
+    with _in_one_line(store.uri):
+        client = client_of(store.uri)
+        experiments = {e.experiment_id: e.name for e in client.search_experiments()}
+        runs = _named(client, experiments, name) if name else _search(client, list(experiments))
+    return Results(store.uri, _table(runs, experiments), place / "runs" / (name or ""))
+
+
+def _named(client: MlflowClient, experiments: dict[str, str], name: str) -> list[Run]:
+    if name in experiments.values():
+        return _search(client, [number for number, known in experiments.items() if known == name])
+    quoted = f"'{name}'" if "'" not in name else f'"{name}"'
+    found = [] if "'" in name and '"' in name else _search(client, list(experiments), f"attributes.run_name = {quoted}")
+    found = found or [run for run in _search(client, list(experiments)) if run.info.run_id == name]
+    if not found:
+        known = {*experiments.values(), *(str(run.info.run_name) for run in _search(client, list(experiments)))}
+        raise RunError(f"{name}: no such experiment, run or comparison in the store{did_you_mean(name, known)}")
+    newest = max(found, key=lambda run: run.info.start_time)
+    return [newest, *_search(client, list(experiments), f"tags.`{PARENT_TAG}` = '{newest.info.run_id}'")]
+
+
+def _search(client: MlflowClient, experiments: list[str], where: str = "") -> list[Run]:
+    """All runs, oldest first, however many pages they take."""
+    runs, token = [], None
+    while True:
+        page = client.search_runs(experiments, where, max_results=PAGE, order_by=["attributes.start_time ASC"], page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _table(runs: list[Run], experiments: dict[str, str]) -> pd.DataFrame:
+    parents = {run.data.tags.get(PARENT_TAG) for run in runs}
+    rows = [_facts(run, experiments, run.info.run_id in parents) | _data(run) for run in runs]
+    frame = pd.DataFrame(rows, columns=list(dict.fromkeys((*FACTS, *(name for row in rows for name in row)))))
+    return frame.astype({"seed": "Int64"})
+
+
+def _facts(run: Run, experiments: dict[str, str], has_children: bool) -> dict[str, Any]:
+    params = {} if has_children else run.data.params
+    seed = params.get("seed", params.get("run.seed"))
+    return {
+        "run": run.info.run_id,
+        "name": run.info.run_name,
+        "experiment": experiments[run.info.experiment_id],
+        "status": run.info.status,
+        "started": pd.Timestamp(run.info.start_time, unit="ms", tz="UTC"),
+        "parent": run.data.tags.get(PARENT_TAG),
+        "arm": params.get("arm", params.get("curriculum.name")),
+        "seed": int(seed) if seed and seed.isdecimal() else None,
+    }
+
+
+def _data(run: Run) -> dict[str, Any]:
+    kinds = {"params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags}
+    return {f"{kind}.{name}": value for kind, values in kinds.items() for name, value in sorted(values.items())}
+
+
+@contextmanager
+def _in_one_line(uri: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise TrackingError(f"the store {redact(uri)} cannot be read: {reason_of(error)}") from error
