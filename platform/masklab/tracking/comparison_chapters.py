@@ -52,7 +52,7 @@ def _budget(findings: Findings) -> Iterator[Block]:
     rest = f", which is {budget.chars:,} characters" if budget.chars and budget.unit != "max_chars" else ""
     equal = f"Every run was given {budget.amount:,.12g} {UNITS[budget.unit]}{rest}."
     if not table.rows:
-        yield Paragraph(f"{equal} None has finished, so what they spent is not known.")
+        yield Paragraph(f"{equal} No run has finished, so what they spent is not known.")
         return
     yield Paragraph(f"{equal} By other measures the arms differ: the least and the most that an arm spent, means over its seeds.")
     yield table
@@ -144,6 +144,9 @@ def _cost(findings: Findings) -> Iterator[Block]:
     seconds = sum(o.train_seconds or 0 for o in outcomes)
     flops = [o.flops for o in outcomes if o.flops is not None]
     yield Heading("Cost")
+    if not outcomes:
+        yield Paragraph("No run has finished.")
+        return
     yield Paragraph(
         f"{counted(len(outcomes), 'run')} took {duration(seconds)} of training, the runs' own times added up, "
         f"{sum(o.chars for o in outcomes):,} characters, {sum(o.masked_chars for o in outcomes):,} of them masked, and "
@@ -168,7 +171,7 @@ def _troubles(findings: Findings) -> Iterator[Block]:
     noticed = _noticed(findings)
     told = (*failed, *unread, *curveless, *(noticed if len(noticed) <= MOST_NOTICED else ()))
     if told or not noticed:
-        yield Bullets(told) if told else Paragraph("None.")
+        yield Bullets(told) if told else Paragraph("Nothing went wrong that is known of.")
     if len(noticed) > MOST_NOTICED:
         yield Folded(f"{len(noticed)} things that the runs noticed", (Bullets(noticed),))
     if record.left_out:
@@ -213,4 +216,4 @@ def _repetition(findings: Findings) -> Iterator[Block]:
 
 def _arm_words(findings: Findings, name: str) -> str:
     arm = findings.arm(name)
-    return f"{name}: {arm.description}" + (f" {arm.question}" if arm.question else "")
+    return f"{name}: {arm.description}" + (f" {arm.question}" if arm.question and arm.controls_for else "")

@@ -50,8 +50,7 @@ def amount_words(value: float) -> str:
     """`812`, `31.4k`, `4.20M`; powers of ten for floating-point operations and the like."""
     if value < 1e12:
         return amount(value)
-    power = math.floor(math.log10(value))
-    return f"{value / 10**power:.2f}e{power}"
+    return f"{value:.2e}".replace("e+", "e")
 
 
 def seeds_words(contrast: Contrast) -> str:
