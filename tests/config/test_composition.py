@@ -338,3 +338,8 @@ def test_a_schedule_is_a_name_a_mapping_or_a_name_with_keys_of_its_own(root: Pat
 def test_a_runs_own_sample_has_no_detector(root: Path) -> None:
     with pytest.raises(ConfigError, match="no second network"):
         compose(["sampling.strategy=remask", "sampling.remask_by=detector", "sampling.detector_checkpoint=x"], root)
+
+
+def test_a_runs_own_sample_must_fit_the_model(root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"sampling\.block_length=32 is more than the model's block_size=16"):
+        compose(["training.block_size=16", "sampling.strategy=semi_autoregressive"], root)

@@ -17,7 +17,7 @@ from masklab.config.trained_model import TrainedModel
 from masklab.config.writing import dump
 from masklab.errors import CheckpointError, ResourceError, RunError, UserError
 from masklab.text.vocabulary import Vocabulary
-from masklab.training.checkpoint import Checkpoint
+from masklab.training.checkpoint import MANIFEST, Checkpoint
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import ComputeSettings
 
@@ -123,11 +123,11 @@ def test_every_document_that_does_not_fit_is_named(trained: RunFolder, tmp_path:
     wider = dump(config_for(tmp_path / "tiny.txt", model={"n_layer": 2, "n_head": 2, "n_embd": 64}))
     final_norm = load_file(newest(trained) / "model.safetensors")["final_norm.norm.weight"]
     cases: dict[str, tuple[dict[str, str | bytes | None], str]] = {
-        "no config": ({"config_yaml": None}, "config.yaml: No such file"),
+        "no config": ({"config_yaml": None}, "config.yaml is not in its manifest.json"),
         "no YAML": ({"config_yaml": "training: ["}, "config.yaml: "),
         "unknown key": ({"config_yaml": config.replace("block_size", "blok_size")}, "did you mean 'block_size'?"),
         "other mode": ({"config_yaml": config.replace("token_classifier", "language_model")}, "mode.type"),
-        "no vocabulary": ({"vocabulary_json": None}, "vocabulary.json: No such file"),
+        "no vocabulary": ({"vocabulary_json": None}, "vocabulary.json is not in its manifest.json"),
         "no JSON": ({"vocabulary_json": "{"}, "vocabulary.json: "),
         "other specials": ({"vocabulary_json": json.dumps(vocabulary | {"special_tokens": []})}, "special tokens"),
         "fewer characters": ({"vocabulary_json": json.dumps(fewer)}, "vocabulary.json has 3 characters"),
@@ -135,6 +135,9 @@ def test_every_document_that_does_not_fit_is_named(trained: RunFolder, tmp_path:
         "no safetensors": ({"model_safetensors": b"\x80\x04."}, "model.safetensors cannot be read"),
         "no numbers": ({"model_safetensors": damaged_weights(newest(trained), final_norm_norm_weight=final_norm * torch.nan)}, "diverged"),
         "no state": ({"state_json": "[]"}, "state.json"),
+        "no count": ({"state_json": '{"iteration": true}'}, "state.json has iteration True"),
+        "deep state": ({"state_json": "[" * 100_000}, "state.json cannot be read"),
+        "deep config": ({"config_yaml": "[" * 20_000}, "config.yaml"),
     }
     for name, (files, words) in cases.items():
         run = copy_of(trained, tmp_path / name.replace(" ", "_"))
@@ -166,3 +169,20 @@ def test_a_checkpoint_of_before_keeps_its_config_readable(trained: RunFolder, tm
     found = find_checkpoint("tiny", tmp_path)
     assert found.config().sampling.sampler.strategy == "stochastic"
     assert TrainedModel.open("tiny", tmp_path, CPU).corpus_fingerprint is None
+
+
+@pytest.mark.parametrize("reference", ["a" * 300, "a" * 100_000, "nul\0byte"])
+def test_what_is_no_path_is_one_line(tmp_path: Path, reference: str) -> None:
+    with pytest.raises(UserError, match="checkpoint = "):
+        TrainedModel.open(reference, tmp_path, ComputeSettings())
+
+
+def test_a_file_beside_the_manifest_is_not_believed(trained: RunFolder, tmp_path: Path) -> None:
+    run = copy_of(trained, tmp_path)
+    forge(newest(run), corpus_json=None)
+    (newest(run) / "corpus.json").write_text('{"fingerprint": "forged"}')
+    assert TrainedModel.open("tiny", tmp_path, ComputeSettings(device="cpu")).corpus_fingerprint is None
+    manifest = json.loads((newest(run) / MANIFEST).read_text())
+    manifest["files"]["../../config.yaml"] = {"bytes": 1, "sha256": ""}
+    (newest(run) / MANIFEST).write_text(json.dumps(manifest))
+    assert "no file of its folder" in error_of(newest(run), tmp_path)

@@ -137,6 +137,7 @@ NAMES = "linear, cosine, polynomial, loglinear, geometric"
         ("{type:linear,eps:1}", ".eps = 1: must be below 1.0"),
         ("{type:cosine,clip:1.5}", ".clip = 1.5: must be at most 1.0"),
         ("{type:geometric,sigma_min:30}", ": sigma_min 30 must be below sigma_max 20"),
+        ("{type:geometric,sigma_min:40,sigma_max:50}", ": the share of masked positions must rise from t = 0 to t = 1"),
     ],
 )
 def test_a_wrong_schedule_is_one_line_with_key_value_and_choices(value: str, message: str) -> None:

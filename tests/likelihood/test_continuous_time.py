@@ -130,11 +130,6 @@ def test_agrees_with_the_exact_count() -> None:
     assert abs(a.estimate.nats - ANY_ORDER) < 4 * a.estimate.stderr
 
 
-def test_a_process_of_a_single_level_reconstructs_everything() -> None:
-    p, weight = levels(Geometric(sigma_min=40, sigma_max=50), None, np.array([0.0, 0.5, 0.999]))
-    assert p.tolist() == weight.tolist() == [1, 1, 1]
-
-
 def test_a_level_of_nothing_has_no_weight() -> None:
     for schedule in (Polynomial(power=0.5), Polynomial(power=2), Cosine(), LogLinear()):
         p, weight = levels(schedule, None, np.zeros(1))

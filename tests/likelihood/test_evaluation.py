@@ -190,3 +190,10 @@ def test_two_models_on_the_same_windows_and_masks_are_told_apart_more_surely(mod
     a, b = (likelihood(m, corpus, BLOCK, settings) for m in (model, other))
     for x, y in ((a.exact_count, b.exact_count), (a.continuous_time, b.continuous_time)):
         assert difference(x, y).stderr < 0.3 * math.hypot(x.estimate.stderr, y.estimate.stderr)
+
+
+def test_a_schedule_without_a_finite_variance_is_refused() -> None:
+    slow = {"type": "polynomial", "power": 0.5}
+    with pytest.raises(ValidationError, match="finite variance"):
+        EvaluationSettings.model_validate({"schedule": slow})
+    EvaluationSettings.model_validate({"schedule": slow, "timesteps": 8})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, get_args
 
 import numpy as np
@@ -10,6 +11,8 @@ from pydantic import ValidationError
 from reverse import LETTERS, network, run_sampler, settings_of
 
 from masklab.errors import ConfigError, DataError
+from masklab.rng import RowStreams, Stream, root_key
+from masklab.sampling.canvas import Canvas, Draw
 from masklab.sampling.generation import generate, sample
 from masklab.sampling.judge import FoldedJudge
 from masklab.sampling.sampler import Sampler
@@ -179,3 +182,18 @@ def test_a_judge_decides_what_is_masked_again() -> None:
     assert not np.array_equal(judged.tokens, run_sampler(model, start, MASK, by_entropy).tokens)
     assert judge.evaluations.sum() > 0
     assert judged.evaluations.sum() > judge.evaluations.sum()
+
+
+def test_generated_texts_share_no_random_numbers_with_training() -> None:
+    canvas = Canvas.of(np.full(4, MASK), np.zeros(4, bool), MASK, seed=1337, count=3)
+    canvas.step = 5
+    drawn = canvas.uniforms(Draw.ORDER)
+    for stage, step, row in itertools.product(range(12), range(12), range(8)):
+        streams = RowStreams.of(root_key(1337, stage, step), np.array([row]), 8)
+        assert all(streams.uniforms(stream, 1)[0, 0] not in drawn for stream in Stream)
+
+
+def test_a_huge_repetition_window_is_the_whole_text() -> None:
+    model, keys = network(), {"repetition_penalty": 3.0, "num_samples": 2, "steps": 4}
+    whole, huge = (sample(model, LETTERS, 16, settings_of(**keys, repetition_window=n)) for n in (16, 10**9))
+    assert whole == huge

@@ -227,3 +227,37 @@ def test_a_judge_that_is_not_there_is_one_line(
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
     assert not (home / "runs/tiny/samples").exists()
+
+
+def test_a_checkpoint_from_elsewhere_reads_no_environment_and_names_no_server(
+    home: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASKLAB_TEST_SECRET", "hunter2")
+    place = shutil.copytree(newest(RunFolder(home / "runs/tiny")), home / "handed")
+    config = (place / "config.yaml").read_text()
+    evil = config.replace("  uri: null", "  uri: http://127.0.0.1:9/${oc.env:MASKLAB_TEST_SECRET}")
+    assert evil != config
+    forge(place, config_yaml=evil)
+    assert tracked_at(home, root, place) is None
+    forge(newest(RunFolder(home / "runs/tiny")), config_yaml=evil)
+    # a run of one's own is tracked where it was, but its texts are texts
+    assert tracked_at(home, root, "tiny") == "http://127.0.0.1:9/${oc.env:MASKLAB_TEST_SECRET}"
+
+
+def tracked_at(home: Path, root: Path, checkpoint: object) -> str | None:
+    seen: list[Any] = []
+    assert main("sample", "", seen.append, root, [f"checkpoint={checkpoint}"], SAMPLE) == 0
+    uri: str | None = seen[0].tracking.uri
+    return uri
+
+
+def test_a_prompt_that_is_not_utf_8_is_one_line(home: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_tiny(home, root, "sampling.unknown=drop", "prompt=a\udcff") == 2
+    assert "not UTF-8" in capsys.readouterr().err
+    assert not (home / "runs/tiny/samples").exists()
+
+
+def test_a_block_beyond_the_models_is_refused_before_anything_is_made(home: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(home, root, "checkpoint=tiny", "sampling.strategy=semi_autoregressive", "sampling.block_length=33") == 2
+    assert "sampling.block_length=33 is more than the model's block_size=32" in capsys.readouterr().err
+    assert not (home / "runs/tiny/samples").exists()

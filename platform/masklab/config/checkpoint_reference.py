@@ -15,6 +15,7 @@ from masklab.training.run_folder import RunFolder
 from masklab.training.settings import RUN_NAME
 
 NAMES_SHOWN = 8
+LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,26 @@ class FoundCheckpoint:
 
     def config(self) -> Config:
         """The configuration that it was trained with. Raises CheckpointError when this masklab cannot read it."""
+        self._vouched_for("config.yaml")
         try:
             return load(self.checkpoint.path / "config.yaml")
-        except ConfigError as error:
+        except (ConfigError, RecursionError) as error:
             place = f"{self.checkpoint.path / 'config.yaml'}: "
             raise CheckpointError(f"checkpoint {self.checkpoint.path}: config.yaml: {str(error).removeprefix(place)}") from error
 
     def vocabulary(self) -> Vocabulary:
         """The characters that it was trained on. Raises CheckpointError when they cannot be read."""
+        self._vouched_for("vocabulary.json")
         try:
             return Vocabulary.from_json(json.loads((self.checkpoint.path / "vocabulary.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, DataError) as error:
+        except (OSError, ValueError, RecursionError, DataError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise CheckpointError(f"checkpoint {self.checkpoint.path}: vocabulary.json: {reason}") from error
+
+    def _vouched_for(self, name: str) -> None:
+        """Raise CheckpointError for a file that was not saved with the checkpoint: its SHA-256 is nowhere."""
+        if name not in self.checkpoint.files:
+            raise CheckpointError(f"checkpoint {self.checkpoint.path}: {name} is not in its {MANIFEST}; use another checkpoint of the run")
 
 
 def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
@@ -51,6 +59,15 @@ def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
     Raises RunError when there is no such thing or no checkpoint yet, and CheckpointError when none is whole.
     """
     runs = home / "runs"
+    if len(reference) > LONGEST_PATH or "\0" in reference:
+        raise RunError(f"checkpoint = {reference[:40]!r}...: is no path; give a run's name, its folder, or one of its checkpoints")
+    try:
+        return _found(reference, runs)
+    except OSError as error:
+        raise RunError(f"checkpoint = {reference!r}: cannot be looked at ({error.strerror})") from error
+
+
+def _found(reference: str, runs: Path) -> FoundCheckpoint:
     if RUN_NAME.fullmatch(reference) and (runs / reference).is_dir():
         return _newest(RunFolder(runs / reference))
     path = Path(reference).expanduser().absolute()

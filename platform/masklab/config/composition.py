@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from masklab.config.home import home_of
+from masklab.config.inherited_texts import InheritedTexts
 from masklab.config.job_tree import FOLDERS, TRAIN, JobTree
 from masklab.config.older_spellings import modern
 from masklab.config.overrides import Overrides
@@ -51,31 +52,33 @@ def group_names(root: Path, groups: Sequence[str] = tuple(FOLDERS)) -> dict[str,
 def _tree(tree: JobTree, overrides: Sequence[str], root: Path) -> dict[str, Any]:
     """The values of a job as plain values, before they are checked."""
     asked = Overrides.parse(overrides, group_names(root, tree.groups), tree.shorthands)
-    values = _inherited(tree, asked, root) if tree.inherited else _composed({**tree.choices, **asked.choices}, root)
+    inherited = InheritedTexts()
+    values = _inherited(tree, asked, root, inherited) if tree.inherited else _composed({**tree.choices, **asked.choices}, root)
     asked.apply(values)
-    values = _resolved(values)
+    values = {key: inherited.restored(value) for key, value in _resolved(values).items()}
     asked.apply_literal(values)
     return values
 
 
-def _inherited(tree: JobTree, asked: Overrides, root: Path) -> dict[str, Any]:
-    """What the run of the checkpoint brings along, under the chosen files."""
+def _inherited(tree: JobTree, asked: Overrides, root: Path, texts: InheritedTexts) -> dict[str, Any]:
+    """What the run of the checkpoint brings along, under the chosen files; its texts are kept by `texts`.
+
+    A run of this home also says where it is tracked. A checkpoint from elsewhere does not: nobody is sent to an address of its choice.
+    """
     values: dict[str, Any] = {}
     if reference := asked.value_of("checkpoint"):
-        values = _picked(_config_of(str(reference), root), tree.inherited)
+        from masklab.config.checkpoint_reference import find_checkpoint
+
+        found = find_checkpoint(str(reference), home_of(root))
+        is_ours = found.run is not None and found.run.path.parent == home_of(root) / "runs"
+        keys = [key for key in tree.inherited if is_ours or not key.startswith("tracking.")]
+        values = texts.replaced(_picked(found.config().model_dump(mode="json"), keys))
     for group, name in asked.choices.items():
         node = _node(group, root / FOLDERS[group] / f"{name}.yaml", root)
         if UNREADABLE in node:
             raise ConfigError(node[UNREADABLE])
         values[group] = node[group]
     return values
-
-
-def _config_of(reference: str, root: Path) -> dict[str, Any]:
-    """The configuration that the checkpoint was trained with, as plain values."""
-    from masklab.config.checkpoint_reference import find_checkpoint
-
-    return find_checkpoint(reference, home_of(root)).config().model_dump(mode="json")
 
 
 def _picked(config: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

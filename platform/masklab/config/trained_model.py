@@ -68,8 +68,12 @@ class TrainedModel:
     @property
     def corpus_fingerprint(self) -> str | None:
         """The fingerprint of the text that it was trained on; None where the checkpoint does not tell."""
-        file = self.checkpoint.path / "corpus.json"
-        return str(json.loads(file.read_text())["fingerprint"]) if file.is_file() else None
+        if "corpus.json" not in self.checkpoint.files:
+            return None
+        try:
+            return str(json.loads((self.checkpoint.path / "corpus.json").read_text(encoding="utf-8"))["fingerprint"])
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise CheckpointError(f"checkpoint {self.checkpoint.path}: corpus.json cannot be read ({type(error).__name__})") from error
 
     @property
     def block_size(self) -> int:
@@ -89,9 +93,9 @@ class TrainedModel:
 def _iteration(found: FoundCheckpoint) -> int:
     try:
         iteration: Any = found.checkpoint.state["iteration"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"checkpoint {found.checkpoint.path}: state.json cannot be read ({type(error).__name__})") from error
-    if not isinstance(iteration, int) or iteration < 0:
+    if type(iteration) is not int or iteration < 0:
         raise CheckpointError(f"checkpoint {found.checkpoint.path}: state.json has iteration {iteration!r}, which is no number of steps")
     return iteration
 

@@ -16,7 +16,7 @@ from masklab.corruption.masking import MaskDraw, Masking
 from masklab.corruption.noise_schedule import Linear, Schedule, Times
 from masklab.rng import RowStreams, Stream
 
-Shape = Annotated[float, Field(ge=0.01, le=1000)]
+Shape = Annotated[float, Field(ge=0.05, le=1000)]
 """A parameter of a Beta, within what floats resolve near 0 and 1."""
 TAIL = 1e-3
 """Share of a Beta's times at either end that does not count as trained."""
@@ -71,8 +71,9 @@ class Diffusion(Masking):
         p, slope = self.schedule.value(t), self.slope(t)
         if self.restore_elbo:
             density = self.density(t)
-            # only rounding puts t where the density is 0
-            slope = np.divide(slope, density, out=np.zeros_like(p), where=(density > 0) & (p > 0))
+            # only rounding puts t where the density is 0 or infinite
+            usable = (density > 0) & (p > 0) & np.isfinite(density) & np.isfinite(slope)
+            slope = np.divide(slope, density, out=np.zeros_like(p), where=usable)
         return MaskDraw.at(bernoulli(streams.stream(Stream.MASK), p, block_size), p, slope)
 
     def slope(self, t: Times) -> Times:

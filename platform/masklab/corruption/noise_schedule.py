@@ -25,6 +25,16 @@ class NoiseSchedule(Section):
     type: str
     """Which schedule this is."""
 
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        self._refuse_level()
+        return self
+
+    def _refuse_level(self) -> None:
+        first, last = self.value(np.array([0.0, 1.0]))
+        if not first < last:
+            raise ValueError(f"the share of masked positions must rise from t = 0 to t = 1, and with these values it stays at {first:g}")
+
     @abstractmethod
     def value(self, t: Times) -> Times:
         """p(t) in [0, 1] at the times `t` in [0, 1]."""
@@ -136,9 +146,10 @@ class Geometric(NoiseSchedule):
     """Total noise at t = 1."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _sound(self) -> Self:
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
+        self._refuse_level()
         return self
 
     def value(self, t: Times) -> Times:

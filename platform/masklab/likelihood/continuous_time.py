@@ -32,8 +32,9 @@ def continuous_time_nelbo(
 ) -> SequenceValues:
     """The bound of the process on each of the windows (N,): all three terms, stratified over the windows.
 
-    Its values vary more than those of an exact count, since the number of masks is left to chance; where p(0) = 0 their variance
-    grows slowly without limit as t nears 0, so rank by the exact count.
+    Its values vary more than those of an exact count, since the number of masks is left to chance, so rank by the exact count. Their
+    variance is the integral of p'(t)^2 / p(t), and where p(0) = 0 it grows without limit as t nears 0: like a logarithm for a straight
+    line, but like a power for p = t^a with a < 1, which the settings refuse.
     """
     streams = windows.streams(seed, Draws.CONTINUOUS_TIME)
     u_N = streams.stratified(Stream.LEVEL)
@@ -48,10 +49,12 @@ def levels(schedule: NoiseSchedule, timesteps: int | None, u_N: Floats) -> tuple
 
     The share p(0) of the uniforms goes to the reconstruction, 1 - p(1) to the first jump and the rest, evenly over t, to the
     diffusion term. The mean over u of `weight * sum of cross-entropies / T` is then the bound: a share's weight is 1/p, times
-    p'(t) / (p(1) - p(0)) or N (p_i - p_{i-1}) / (p(1) - p(0)) in the diffusion term, and 0 where p = 0 and nothing is masked.
+    p'(t) / (p(1) - p(0)) or N (p_i - p_{i-1}) / (p(1) - p(0)) in the diffusion term, and 0 where p = 0 and nothing is masked. A small
+    p(0) leaves the reconstruction few windows, with few masks; its error is at most about p(0) CE(p(0)), and with very short texts the
+    standard error may miss it.
     """
     p_first, p_last = schedule.value(np.array([0.0, 1.0]))
-    share = (p_last - p_first) or 1.0  # of a process with one level nothing is left for the diffusion term
+    share = p_last - p_first
     t = np.clip((u_N - p_first) / share, 0.0, 1.0)
     if timesteps is None:
         p, slope = schedule.value(t), schedule.derivative(t)

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from masklab.corruption.noise_schedule import Linear, Schedule
+from masklab.corruption.noise_schedule import Linear, Polynomial, Schedule
 from masklab.schema import Section
 
 
@@ -42,4 +42,13 @@ class EvaluationSettings(Section):
     def _enough_for_a_standard_error(self) -> Self:
         if self.order_sequences == 1:
             raise ValueError("order_sequences=1 leaves no standard error; give 2 or more, or 0 to leave the bound out")
+        return self
+
+    @model_validator(mode="after")
+    def _finite_variance(self) -> Self:
+        if isinstance(self.schedule, Polynomial) and self.schedule.power < 1 and self.timesteps is None:
+            raise ValueError(
+                f"schedule polynomial with power {self.schedule.power:g} gives its weights no finite variance near t = 0, so that one "
+                "figure lies below the bound more often than not; give a power of 1 or more, or timesteps"
+            )
         return self

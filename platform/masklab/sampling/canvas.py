@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from masklab.rng import RowStreams, Stream, fold, root_key, uniforms
 
+TEXTS = 4_000_000
+"""Number under which generated texts are keyed, apart from every stage, pool and window of the same seed."""
+
 
 class Draw(IntEnum):
     """Names of the independent random numbers that one step has for each position."""
@@ -50,7 +53,7 @@ class Canvas:
             given=np.tile(given_T, (count, 1)),
             placed_at=np.zeros((count, len(start_T)), np.int64),
             confidence=np.tile(confidence_T, (count, 1)),
-            keys=RowStreams.of(root_key(seed), np.arange(count), count).stream(Stream.SAMPLE),
+            keys=RowStreams.of(root_key(seed, TEXTS), np.arange(count), count).stream(Stream.SAMPLE),
             mask_id=mask_id,
         )
 

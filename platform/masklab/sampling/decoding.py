@@ -62,7 +62,7 @@ class Decoding(Section):
         """
         if not self.penalises:
             return None
-        reach = self.repetition_window
+        reach = min(self.repetition_window, tokens_BT.shape[1])
         padded = np.pad(tokens_BT, ((0, 0), (reach, reach)), constant_values=V)
         windows_MW = sliding_window_view(padded, 2 * reach + 1, axis=1)[at_BT]
         nearby_MV = np.zeros((len(windows_MW), V + 1), bool)

@@ -76,6 +76,7 @@ def generate(
 
 def start_of(settings: SamplingSettings, vocabulary: Vocabulary, block_size: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The masked text (T,) that sampling starts from, and what of it is given (T,). Raises as `generate` does."""
+    settings.sampler.check(block_size)
     limit = None if settings.sampler.exceeds_block_size else block_size
     return Prompt.parse(settings.prompt).tokens(vocabulary, settings.length, block_size, settings.unknown, limit)
 

@@ -40,6 +40,10 @@ PLAIN = {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-",
 BEYOND = "sampling.strategy=semi_autoregressive, which generates block by block beyond the training length"
 
 
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""What Python makes of bytes in arguments that are not UTF-8."""
+
+
 @dataclass(frozen=True)
 class Gap:
     """Characters to be generated: `size` of them, or None for whatever the length leaves."""
@@ -55,7 +59,9 @@ class Prompt:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `text` by the grammar above. Raises ConfigError for `[0]`, a second `[*]`, or more than `LONGEST` characters."""
+        """Read `text` by the grammar above. Raises ConfigError for `[0]`, a second `[*]`, more than `LONGEST` characters, or no UTF-8."""
+        if broken := SURROGATE.search(text):
+            raise ConfigError(f"sampling.prompt has a byte at offset {broken.start():,} that is not UTF-8; write the prompt in UTF-8")
         prompt = cls(tuple(_scan(text)))
         if prompt.gaps.count(Gap(None)) > 1:
             raise ConfigError(r"sampling.prompt has more than one [*]; give the others a size, as [5], or write \[*] for plain characters")

@@ -96,6 +96,9 @@ class Sampler(Section):
     exceeds_block_size: ClassVar[bool] = False
     """Whether it writes texts longer than those the model was trained on."""
 
+    def check(self, block_size: int) -> None:
+        """Raise ConfigError if it cannot sample from a model trained on `block_size` characters."""
+
     @abstractmethod
     def run(self, process: ReverseProcess) -> Iterator[None]:
         """Write all masked positions of `process.canvas`, and yield after each step; the caller counts `canvas.step` up.

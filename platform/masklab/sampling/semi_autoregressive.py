@@ -50,6 +50,8 @@ class SemiAutoregressive(Sampler):
 
     Nie et al. 2025 ("LLaDA"), section 2.4; Arriola et al. 2025 ("Block diffusion"), of which this is the sampler for a network that was
     not trained on blocks. `window_of` says what the network sees along with a block. With one block, this is the other sampler itself.
+    A block begins for all texts of a canvas together, so that the steps at which a text is written, though not the text, may
+    depend on how many steps the others took for the block before.
     """
 
     exceeds_block_size: ClassVar[bool] = True
@@ -75,12 +77,15 @@ class SemiAutoregressive(Sampler):
         """The sampler of a block."""
         return INNER[self.inner].model_validate({} if self.block_steps is None else {"steps": self.block_steps})
 
-    def run(self, process: ReverseProcess) -> Iterator[None]:
-        """Yield after each step of each block. Raises ConfigError if a block is longer than the texts that the model was trained on."""
-        if self.block_length > process.block_size:
+    def check(self, block_size: int) -> None:
+        """Raise ConfigError if a block is longer than the texts that the model was trained on."""
+        if self.block_length > block_size:
             raise ConfigError(
-                f"sampling.block_length={self.block_length} is more than the model's block_size={process.block_size}; give at most that"
+                f"sampling.block_length={self.block_length} is more than the model's block_size={block_size}; give at most that"
             )
+
+    def run(self, process: ReverseProcess) -> Iterator[None]:
+        """Yield after each step of each block."""
         canvas, inner = process.canvas, self.inner_sampler()
         T = canvas.tokens.shape[1]
         # all texts of a canvas have the same given positions

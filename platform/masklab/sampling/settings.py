@@ -16,7 +16,7 @@ class SamplingSettings(Decoding):
 
     sampler: SamplingStrategy = Stochastic()
     """The reverse process, from a fully masked block to text."""
-    num_samples: int = Field(default=1, ge=1)
+    num_samples: int = Field(default=1, ge=1, le=100_000)
     """Texts to generate."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of the generated texts."""

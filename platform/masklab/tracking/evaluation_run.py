@@ -13,7 +13,7 @@ from rich.text import Text
 
 from masklab.config.evaluate_tree import EvaluateConfig
 from masklab.config.trained_model import TrainedModel
-from masklab.errors import CheckpointError
+from masklab.errors import CheckpointError, DataError
 from masklab.likelihood.estimate import difference
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.sampling.generation import generate, start_of
@@ -61,6 +61,11 @@ class Plan:
             if other.block_size != trained.block_size:
                 say(f"blocks of {block_size} characters are scored, the shorter ones that one of the two was trained on")
         corpus = held_out_text(trained, config.dataset, home, say)
+        if config.evaluation.context and len(corpus.validation) < config.evaluation.context + block_size:
+            raise DataError(
+                f"evaluation.context = {config.evaluation.context}: with blocks of {block_size} characters more than the "
+                f"{len(corpus.validation):,} of the validation split; give a smaller one"
+            )
         stage_pools(corpus, config.curriculum, block_size, config.evaluation)
         for settings in samplers_of(config.statistics, config.sampling):
             start_of(settings, trained.vocabulary, trained.block_size)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
 
@@ -67,12 +68,12 @@ def judge_of(settings: SamplingSettings, trained: TrainedModel, home: Path) -> J
     judge = TrainedModel.open(reference, home, ComputeSettings(device=trained.precision.device.type))
     if judge.vocabulary != trained.vocabulary:
         raise CheckpointError(
-            f"sampling.detector_checkpoint = {reference!r}: {judge.name} has other characters than {trained.name}; take one of the same text"
+            f"sampling.detector_checkpoint = {reference!r}: {judge.name} has other characters than {trained.name}; take one of its text"
         )
     if judge.block_size < trained.block_size:
         raise CheckpointError(
-            f"sampling.detector_checkpoint = {reference!r}: {judge.name} was trained on blocks of {judge.block_size} characters, fewer than "
-            f"the {trained.block_size} of {trained.name}; take one of longer blocks"
+            f"sampling.detector_checkpoint = {reference!r}: {judge.name} was trained on blocks of {judge.block_size} characters, "
+            f"fewer than the {trained.block_size} of {trained.name}; take one of longer blocks"
         )
     return FoldedJudge(judge.model, judge.vocabulary.mask_id, settings.num_samples, batch_size=settings.batch_size)
 
@@ -97,7 +98,7 @@ class Samples:
         return {
             "model": self.trained.describe(),
             "sampler": f"{self.settings.sampler.describe()}, {_decoding(self.settings)}",
-            "steps": f"{steps:,}",
+            "steps": f"{steps:,}, each of {_counts(self.generation.written)} characters a text",
             "network evaluations": f"{evaluations:,.1f} a text, {_beside(evaluations, steps)}",
             "speed": f"{amount(self.generation.characters_per_second)} characters/s",
             "seed": str(self.settings.seed),
@@ -192,6 +193,12 @@ def _decoding(settings: SamplingSettings) -> str:
     ]
     words = [f"temperature {settings.temperature:g}"]
     return ", ".join(words + [say() for name, say in rest if getattr(settings, name) != fields[name].default])
+
+
+def _counts(written_SB: NDArray[np.int64]) -> str:
+    """The least and the most that a step wrote of a text, e.g. `1 to 5`; what was masked again counts anew."""
+    least, most = int(written_SB.min(initial=0)), int(written_SB.max(initial=0))
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def _beside(evaluations: float, steps: int) -> str:

@@ -41,6 +41,11 @@ class Checkpoint:
     path: Path
 
     @property
+    def files(self) -> frozenset[str]:
+        """The names of the files that the manifest vouches for."""
+        return frozenset(json.loads((self.path / MANIFEST).read_text())["files"])
+
+    @property
     def state(self) -> dict[str, Any]:
         """What `state.json` holds."""
         return dict(json.loads((self.path / "state.json").read_text()))
@@ -81,6 +86,8 @@ def _flaw_of(path: Path) -> Verdict:
         return f"no readable {MANIFEST} ({type(error).__name__})"
     if version != FORMAT:
         return f"format {version}, but this masklab reads format {FORMAT}"
+    if strange := next((name for name in files if Path(name).name != name), None):
+        return f"{MANIFEST} names {strange!r}, which is no file of its folder"
     for name in (*NEEDED, *files):
         if name not in files or not (path / name).is_file():
             return f"{name} is missing"
