@@ -263,6 +263,7 @@ def test_every_picture_of_the_text_is_there(whole: Path) -> None:
 def test_the_summary_is_the_answer_and_its_table_alone(whole: Path) -> None:
     text = summary_markdown(whole)
     assert "sticky is better than uniform" in text and len(rows(text, "sticky", BASELINE)) == 1
+    assert text.index("| **sticky** |") < text.index("**sticky: better.**")
     assert "svg" not in text and len(text) < 6000
 
 

@@ -30,8 +30,10 @@ NOTE = (
 
 
 def summary(findings: Findings) -> tuple[Block, ...]:
-    """The answer and its table, for where there is room for no more."""
-    return (*answer(findings), *([verdict_table(findings.families[0])] if findings.families[0].pairs else []))
+    """The answer with its table right beneath the first sentence, for where there is room for no more and the rest may be cut off."""
+    heading, lead, *rest = answer(findings)
+    table = [verdict_table(findings.families[0])] if findings.families[0].pairs else []
+    return (heading, lead, *table, *rest)
 
 
 def answer(findings: Findings) -> Iterator[Block]:
