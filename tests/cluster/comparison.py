@@ -18,7 +18,7 @@ def words(home: Path, *overrides: str) -> list[str]:
     return [
         *("dataset=text", f"dataset.path={text}", "run.seed=1"),
         *("model.n_layer=1", "model.n_head=2", "model.n_embd=16"),
-        *("training.batch_size=4", "training.block_size=32", "training.eval_interval=5", "training.warmup_iters=2"),
+        *("training.batch_size=4", "training.block_size=32", "training.eval_interval=2", "training.warmup_iters=2"),
         *("validation.sequences=6", "validation.nelbo_sequences=16", "validation.final_nelbo_sequences=32"),
         *("sampling.steps=4", "compare.curve_levels=4", "compare.curve_sequences=8", "compare.seeds=2"),
         *([] if any(o.startswith("compare.budget") for o in overrides) else [f"compare.budget.max_chars={20 * CHARS_PER_STEP}"]),

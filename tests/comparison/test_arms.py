@@ -9,6 +9,7 @@ import pytest
 from masklab.comparison.arms import Arm, Arms, arms_of, shared_stages
 from masklab.curriculum.controls import CONTROLS, UNIFORM
 from masklab.curriculum.curriculum import Curriculum
+from masklab.curriculum.progress import Progress, StageLosses, watched_loss
 from masklab.errors import ConfigError
 from masklab.training.settings import ObjectiveSettings
 
@@ -104,3 +105,16 @@ def test_the_tail_takes_the_share_that_is_asked_for() -> None:
 def test_curricula_that_cannot_be_compared_are_refused(curricula: list[Arm], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         made(*curricula)
+
+
+def test_each_arm_advances_over_its_curriculums_own_stages() -> None:
+    arms = made(arm("rising", LOW, HIGH), arm("mixed", RUNS, LOW), arm("twice", LOW, RUNS, LOW, RUNS), controls=("uniform", "reversed"))
+    assert {name: arms.of_name(name).curriculum.advance_over for name in ("rising", "rising-reversed", "mixed", "twice")} == {
+        "rising": (0, 1),
+        "rising-reversed": (0, 1),
+        "mixed": (2, 0),
+        "twice": (0, 2, 0, 2),
+    }
+    losses = StageLosses(10, (3.0, 1.0, 8.0), 0.1)
+    assert watched_loss(losses, Progress(), arms.of_name("rising").curriculum) == 2.0
+    assert watched_loss(losses, Progress(), arms.of_name("twice").curriculum) == 5.5

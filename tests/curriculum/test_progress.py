@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from masklab.curriculum.curriculum import Curriculum
 from masklab.curriculum.progress import Decision, Progress, StageLosses, Step, advance
@@ -119,3 +120,18 @@ def test_a_stage_reads_flat_and_is_written_back_flat() -> None:
     flat = curriculum(1, stage={"patience": 4}).model_dump(mode="json")["stages"][0]
     assert flat["type"] == "random" and flat["max_ratio"] == 0.3 and flat["patience"] == 4 and "masking" not in flat
     assert Curriculum.model_validate({"stages": [flat]}).stages[0].model_dump(mode="json") == flat
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"advance_over": [2]}, "numbered 0 to 1"),
+        ({"advance_over": [-1]}, "numbered 0 to 1"),
+        ({"advance_over": []}, "advance_over"),
+        ({"advance_over": [0], "advance_on": "current_stage"}, "advance_on=all_stages"),
+    ],
+)
+def test_only_validation_stages_that_are_there_can_decide(keys: dict[str, object], words: str) -> None:
+    stages = [{"type": "random", "max_ratio": ratio} for ratio in (0.3, 0.7)]
+    with pytest.raises(ValidationError, match=words):
+        Curriculum.model_validate({"stages": stages} | keys)

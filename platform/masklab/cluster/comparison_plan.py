@@ -17,6 +17,7 @@ from masklab.config.compare_tree import CompareConfig, EqualBudget
 from masklab.config.composition import compose, group_names
 from masklab.config.tree import Config
 from masklab.config.writing import validated
+from masklab.curriculum.timetable import timetable
 from masklab.errors import ConfigError, RunError, did_you_mean
 from masklab.model.size import flops_per_char
 from masklab.sampling.generation import start_of
@@ -87,6 +88,7 @@ class ComparisonPlan:
         corpus = corpus_for(config.dataset, home / ".corpora")
         training = equal_training(config, budget, corpus.vocabulary.size)
         _holds_an_evaluation(training, budget, arms)
+        _reaches_every_stage(training, arms)
         runs = tuple(_runs(config, arms, training, folder))
         for run in runs[: len(arms.arms)]:
             run.config.recipe.batch_maker(corpus)
@@ -180,3 +182,20 @@ def _holds_an_evaluation(training: TrainingSettings, budget: EqualBudget, arms: 
             f"compare.budget.{budget.unit} = {budget.amount:,.0f}: is spent after {math.ceil(steps)} steps, before the first evaluation "
             f"at step {training.eval_interval} (training.eval_interval); give at least {enough:,.0f}, or evaluate more often"
         )
+
+
+def _reaches_every_stage(training: TrainingSettings, arms: Arms) -> None:
+    """Raise ConfigError where an arm would end before its last stage begins: what it would show is not the curriculum of its name.
+
+    Stages end at evaluations only. Of a budget other than characters nobody can tell before the run; its report shows each stage's dwell.
+    """
+    if training.max_chars is None:
+        return
+    iterations = math.ceil(training.max_chars / training.chars_per_step)
+    for arm in arms.arms:
+        begins = timetable(arm.curriculum, iterations, training.eval_interval)
+        if arm.curriculum.mixing != "all" and None in begins:
+            raise ConfigError(
+                f"training.eval_interval = {training.eval_interval}: stages end at evaluations, and in {iterations} iterations stage "
+                f"{begins.index(None)} of {arm.name} would never begin; evaluate more often, or give a larger compare.budget"
+            )

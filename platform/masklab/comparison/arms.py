@@ -1,7 +1,7 @@
 """The arms of a comparison: the curricula that are compared, and the controls without which nothing follows from their figures.
 
 All arms score the same validation stages, those of all compared curricula together, so that their stages' losses can be laid beside
-each other. What advances a curriculum is therefore the mean over all of these.
+each other. What advances a curriculum, and each of its controls, is the mean over those of its own, as when it is trained alone.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def _sharing(curriculum: Curriculum, shared: tuple[Stage, ...]) -> Curriculum:
             f"compare.curricula: {curriculum.name} advances on its current stage's own validation stage, but all arms share the "
             f"{len(shared)} of all curricula; compare it alone, or give it advance_on: all_stages"
         )
-    return curriculum.model_copy(update={"validation_stages": shared})
+    maskings = [stage.masking for stage in shared]
+    own = tuple(maskings.index(curriculum.pools[number].masking) for number in curriculum.advance_over or range(len(curriculum.pools)))
+    return curriculum.model_copy(update={"validation_stages": shared, "advance_over": own})
 
 
 def _control_of(arm: Arm, control: str, seed: int, tail_share: float) -> Arm:

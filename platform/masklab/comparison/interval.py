@@ -39,9 +39,9 @@ KEY = 1_979
 
 def interval(values: Floats, level: float = 0.95) -> tuple[float, float]:
     """The lower and upper end for the mean of `values` (n,), n >= 2; the mean itself where all values are one."""
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
     mean, deviation = values.mean(), values.std(ddof=1)
+    if np.ptp(values) == 0:
+        return float(mean), float(mean)
     length = critical((values - mean) / deviation, level) * deviation / np.sqrt(len(values))
     return float(mean - length), float(mean + length)
 

@@ -33,6 +33,8 @@ class Curriculum(Section):
     """End the run when the last stage has gone stale, rather than train on to the budget's end."""
     validation_stages: tuple[Stage, ...] | None = Field(default=None, min_length=1)
     """Stages whose pools are scored at each evaluation; the training stages when not given."""
+    advance_over: tuple[int, ...] | None = Field(default=None, min_length=1)
+    """Numbers of the validation stages whose mean must improve; all of them, each once, when not given."""
 
     @model_validator(mode="after")
     def _current_stage_needs_its_own_pool(self) -> Self:
@@ -41,6 +43,16 @@ class Curriculum(Section):
                 f"advance_on=current_stage needs one validation stage for each of the {len(self.stages)} training stages, "
                 f"not {len(self.validation_stages)}; drop validation_stages or use advance_on=all_stages"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _advances_over_stages_that_are_there(self) -> Self:
+        if self.advance_over is None:
+            return self
+        if self.advance_on == "current_stage":
+            raise ValueError("advance_over goes with advance_on=all_stages: the current stage has one validation stage of its own")
+        if strange := [number for number in self.advance_over if not 0 <= number < len(self.pools)]:
+            raise ValueError(f"advance_over names stage {strange[0]}, and the validation stages are numbered 0 to {len(self.pools) - 1}")
         return self
 
     @property

@@ -70,7 +70,9 @@ def watched_loss(evaluation: StageLosses, progress: Progress, curriculum: Curric
     """The figure that must improve, in nats per character."""
     if curriculum.advance_on == "current_stage":
         return evaluation.losses[progress.stage]
-    return sum(evaluation.losses) / len(evaluation.losses)
+    losses = evaluation.losses
+    watched = losses if curriculum.advance_over is None else [losses[number] for number in curriculum.advance_over]
+    return sum(watched) / len(watched)
 
 
 def advance(progress: Progress, evaluation: StageLosses, curriculum: Curriculum) -> Step:
