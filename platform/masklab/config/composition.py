@@ -24,6 +24,7 @@ from masklab.config.inherited_texts import InheritedTexts
 from masklab.config.job_tree import FOLDERS, TRAIN, JobTree
 from masklab.config.older_spellings import modern
 from masklab.config.overrides import Overrides
+from masklab.config.ramp_section import expanded, whole_names
 from masklab.config.tree import Config
 from masklab.config.writing import one_line, validated, validated_as
 from masklab.errors import ConfigError
@@ -31,6 +32,8 @@ from masklab.schema import Section
 
 USER_GROUPS = ("dataset", "curriculum")
 """Groups whose files users edit; those of the others lie in `jobs/conf`, where Hydra finds them."""
+ADDED = ("experiment", "sweep")
+"""Groups of which no file is taken unless one is named."""
 UNREADABLE = "__unreadable__"
 
 
@@ -51,13 +54,13 @@ def group_names(root: Path, groups: Sequence[str] = tuple(FOLDERS)) -> dict[str,
 
 def _tree(tree: JobTree, overrides: Sequence[str], root: Path) -> dict[str, Any]:
     """The values of a job as plain values, before they are checked."""
-    asked = Overrides.parse(overrides, group_names(root, tree.groups), tree.shorthands)
+    asked = Overrides.parse(whole_names(overrides), group_names(root, tree.groups), tree.shorthands)
     inherited = InheritedTexts()
     values = _inherited(tree, asked, root, inherited) if tree.inherited else _composed({**tree.choices, **asked.choices}, root)
     asked.apply(values)
     values = {key: inherited.restored(value) for key, value in _resolved(values).items()}
     asked.apply_literal(values)
-    return values
+    return expanded(values)
 
 
 def _inherited(tree: JobTree, asked: Overrides, root: Path, texts: InheritedTexts) -> dict[str, Any]:
@@ -96,7 +99,7 @@ def _picked(config: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 def _composed(chosen: Mapping[str, str], root: Path) -> dict[str, Any]:
     """The chosen file of each group laid over each other, before the overrides of single keys."""
     _store_user_files(root)
-    choices = [f"{'+' if group == 'experiment' else ''}{group}={name}" for group, name in chosen.items()]
+    choices = [f"{'+' if group in ADDED else ''}{group}={name}" for group, name in chosen.items()]
     try:
         with initialize_config_dir(str((root / "jobs/conf").absolute()), version_base="1.3"):
             tree = OmegaConf.to_container(hydra_compose("config", overrides=choices), resolve=False)

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from masklab.schema import Section
 
-FOLDERS = {"curriculum": "curricula", "dataset": "datasets", "model": "jobs/conf/model", "experiment": "jobs/conf/experiment"}
+FOLDERS = {
+    "curriculum": "curricula",
+    "dataset": "datasets",
+    "model": "jobs/conf/model",
+    "experiment": "jobs/conf/experiment",
+    "sweep": "jobs/conf/sweep",
+}
 """The project's folder of each group's files."""
+RUN_GROUPS = ("curriculum", "dataset", "model", "experiment")
+"""The groups of a training run."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class JobTree:
 TRAIN = JobTree(
     "tree",
     "Config",
-    groups=tuple(FOLDERS),
+    groups=RUN_GROUPS,
     examples=(
         "",
         "dataset=shakespeare_char dataset.path=FILE",
@@ -73,11 +81,21 @@ EVALUATE = JobTree(
 COMPARE = JobTree(
     "compare_tree",
     "CompareConfig",
-    groups=tuple(FOLDERS),
+    groups=RUN_GROUPS,
     choices={"curriculum": "uniform"},
     examples=(
         "compare.curricula=[sticky,progressive,random] compare.budget.max_chars=1000000 compare.seeds=5 run.name=NAME",
         "compare.curricula=[mine] compare.controls=[uniform,last_only] compare.budget.max_minutes=3",
         "report=NAME",
+    ),
+)
+TUNE = JobTree(
+    "sweep_tree",
+    "TuneConfig",
+    groups=tuple(FOLDERS),
+    examples=(
+        "sweep=learning_rate curriculum=sticky training.max_chars=1000000 run.name=NAME",
+        "sweep=ramp sweep.num_trials=32 training.max_chars=1000000",
+        "'sweep.space={curriculum: \"choice(uniform,sticky)\", training.learning_rate: \"log(1e-3,1e-2)\"}' sweep.search=grid",
     ),
 )

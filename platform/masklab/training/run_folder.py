@@ -21,7 +21,7 @@ import yaml
 from masklab.errors import RunError
 from masklab.text.atomic_file import write_text
 
-CHANGEABLE = ("scaling", "batches", "tracking", "run.folder", "compare.seeds", "compare.parallel")
+CHANGEABLE = ("scaling", "batches", "tracking", "run.folder", "compare.seeds", "compare.parallel", "sweep.num_trials", "sweep.parallel")
 """Parts of a config that may change between the parts of one run, since they change no figure."""
 
 

@@ -1,0 +1,29 @@
+"""Search for the best configuration at one budget: python jobs/tune.py sweep=NAME [key=value ...]."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+STARTED_AT = time.time()
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT / "platform"))
+
+from masklab.config.command_line import main  # noqa: E402
+from masklab.config.job_tree import TUNE  # noqa: E402
+
+if TYPE_CHECKING:
+    from masklab.config.sweep_tree import TuneConfig
+
+
+def run(config: TuneConfig) -> int:
+    """Train what is missing of the sweep, and tell its best trial."""
+    from masklab.cluster.sweep_run import tune
+
+    return tune(config, sys.argv[1:], PROJECT, STARTED_AT)
+
+
+if __name__ == "__main__":
+    sys.exit(main("tune", "Search for the configuration with the lowest NELBO at one budget.", run, PROJECT, tree=TUNE))

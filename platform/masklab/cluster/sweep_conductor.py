@@ -1,0 +1,177 @@
+"""Keeps a sweep going under Ray Tune until all its trials are over, and the books of what became of each."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray import tune
+
+from masklab.cluster.assignment import Assignment, documents_of
+from masklab.cluster.connection import Share
+from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan
+from masklab.cluster.sweep_trial import FAILURE, OBJECTIVE, SPENT, Handed, host_trial
+from masklab.cluster.sweep_tune import AskedToStop, TrialSource, Watch
+from masklab.cluster.trial import Trial
+from masklab.config.writing import dump
+from masklab.errors import UserError
+from masklab.tracking.description import plan_markdown
+from masklab.tracking.mlflow_run import RunHandle
+from masklab.tracking.nested_runs import NestedRuns
+from masklab.tracking.summary import RunSummary
+from masklab.tracking.sweep_record import SweepRecord, TrialRecord
+from masklab.tracking.sweep_terminal import SweepTerminal
+
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+"""What Tune reads from the environment: trials keep their own figures, and the driver its own signals; the user's settings stay."""
+
+
+class SweepConductor:
+    """`record` is what is known of all trials; it is rewritten in the sweep's folder whenever a trial begins or ends."""
+
+    def __init__(
+        self,
+        plan: SweepPlan,
+        record: SweepRecord,
+        share: Share,
+        nested: NestedRuns | None,
+        tags: Mapping[str, str],
+        terminal: SweepTerminal,
+    ) -> None:
+        self.plan, self.record, self.share, self.nested, self.tags, self.terminal = plan, record, share, nested, tags, terminal
+        self._corpus = [ray.put(plan.corpus)]
+        self._pools: dict[str, list[Any]] = {}
+        self._waiting: deque[PlannedTrial] = deque()
+        self._running: dict[int, tuple[PlannedTrial, RunHandle | None]] = {}
+        self._reasons: dict[int, str] = {}
+        self._stopper = AskedToStop()
+
+    def conduct(self, trials: Sequence[PlannedTrial], parallel: int, gpus: float) -> None:
+        """Train `trials` in their order, `parallel` at a time; one that fails is noted, and the rest goes on.
+
+        Raises KeyboardInterrupt once what is under way has been stopped, when Ctrl-C or SIGTERM asks for it.
+        """
+        for name, value in TUNE_SETTINGS.items():
+            os.environ.setdefault(name, value)
+        if not self.plan.config.scaling.ray_logs:
+            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is told in a line of our own
+        self._waiting = deque(trials)
+        self.terminal.begin(self.record)
+        try:
+            with self._stopper.by_signals():
+                tune.run(
+                    host_trial,
+                    name="ray",
+                    storage_path=str(self.plan.folder.path),
+                    search_alg=TrialSource(self),
+                    num_samples=len(trials),
+                    metric=OBJECTIVE,
+                    mode="min",
+                    resources_per_trial={"CPU": float(self.share.cpus)} | ({"GPU": gpus} if gpus else {}),
+                    max_concurrent_trials=parallel,
+                    stop=self._stopper,
+                    callbacks=[Watch(self)],
+                    trial_dirname_creator=lambda trial: f"{trial.config['handed'].number:03d}-{trial.trial_id}",
+                    raise_on_failed_trial=False,
+                    verbose=0,
+                )
+        finally:
+            for number in list(self._running):
+                self._close(number, "interrupted")
+        if self._stopper.asked:
+            raise KeyboardInterrupt
+
+    def begin(self) -> Handed | None:
+        """Start the books of the next trial that can be begun."""
+        while self._waiting and not self._stopper.asked:
+            trial = self._waiting.popleft()
+            try:
+                trial.folder.begin(dump(trial.config))
+                pools, handle = self._pools_of(trial), self._child(trial)
+            except UserError as error:
+                self._note(self._known(trial.number).model_copy(update={"status": "failed", "reason": " ".join(str(error).split())}))
+                continue
+            self._running[trial.number] = trial, handle
+            self._note(self._known(trial.number).model_copy(update={"status": "running", "reason": ""}))
+            return Handed(trial.number, self._trial(trial, pools, handle))
+        return None
+
+    def reported(self, number: int, result: dict[str, Any]) -> None:
+        """Keep the last figures of a trial that is under way."""
+        if FAILURE in result:
+            self._reasons[number] = result[FAILURE]
+        elif number in self._running and SPENT in result:
+            figures = {"nelbo_nats": result[OBJECTIVE], "chars": result[SPENT], "iterations": result["iteration"]}
+            self.record = self.record.with_trial(TrialRecord.model_validate(self._known(number).model_dump() | figures))
+
+    def ended(self, number: int, *, failed: bool) -> None:
+        """Close the books of a trial. One that Tune has stopped is interrupted when all are, and else was not worth going on with."""
+        if number not in self._running:
+            return
+        if failed or number in self._reasons:
+            self._close(number, "failed", self._reasons.get(number, "its process died"))
+        else:
+            self._close(number, "interrupted" if self._stopper.asked else "stopped")
+
+    def _close(self, number: int, otherwise: str, reason: str = "") -> None:
+        """End a trial, which is finished when its folder says so, and `otherwise` what is told."""
+        trial, handle = self._running.pop(number)
+        known = trial_record(trial, self._known(number).model_copy(update={"status": otherwise, "reason": reason}))
+        if self.nested:
+            self.nested.end(handle, {"failed": "FAILED", "interrupted": "KILLED"}.get(known.status, "FINISHED"))  # type: ignore[arg-type]
+        self._note(known)
+        if known.status != "interrupted":
+            self.terminal.ended(self.record, known)
+
+    def _trial(self, trial: PlannedTrial, pools: list[Any], handle: RunHandle | None) -> Trial:
+        """The trial as its process gets it: small, since the corpus and the pools are references that trials share."""
+        config = trial.config
+        assignment = Assignment(
+            run=f"{self.plan.name}/{trial.name}",
+            recipe=config.recipe,
+            batches=config.batches.model_copy(update={"producer": False}),
+            threads=self.share.cpus,
+            use_gpu=bool(self.share.gpus),
+            checkpoints=trial.folder.checkpoints,
+            documents=documents_of(config, self.plan.corpus),
+            corpus=self._corpus,
+            pools=pools,
+            relay=None,
+            tracking=handle,
+        )
+        return Trial(assignment, trial.outline(self.plan.corpus.vocabulary.size, self.plan.started_at))
+
+    def _pools_of(self, trial: PlannedTrial) -> list[Any]:
+        """The trial's pools in the object store: once for all trials whose validation stages are the same."""
+        stages = repr(trial.config.curriculum.pools)
+        if stages not in self._pools:
+            self._pools[stages] = [ray.put(trial.config.recipe.pools(self.plan.corpus))]
+        return self._pools[stages]
+
+    def _child(self, trial: PlannedTrial) -> RunHandle | None:
+        if self.nested is None:
+            return None
+        tags = {**self.tags, "curriculum_hash": trial.config.curriculum.digest()}
+        description = plan_markdown(trial.outline(self.plan.corpus.vocabulary.size, self.plan.started_at))
+        return self.nested.child(trial.folder, f"{self.plan.name}/{trial.name}", trial.point, tags, description)
+
+    def _known(self, number: int) -> TrialRecord:
+        return next(trial for trial in self.record.trials if trial.number == number)
+
+    def _note(self, known: TrialRecord) -> None:
+        self.record = self.record.with_trial(known)
+        self.record.write(self.plan.folder.path)
+
+
+def trial_record(trial: PlannedTrial, known: TrialRecord) -> TrialRecord:
+    """What is `known` of the trial, or, once it is finished, what its folder says."""
+    return known.with_summary(RunSummary.read(trial.folder.path / "summary.json")) if trial.folder.is_finished else known

@@ -1,0 +1,152 @@
+"""A sweep that has passed every check that needs no cluster: its points, and the configuration of each trial.
+
+Nothing but the prepared corpus is written until all trials have been found fit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from masklab.config.composition import compose_tree
+from masklab.config.job_tree import TUNE
+from masklab.config.search_space import Point, draw, grid, overrides_of
+from masklab.config.sweep_tree import SweepSettings, TuneConfig
+from masklab.config.tree import Config
+from masklab.config.writing import validated
+from masklab.errors import ConfigError
+from masklab.sampling.generation import start_of
+from masklab.text.corpus import TokenCorpus
+from masklab.text.preparation import corpus_for
+from masklab.tracking.outline import RunOutline
+from masklab.tracking.store import Store
+from masklab.training.run_folder import RunFolder
+from masklab.training.settings import BUDGETS, TrainingSettings
+
+OWN_KEYS = ("sweep", "run")
+"""The keys on the command line that do not go into the command that trains a trial again."""
+RANDOM_TRIALS = 8
+"""Points of a search that has no number of its own."""
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One point of the space, in a folder of its own."""
+
+    number: int
+    point: Point
+    config: Config
+    folder: RunFolder
+
+    @property
+    def name(self) -> str:
+        """E.g. `003`."""
+        return self.folder.path.name
+
+    def outline(self, vocabulary_size: int, started_at: float) -> RunOutline:
+        """What the trial's reports need to know before it starts."""
+        return RunOutline.of(
+            name=self.name,
+            folder=self.folder.path,
+            curriculum=self.config.curriculum,
+            objective=self.config.objective.describe(),
+            block_size=self.config.training.block_size,
+            vocabulary_size=vocabulary_size,
+            started_at=started_at,
+        )
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """`overrides` are the words of the command that made `config`; `trials` in the order in which they are started."""
+
+    config: TuneConfig
+    overrides: tuple[str, ...]
+    project: Path
+    folder: RunFolder
+    corpus: TokenCorpus
+    store: Store | None
+    started_at: float
+    trials: tuple[PlannedTrial, ...] = ()
+
+    @classmethod
+    def of(cls, config: TuneConfig, overrides: Sequence[str], project: Path, home: Path, started_at: float) -> SweepPlan:
+        """Check everything. Raises a UserError for whatever is wrong."""
+        name = config.run.name or f"sweep-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
+        config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
+        _holds_an_evaluation(config.training)
+        parent = Path(config.run.folder).expanduser().absolute() if config.run.folder else home / "runs"
+        folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
+        store = Store.of(config.tracking, home) if config.tracking.enabled else None
+        corpus = corpus_for(config.dataset, home / ".corpora")
+        plan = cls(config, tuple(overrides), project, folder, corpus, store, started_at)
+        trials = tuple(plan.trial(number, point) for number, point in enumerate(points(config.sweep)))
+        if store:
+            store.check()
+        return cls(config, plan.overrides, project, folder, corpus, store, started_at, trials)
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.folder.path.name
+
+    def trial(self, number: int, point: Point) -> PlannedTrial:
+        """Trial `number` at `point`, checked as a run of its own would be. Raises a UserError that names the point."""
+        try:
+            composed = compose_tree(TUNE, [*self.overrides, *overrides_of(point)], self.project)
+            own = RunFolder(self.folder.path / "trials" / f"{number:03d}")
+            run = {"name": own.path.name, "seed": composed.run.seed, "folder": str(own.path.parent)}  # type: ignore[attr-defined]
+            sections = {name: value for name, value in composed.model_dump(mode="json").items() if name in Config.model_fields}
+            config = validated(sections | {"run": run})
+            config.recipe.batch_maker(self.corpus)
+            start_of(config.sampling, self.corpus.vocabulary, config.training.block_size)
+            _holds_an_evaluation(config.training)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (in the sweep's trial {number}: {' '.join(overrides_of(point))})") from error
+        return PlannedTrial(number, point, config, RunFolder.claim(own.path.parent, own.path.name, config.model_dump(mode="json")))
+
+    def retraining(self, trial: PlannedTrial) -> list[str]:
+        """The words of the command that trains `trial` again as a run of its own, to the same figures."""
+        shared = [word for word in self.overrides if word.lstrip("+~").partition("=")[0].split(".")[0] not in OWN_KEYS]
+        seed = [] if "run.seed" in trial.point else [f"run.seed={trial.config.run.seed}"]
+        return ["python", "jobs/train.py", *shared, *overrides_of(trial.point), *seed, f"run.name={self.name}-best"]
+
+
+def points(settings: SweepSettings) -> tuple[Point, ...]:
+    """The points of the sweep, in their order. Raises ConfigError for a grid that has more of them than trials are asked for."""
+    space = settings.distributions
+    if settings.search == "random":
+        return tuple(draw(space, settings.seed, number) for number in range(settings.num_trials or RANDOM_TRIALS))
+    every = grid(space, settings.grid_points)
+    if settings.num_trials is not None and settings.num_trials < len(every):
+        raise ConfigError(
+            f"sweep.num_trials = {settings.num_trials}: the grid has {len(every)} points (sweep.grid_points = {settings.grid_points}); "
+            "drop num_trials, or take sweep.search=random"
+        )
+    return every
+
+
+def budget_of(training: TrainingSettings) -> str:
+    """What a trial may spend, in words: `600 iters`."""
+    given = [(name.removeprefix("max_").replace("_", " "), value) for name in BUDGETS if (value := getattr(training, name)) is not None]
+    return " or ".join(f"{value:,.12g} {unit}" for unit, value in given)
+
+
+def iterations_of(training: TrainingSettings) -> int | None:
+    """The steps that the budget holds; None where only the run can tell."""
+    held = [training.max_iters] if training.max_iters is not None else []
+    held += [math.ceil(training.max_chars / training.chars_per_step)] if training.max_chars is not None else []
+    return min(held, default=None)
+
+
+def _holds_an_evaluation(training: TrainingSettings) -> None:
+    """Raise ConfigError where a trial would end before its first evaluation."""
+    iterations = iterations_of(training)
+    if iterations is not None and iterations < training.eval_interval:
+        raise ConfigError(
+            f"training.eval_interval = {training.eval_interval}: the budget of {budget_of(training)} is spent after {iterations} steps, "
+            "before the first evaluation; evaluate more often, or give a larger budget"
+        )

@@ -1,0 +1,184 @@
+"""The driver of a sweep: checks every trial, trains those that are not over, and tells which was best.
+
+Which trials are finished is read from their own folders, and which were stopped early from the sweep's record, so that the same
+command goes on where an earlier one was stopped; nothing depends on what Tune keeps for itself.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from masklab.cluster.connection import connect, nodes_of_the_cluster, room, share_for
+from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan, budget_of
+from masklab.config.home import home_of
+from masklab.config.sweep_tree import TuneConfig
+from masklab.config.writing import dump
+from masklab.tracking.mlflow_run import DatasetInput, RunHandle, resume_run, start_run
+from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.nested_runs import RUN_ID, NestedRuns
+from masklab.tracking.provenance import git_commit, run_tags, versions
+from masklab.tracking.summary import RunSummary
+from masklab.tracking.sweep_record import FILE, SweepRecord, TrialRecord
+from masklab.tracking.sweep_table import markdown_table, text_table
+from masklab.tracking.sweep_terminal import SweepTerminal
+
+
+def tune(config: TuneConfig, overrides: Sequence[str], project: Path, started_at: float) -> int:
+    """Train what is missing of a sweep, and tell its best trial. `overrides` are the words of the command that made `config`.
+
+    Returns the exit status: 1 when a trial has failed. Raises UserError for a user's mistake.
+    """
+    plan = SweepPlan.of(config, overrides, project, home_of(project), started_at)
+    record = opening_record(plan, shlex.join(["python", "jobs/tune.py", *overrides]))
+    if all(trial.status != "waiting" for trial in record.trials):
+        print(f"sweep '{plan.name}' is finished already; raise sweep.num_trials to add to it, or give another run.name")
+        show(record)
+        return int(any(trial.status == "failed" for trial in record.trials))
+    is_ours = connect(project / "platform", config.scaling.ray_logs)
+    import ray
+
+    try:
+        record = _conducted(plan, record, project)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command with run.name={plan.name} goes on with what is not finished")
+        return 130
+    finally:
+        if is_ours:
+            ray.shutdown()
+    show(record)
+    return int(any(trial.status == "failed" for trial in record.trials))
+
+
+def show(record: SweepRecord) -> None:
+    """Print the trials, best first, and how to train the best again."""
+    for line in text_table(record):
+        print(line)
+    if record.retrain:
+        print(f"train the best again: {record.retrain}")
+
+
+def opening_record(plan: SweepPlan, command: str) -> SweepRecord:
+    """What is known of the sweep before anything is started: what its trials' folders and its earlier record hold."""
+    earlier = SweepRecord.read(plan.folder.path) if (plan.folder.path / FILE).exists() else None
+    known = {trial.number: trial for trial in earlier.trials} if earlier else {}
+    commands = earlier.commands if earlier else ()
+    record = SweepRecord(
+        name=plan.name,
+        search=plan.config.sweep.search,
+        space=plan.config.sweep.space,
+        budget=budget_of(plan.config.training),
+        trials=tuple(_opening(trial, known.get(trial.number)) for trial in plan.trials),
+        dataset=plan.config.dataset.name,
+        corpus_fingerprint=plan.corpus.fingerprint,
+        versions=versions(),
+        git_commit=git_commit(plan.project),
+        retrain=None,
+        commands=commands if command in commands[-1:] else (*commands, command),
+        mlflow_run_id=earlier.mlflow_run_id if earlier else None,
+        browse=earlier.browse if earlier else None,
+    )
+    return with_retraining(plan, record)
+
+
+def with_retraining(plan: SweepPlan, record: SweepRecord) -> SweepRecord:
+    """`record` with the command that trains its best trial again."""
+    best = next((trial for trial in plan.trials if record.best and trial.number == record.best.number), None)
+    return record.model_copy(update={"retrain": shlex.join(plan.retraining(best)) if best else None})
+
+
+def _opening(trial: PlannedTrial, known: TrialRecord | None) -> TrialRecord:
+    fresh = TrialRecord(number=trial.number, values=trial.point, curriculum=trial.config.curriculum.name)
+    if trial.folder.is_finished:
+        return fresh.with_summary(RunSummary.read(trial.folder.path / "summary.json"))
+    return known if known and known.status == "stopped" else fresh
+
+
+def _conducted(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepRecord:
+    """Train the trials that wait. Returns the record of what became of them; raises KeyboardInterrupt when it is stopped."""
+    from masklab.cluster.sweep_conductor import SweepConductor
+
+    config = plan.config
+    own = config.scaling.model_copy(update={"cpus_per_worker": config.scaling.cpus_per_worker or 1})
+    share = share_for(config.model_copy(update={"scaling": own}))
+    gpus = (config.sweep.gpus_per_trial or 1.0) if share.gpus else 0.0
+    waiting = [trial for trial, known in zip(plan.trials, record.trials, strict=True) if known.status == "waiting"]
+    parallel = min(at_a_time(nodes_of_the_cluster(), share.cpus, gpus), config.sweep.parallel or len(waiting), len(waiting))
+    tags = run_tags(project, plan.corpus.fingerprint, "")
+    nested = _nested_runs(plan, tags)
+    plan.folder.begin(dump(config))
+    if nested and plan.store:
+        plan.folder.remember(**{RUN_ID: nested.parent.run_id})
+        browse = plan.store.browse(nested.parent.experiment_id, nested.parent.run_id)
+        record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
+    conductor = SweepConductor(plan, record, share, nested, tags, SweepTerminal(len(plan.trials), parallel))
+    try:
+        conductor.conduct(waiting, parallel, gpus)
+        record = with_retraining(plan, conductor.record)
+        record.write(plan.folder.path)
+        if nested:
+            _keep(plan, record, nested.parent)
+    except BaseException as error:
+        if nested:
+            nested.end(nested.parent, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    return record
+
+
+def at_a_time(nodes: Sequence[dict[str, float]], cpus: int, gpus: float) -> int:
+    """How many trials with `cpus` cores and `gpus` GPUs each, a share of one or none, the nodes hold."""
+    if not gpus:
+        return room(nodes, cpus, 0)
+    return sum(min(int(node.get("CPU", 0)) // cpus, int(node.get("GPU", 0)) * math.floor(1 / gpus)) for node in nodes)
+
+
+def _nested_runs(plan: SweepPlan, tags: dict[str, str]) -> NestedRuns | None:
+    """The sweep's run in MLflow, made or found again. Raises TrackingError."""
+    if plan.store is None:
+        return None
+    config, corpus = plan.config, plan.corpus
+    known = plan.folder.memory().get(RUN_ID)
+    text = DatasetInput(
+        config.dataset.name,
+        corpus.fingerprint,
+        str(config.dataset.path or config.dataset.name),
+        {"train": len(corpus.train), "validation": len(corpus.validation)},
+    )
+    parent = (
+        resume_run(plan.store, str(known))
+        if known
+        else start_run(
+            plan.store,
+            config.tracking.experiment,
+            run_name=plan.name,
+            params=config.model_dump(mode="json"),
+            tags=tags,
+            datasets=[text],
+            description=f"### Sweep over {', '.join(config.sweep.space)}",
+        )
+    )
+    return NestedRuns(plan.store, config.tracking.experiment, parent)
+
+
+def _keep(plan: SweepPlan, record: SweepRecord, parent: RunHandle) -> None:
+    """Send what the sweep has found to its MLflow run, and end that."""
+    tracker = MlflowTracker(parent.uri, parent.run_id, finish_seconds=300)
+    for step, (figure, best) in enumerate(_history(record)):
+        tracker.log_metrics({"trial/nelbo_nats": figure, "best/nelbo_nats": best}, step)
+    tracker.log_text(markdown_table(record), "table.md")
+    for path in (plan.folder.path / FILE, plan.folder.path / "config.yaml"):
+        tracker.log_artifact(path)
+    if record.best:
+        tracker.describe(
+            f"### Sweep over {', '.join(record.space)}\n\nBest: trial {record.best.name}, `{record.best.described()}`\n\n"
+            f"```sh\n{record.retrain}\n```\n\n{markdown_table(record)}"
+        )
+    tracker.finish("FINISHED")
+
+
+def _history(record: SweepRecord) -> list[tuple[float, float]]:
+    """The final NELBO of each finished trial in their order, and the best until then, nats per character."""
+    figures = [trial.nelbo_nats for trial in record.trials if trial in record.ranked and trial.nelbo_nats is not None]
+    return [(figure, min(figures[: i + 1])) for i, figure in enumerate(figures)]

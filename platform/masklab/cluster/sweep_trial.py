@@ -1,0 +1,47 @@
+"""A trial in its own process, as Tune starts it: the loop of any run, which reports its yardstick at each evaluation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+
+from masklab.cluster.conductor import reason_of
+from masklab.cluster.trial import Trial, run_trial
+from masklab.training.events import EvaluationDone, Event, RunFinished
+
+OBJECTIVE, SPENT, FAILURE = "nelbo_nats", "chars", "failure"
+"""The names of what is reported: nats per character, to be made low; the characters seen until then; why a trial cannot go on."""
+
+
+@dataclass(frozen=True, repr=False)
+class Handed:
+    """What Tune carries to a trial's process. Tune copies what it carries; references into the object store stay what they are."""
+
+    number: int
+    trial: Trial
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Handed:
+        return self
+
+    def __repr__(self) -> str:
+        return f"trial {self.number}"
+
+
+def host_trial(config: dict[str, Any]) -> None:
+    """Tune's trainable; `config` holds the Handed. Raises what the loop raises, once the reason has been reported."""
+    handed: Handed = config["handed"]
+    try:
+        run_trial(handed.trial, report)
+    except Exception as error:
+        tune.report({OBJECTIVE: math.inf, SPENT: 0, FAILURE: reason_of(error)})
+        raise
+
+
+def report(event: Event) -> None:
+    """Report an evaluation, or the end, to Tune. A loss that is no number is worse than any."""
+    if isinstance(event, EvaluationDone | RunFinished):
+        nats = event.evaluation.nelbo.nats
+        tune.report({OBJECTIVE: nats if math.isfinite(nats) else math.inf, SPENT: event.chars, "iteration": event.iteration})

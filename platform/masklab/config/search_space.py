@@ -1,0 +1,187 @@
+"""A search space: keys of the configuration, each with a distribution in words such as `log(1e-4, 1e-2)`.
+
+log(LOW, HIGH)       a number whose logarithm is uniform
+uniform(LOW, HIGH)   a number
+int(LOW, HIGH)       a whole number, both ends included
+choice(A, B, ...)    one of the values, each as it would be written on the command line; names of files for a group
+
+A point of the space is a value for each key, and becomes overrides: nothing else ever changes a configuration.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from masklab.errors import ConfigError, did_you_mean
+
+Value = float | int | str
+Point = dict[str, Value]
+"""A value for each key."""
+
+CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
+KINDS = ("log", "uniform", "int", "choice")
+PAIRS = {"(": ")", "[": "]", "{": "}"}
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """A number between `low` and `high`, uniform itself or, where `log`, by its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def at(self, share: float) -> float:
+        """The value below which a `share` in [0, 1] of the distribution lies, with six digits: what is printed is what is trained."""
+        value = self.low * (self.high / self.low) ** share if self.log else self.low + (self.high - self.low) * share
+        return min(max(float(f"{value:.6g}"), self.low), self.high)
+
+    def grid(self, points: int) -> tuple[Value, ...]:
+        """That many values, evenly spaced, both ends included."""
+        return tuple(dict.fromkeys(self.at(share) for share in np.linspace(0, 1, points).tolist()))
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """What to check before anything is drawn."""
+        return tuple(dict.fromkeys((self.low, self.high)))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from `low` to `high`."""
+
+    low: int
+    high: int
+
+    def at(self, share: float) -> int:
+        """As for a number."""
+        return min(self.low + math.floor(share * (self.high - self.low + 1)), self.high)
+
+    def grid(self, points: int) -> tuple[Value, ...]:
+        """All of them, or that many spread evenly where there are more."""
+        return tuple(dict.fromkeys(round(value) for value in np.linspace(self.low, self.high, points).tolist()))
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """What to check before anything is drawn."""
+        return tuple(dict.fromkeys((self.low, self.high)))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values, each in the words of an override."""
+
+    values: tuple[str, ...]
+
+    def at(self, share: float) -> str:
+        """As for a number, in the order of the values."""
+        return self.values[min(math.floor(share * len(self.values)), len(self.values) - 1)]
+
+    def grid(self, points: int) -> tuple[Value, ...]:
+        """All of them."""
+        return self.values
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """What to check before anything is drawn: all of them."""
+        return self.values
+
+
+Distribution = Uniform | Whole | Choice
+Space = Mapping[str, Distribution]
+
+
+def distribution(text: str) -> Distribution:
+    """The distribution that `text` spells. Raises ConfigError, without the key, for anything else."""
+    call = CALL.fullmatch(text)
+    if call is None:
+        raise ConfigError("is no distribution; write log(LOW, HIGH), uniform(LOW, HIGH), int(LOW, HIGH) or choice(A, B)")
+    kind, arguments = call[1], _arguments(call[2])
+    if kind not in KINDS:
+        raise ConfigError(f"unknown distribution '{kind}'; there are {', '.join(KINDS)}{did_you_mean(kind, KINDS)}")
+    if kind == "choice":
+        return _choice(arguments)
+    low, high = _bounds(kind, arguments)
+    if low > high:
+        raise ConfigError(f"low is above high: {low:g} > {high:g}")
+    if kind == "log" and low <= 0:
+        raise ConfigError(f"low must be above 0 for a logarithm, not {low:g}")
+    if kind != "int":
+        return Uniform(low, high, log=kind == "log")
+    if low % 1 or high % 1:
+        raise ConfigError("int needs whole numbers; for others take uniform")
+    return Whole(int(low), int(high))
+
+
+def draw(space: Space, seed: int, number: int) -> Point:
+    """Point `number` of a random search: a pure function of the seed and the number, so that a longer search only adds points."""
+    shares = np.random.default_rng([seed, number]).random(len(space)).tolist()
+    return {key: each.at(share) for (key, each), share in zip(space.items(), shares, strict=True)}
+
+
+def grid(space: Space, points: int) -> tuple[Point, ...]:
+    """All combinations, with `points` values of each number; the last key changes fastest."""
+    return tuple(dict(zip(space, values, strict=True)) for values in itertools.product(*(each.grid(points) for each in space.values())))
+
+
+def corners(space: Space) -> Iterator[Point]:
+    """Points that show each end and each choice of every key, the other keys at their first."""
+    first: Point = {key: each.ends[0] for key, each in space.items()}
+    yield first
+    for key, each in space.items():
+        for value in each.ends[1:]:
+            yield first | {key: value}
+
+
+def overrides_of(point: Mapping[str, Value]) -> list[str]:
+    """The point in the words of a command line."""
+    return [f"{key}={value}" for key, value in point.items()]
+
+
+def _choice(arguments: list[str]) -> Choice:
+    if not any(arguments):
+        raise ConfigError("no values to choose from; give at least one, as choice(A, B)")
+    if "" in arguments:
+        raise ConfigError("an empty value; drop the comma that is too many")
+    twice = sorted({value for value in arguments if arguments.count(value) > 1})
+    if twice:
+        raise ConfigError(f"names {', '.join(twice)} twice; give each value once")
+    return Choice(tuple(arguments))
+
+
+def _bounds(kind: str, arguments: list[str]) -> tuple[float, float]:
+    try:
+        low, high = (float(argument) for argument in arguments)
+    except ValueError:
+        raise ConfigError(f"{kind} takes two numbers, as {kind}(1, 8)") from None
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ConfigError(f"{kind} takes two finite numbers, as {kind}(1, 8)")
+    return low, high
+
+
+def _arguments(text: str) -> list[str]:
+    """`text` cut at its commas, but for those within brackets or quotes. Raises ConfigError for a bracket that is never closed."""
+    parts, quote = [""], ""
+    awaited: list[str] = []
+    for letter in text:
+        if letter == "," and not awaited and not quote:
+            parts.append("")
+            continue
+        parts[-1] += letter
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in PAIRS:
+            awaited.append(PAIRS[letter])
+        elif letter in PAIRS.values() and (not awaited or letter != awaited.pop()):
+            raise ConfigError(f"a '{letter}' that closes nothing")
+    if awaited or quote:
+        raise ConfigError(f"'{quote or awaited[-1]}' is missing at the end")
+    return [part.strip() for part in parts]

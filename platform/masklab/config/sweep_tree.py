@@ -1,0 +1,84 @@
+"""What `jobs/tune.py` can be told: the tree of a training run, and what is searched."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from masklab.config.search_space import Distribution, distribution
+from masklab.config.tree import Config
+from masklab.errors import ConfigError
+from masklab.schema import Section
+
+FIXED = {
+    "sweep": "a sweep does not vary itself",
+    "run.name": "each trial has a number for a name",
+    "run.folder": "trials lie in the sweep's folder",
+    "dataset": "the yardstick of two texts cannot be compared",
+    "validation": "the yardstick must be the same for all trials",
+    "curriculum.validation_stages": "validation stages are never searched over",
+    "training.block_size": "the yardstick is measured on windows of that length",
+    "training.max_iters": "trials are compared at one budget",
+    "training.max_chars": "trials are compared at one budget",
+    "training.max_masked_chars": "trials are compared at one budget",
+    "training.max_minutes": "trials are compared at one budget",
+    "tracking": "it changes no figure",
+    "scaling": "it changes no figure",
+    "batches": "it changes no figure",
+}
+"""Keys, or sections, that cannot be searched over, and why."""
+
+
+class SweepSettings(Section):
+    """What is searched, and how."""
+
+    space: dict[str, str] = Field(default={})
+    """Keys, each with a distribution: log(LOW, HIGH), uniform(LOW, HIGH), int(LOW, HIGH) or choice(A, B)."""
+    search: Literal["grid", "random"] = "random"
+    """How points are chosen: all combinations, or at random."""
+    num_trials: int | None = Field(default=None, ge=1)
+    """Trials; 8 when not given, and for a grid all its points."""
+    grid_points: int = Field(default=3, ge=2)
+    """Values of each number in a grid, evenly spaced between its ends."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Decides which points are drawn; the trials themselves have run.seed."""
+    parallel: int | None = Field(default=None, ge=1)
+    """Trials at a time at most; as many as the cluster holds when not given."""
+    gpus_per_trial: float | None = Field(default=None, gt=0, le=1)
+    """Share of a GPU for each trial, e.g. 0.5 for two trials on one; a whole one wherever there are enough when not given."""
+
+    @field_validator("space")
+    @classmethod
+    def _spells_distributions(cls, space: dict[str, str]) -> dict[str, str]:
+        for key, text in space.items():
+            if reason := next((why for fixed, why in FIXED.items() if key == fixed or key.startswith(f"{fixed}.")), None):
+                raise ValueError(f"{key}: cannot be searched over; {reason}")
+            try:
+                distribution(text)
+            except ConfigError as error:
+                raise ValueError(f"{key} = {text!r}: {error}") from error
+        return space
+
+    @property
+    def distributions(self) -> dict[str, Distribution]:
+        """The space, read."""
+        return {key: distribution(text) for key, text in self.space.items()}
+
+
+class TuneConfig(Config):
+    """A search for the configuration with the lowest NELBO at one budget."""
+
+    sweep: SweepSettings = SweepSettings()
+    """What is searched, and how."""
+
+    @model_validator(mode="after")
+    def _searches_something(self) -> Self:
+        if not self.sweep.space:
+            raise ValueError(
+                "sweep.space: nothing to search over; choose a file with sweep=NAME, or give "
+                "'sweep.space={training.learning_rate: \"log(1e-4, 1e-2)\"}'"
+            )
+        if self.scaling.num_workers > 1:
+            raise ValueError(f"scaling.num_workers = {self.scaling.num_workers}: each trial has one worker; see sweep.parallel")
+        return self

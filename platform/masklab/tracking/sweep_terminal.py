@@ -1,0 +1,48 @@
+"""What a person sees while a sweep goes: a line for each trial that ends, and how far the sweep is."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from masklab.tracking.sweep_record import SweepRecord, TrialRecord
+from masklab.tracking.wording import amount, duration, figure
+
+
+class SweepTerminal:
+    """Shows a sweep of `trials` trials, `parallel` at a time."""
+
+    def __init__(self, trials: int, parallel: int, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self._trials, self._parallel = trials, parallel
+
+    def begin(self, record: SweepRecord) -> None:
+        """Say what is searched."""
+        self._say(
+            Text.assemble((record.name, "bold"), f"   {self._trials} trials, {record.search}, each {record.budget}, ")
+            + Text(f"{self._parallel} at a time")
+        )
+        width = max(len(key) for key in record.space)
+        for key, distribution in record.space.items():
+            self._say(Text(f"  {key:<{width}}  {distribution}"))
+
+    def ended(self, record: SweepRecord, trial: TrialRecord) -> None:
+        """Tell how a trial ended, and how far the sweep is."""
+        if trial.status == "failed":
+            self._say(Text.assemble(("failed  ", "bold yellow"), f"{trial.name}  {trial.described()}: {trial.reason}"))
+            return
+        figures = f"{figure(trial.nelbo_nats, 4)} nats"
+        if trial.status == "finished":
+            figures = f"{figure(trial.nelbo_nats, 4)} ± {figure(trial.nelbo_stderr, 4)} nats in {duration(trial.train_seconds)}"
+        elif trial.status == "stopped":
+            figures += f", stopped after {amount(trial.chars)} characters"
+        self._say(Text(f"{trial.name}  {figures}   {trial.described()}   {self.line(record)}"))
+
+    def line(self, record: SweepRecord) -> str:
+        """E.g. `3 of 8 done, best 001 2.3456`."""
+        over = sum(trial.status in ("finished", "stopped", "failed") for trial in record.trials)
+        best = f", best {record.best.name} {figure(record.best.nelbo_nats, 4)}" if record.best else ""
+        return f"{over} of {self._trials} done{best}"
+
+    def _say(self, words: Text) -> None:
+        self.console.print(words, soft_wrap=not self.console.is_terminal)

@@ -1,0 +1,248 @@
+"""A sweep on Ray Tune and MLflow: stopped and resumed, with a trial that fails, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masklab.cluster.sweep_plan import SweepPlan
+from masklab.cluster.sweep_run import at_a_time, tune
+from masklab.config.command_line import main
+from masklab.config.composition import compose_tree
+from masklab.config.job_tree import TUNE
+from masklab.config.sweep_tree import TuneConfig
+from masklab.config.writing import dump
+from masklab.tracking.sweep_record import SweepRecord, TrialRecord
+from masklab.tracking.sweep_terminal import SweepTerminal
+
+NAME = "search"
+SPACE = 'sweep.space={training.learning_rate: "log(1e-4,1e-2)", curriculum: "choice(sticky,random)"}'
+
+
+@dataclass
+class Told:
+    """What one command did: its exit status, the trials that it ended, and what it put into the object store."""
+
+    status: int = -1
+    ended: list[str] = field(default_factory=list)
+    objects: int = 0
+    record: SweepRecord | None = None
+
+    @property
+    def statuses(self) -> list[str]:
+        assert self.record
+        return [trial.status for trial in self.record.trials]
+
+
+Command = Callable[..., Told]
+
+
+def words(home: Path, *overrides: str) -> list[str]:
+    """The command line: one layer of 16 channels on blocks of 32 characters, 20 steps, unless `overrides` say otherwise."""
+    return [
+        *("dataset=text", f"dataset.path={home / 'text.txt'}", f"run.name={NAME}", "sweep.parallel=2"),
+        *("model.n_layer=1", "model.n_head=2", "model.n_embd=16"),
+        *(
+            "training.batch_size=4",
+            "training.block_size=32",
+            "training.eval_interval=5",
+            "training.warmup_iters=2",
+            "training.max_iters=20",
+        ),
+        *("validation.sequences=6", "validation.nelbo_sequences=16", "validation.final_nelbo_sequences=32", "sampling.steps=4"),
+        *overrides,
+    ]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, text: str) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    (home / "text.txt").write_text(text, encoding="utf-8")
+    return home
+
+
+@pytest.fixture(scope="module")
+def command(home: Path, root: Path, ray_cluster: Any) -> Command:
+    """Runs `jobs/tune.py` in this process. `stop_after` trials have ended it is sent SIGTERM."""
+    from masklab.cluster import sweep_conductor
+
+    def run(*overrides: str, stop_after: int | None = None) -> Told:
+        told, line = Told(), words(home, *overrides)
+        ended, put = SweepTerminal.ended, ray_cluster.put
+
+        def end(self: SweepTerminal, record: SweepRecord, known: TrialRecord) -> None:
+            ended(self, record, known)
+            told.ended.append(known.name)
+            if len(told.ended) == stop_after:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def count(value: Any) -> Any:
+            told.objects += 1
+            return put(value)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MASKLAB_HOME", str(home))
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            patch.setattr(SweepTerminal, "ended", end)
+            patch.setattr(sweep_conductor.ray, "put", count)
+            told.status = main("tune", "", lambda config: tune(config, line, root, 0.0), root, line, tree=TUNE)
+        told.record = SweepRecord.read(home / "runs" / NAME)
+        return told
+
+    return run
+
+
+def planned(home: Path, root: Path, *overrides: str) -> SweepPlan:
+    line = words(home, *overrides)
+    config = compose_tree(TUNE, line, root)
+    assert isinstance(config, TuneConfig)
+    return SweepPlan.of(config, line, root, home, 0.0)
+
+
+def summaries(home: Path) -> dict[str, int]:
+    """When each finished trial wrote its summary, by its name."""
+    return {file.parent.name: file.stat().st_mtime_ns for file in (home / "runs" / NAME).glob("trials/*/summary.json")}
+
+
+def kept_in_mlflow(home: Path) -> list[Any]:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+
+
+@pytest.fixture(scope="module")
+def stopped(command: Command) -> Told:
+    return command(SPACE, "sweep.num_trials=4", stop_after=1)
+
+
+@pytest.fixture(scope="module")
+def failed(stopped: Told, command: Command, home: Path, root: Path) -> tuple[Told, dict[str, int]]:
+    """The same command once more; one trial cannot go on."""
+    before = summaries(home)
+    last = planned(home, root, SPACE, "sweep.num_trials=4").trials[3]
+    last.folder.begin(dump(last.config))
+    last.folder.write("history.json", "{")
+    told = command(SPACE, "sweep.num_trials=4")
+    (last.folder.path / "history.json").unlink()
+    return told, before
+
+
+@pytest.fixture(scope="module")
+def resumed(failed: tuple[Told, dict[str, int]], command: Command) -> Told:
+    return command(SPACE, "sweep.num_trials=4")
+
+
+@pytest.mark.ray
+def test_a_stopped_sweep_says_what_it_has(stopped: Told, home: Path) -> None:
+    assert stopped.status == 130
+    assert "finished" in stopped.statuses and "running" not in stopped.statuses
+    assert stopped.statuses[3] == "waiting"
+    assert "RUNNING" not in {run.info.status for run in kept_in_mlflow(home)}
+
+
+@pytest.mark.ray
+def test_a_trial_that_fails_is_recorded_and_the_rest_goes_on(failed: tuple[Told, dict[str, int]], home: Path) -> None:
+    told, before = failed
+    assert told.status == 1
+    assert told.statuses == ["finished", "finished", "finished", "failed"]
+    assert told.record and "history.json is damaged" in told.record.trials[3].reason
+    assert before.items() <= summaries(home).items(), "a finished trial was repeated"
+
+
+@pytest.mark.ray
+def test_the_same_command_goes_on_with_what_is_missing(resumed: Told) -> None:
+    assert (resumed.status, resumed.ended) == (0, ["003"])
+    assert resumed.statuses == ["finished"] * 4
+    assert resumed.record and len(resumed.record.commands) == 1
+
+
+@pytest.mark.ray
+def test_each_trial_is_one_child_with_the_varied_parameters_only(resumed: Told, home: Path) -> None:
+    kept = kept_in_mlflow(home)
+    (parent,) = [run for run in kept if "mlflow.parentRunId" not in run.data.tags]
+    children = {run.info.run_name: run for run in kept if run is not parent}
+    assert sorted(children) == [f"{NAME}/{number:03d}" for number in range(4)]
+    assert len(kept) == 5 and {run.info.status for run in kept} == {"FINISHED"}
+    assert resumed.record and resumed.record.best
+    for trial in resumed.record.trials:
+        child = children[f"{NAME}/{trial.name}"]
+        assert child.data.params == {key: str(value) for key, value in trial.values.items()}
+        assert child.data.metrics["final/nelbo_nats"] == trial.nelbo_nats
+    assert parent.data.metrics["best/nelbo_nats"] == resumed.record.best.nelbo_nats
+    assert resumed.record.retrain and resumed.record.retrain in parent.data.tags["mlflow.note.content"]
+
+
+@pytest.mark.ray
+def test_the_object_store_holds_each_thing_once_for_all_trials(failed: tuple[Told, dict[str, int]], resumed: Told) -> None:
+    told, _ = failed
+    assert told.objects <= 3, "the corpus, and pools for each of two curricula"
+    assert resumed.objects == 2
+
+
+@pytest.mark.ray
+def test_the_command_of_the_best_trains_it_to_the_same_figures(resumed: Told, home: Path, root: Path) -> None:
+    assert resumed.record and resumed.record.best and resumed.record.retrain
+    import shlex
+
+    from masklab.config.composition import compose
+
+    config = compose(shlex.split(resumed.record.retrain)[2:], root)
+    best = planned(home, root, SPACE, "sweep.num_trials=4").trials[resumed.record.best.number]
+    assert config.recipe == best.config.recipe
+
+
+@pytest.mark.ray
+def test_a_finished_sweep_is_only_shown(resumed: Told, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = command(SPACE, "sweep.num_trials=4")
+    assert (shown.status, shown.ended, shown.objects) == (0, [], 0)
+    printed = capsys.readouterr().out
+    assert "finished already" in printed and "python jobs/train.py" in printed
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (['sweep.space={training.lerning_rate: "uniform(1e-3,1e-2)"}'], "did you mean 'learning_rate'"),
+        (['sweep.space={curriculum: "choice(sticky,stiky)"}', "sweep.search=grid"], "did you mean 'sticky'"),
+        (['sweep.space={curriculum.stages.7.mask_ratio: "uniform(0.3,0.6)"}'], "numbered 0 to 3"),
+        (['sweep.space={model.n_head: "choice(2,3)"}', "sweep.search=grid"], "n_embd"),
+        ([SPACE, "sweep.num_trials=0"], "must be at least 1"),
+        ([SPACE, "training.max_iters=4"], "before the first evaluation"),
+        ([SPACE, "sweep.search=grid", "sweep.num_trials=5"], "the grid has 6 points"),
+        ([], "nothing to search over"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_before_anything_starts(
+    tmp_path: Path, text: str, root: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], reason: str
+) -> None:
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    line = words(tmp_path, *overrides)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MASKLAB_HOME", str(tmp_path))
+        assert main("tune", "", lambda config: tune(config, line, root, 0.0), root, line, tree=TUNE) == 2
+    told = capsys.readouterr().err
+    assert reason in told and told.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_trials_share_a_gpu_where_they_are_told_to() -> None:
+    nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 4.0}]
+    assert at_a_time(nodes, 1, 0.0) == 9
+    assert at_a_time(nodes, 1, 1.0) == 3
+    assert at_a_time(nodes, 1, 0.5) == 5
+    assert at_a_time(nodes, 2, 0.34) == 4
+
+
+def test_the_points_of_a_longer_search_begin_with_those_of_a_shorter_one(tmp_path: Path, text: str, root: Path) -> None:
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    short, long = (planned(tmp_path, root, SPACE, f"sweep.num_trials={n}").trials for n in (2, 5))
+    assert [trial.point for trial in long[:2]] == [trial.point for trial in short]
+    assert json.loads(json.dumps(long[4].point)) == long[4].point
