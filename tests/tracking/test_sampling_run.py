@@ -63,7 +63,15 @@ def test_texts_are_shown_and_kept_as_the_sampler_wrote_them(home: Path, root: Pa
     for number, text in enumerate(report["texts"], 1):
         assert f"--- text {number} of 3 ---\n{text}\n" in written
         assert f"--- text {number} of 3 ---\n{text}\n" in out
-    for words in ("stochastic, 4 steps, temperature 1", "a text, ", "characters/s", "seed                 5", str(folder)):
+    least, most = (limit(count for row in report["written"] for count in row) for limit in (min, max))
+    for words in (
+        f"steps                4, each of {least} to {most} characters a text",
+        "stochastic, 4 steps, temperature 1",
+        "a text, ",
+        "characters/s",
+        "seed                 5",
+        str(folder),
+    ):
         assert words in out
 
 

@@ -197,7 +197,7 @@ def _decoding(settings: SamplingSettings) -> str:
 
 def _counts(written_SB: NDArray[np.int64]) -> str:
     """The least and the most that a step wrote of a text, e.g. `1 to 5`; what was masked again counts anew."""
-    least, most = int(written_SB.min(initial=0)), int(written_SB.max(initial=0))
+    least, most = (int(written_SB.min()), int(written_SB.max())) if written_SB.size else (0, 0)
     return f"{least}" if least == most else f"{least} to {most}"
 
 
