@@ -93,7 +93,7 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
             patch.setattr(SweepTerminal, "ended", end)
             patch.setattr(sweep_conductor.ray, "put", count)
             told.status = main("tune", "", lambda config: tune(config, line, root, 0.0), root, line, tree=TUNE)
-        told.record = SweepRecord.read(home / "runs" / NAME)
+        told.record = SweepRecord.read(home / "runs" / compose_tree(TUNE, line, root).run.name)  # type: ignore[attr-defined]
         return told
 
     return run
@@ -207,6 +207,30 @@ def test_a_finished_sweep_is_only_shown(resumed: Told, command: Command, capsys:
     assert "finished already" in printed and "python jobs/train.py" in printed
 
 
+@pytest.mark.ray
+def test_halving_stops_what_is_worse_after_its_grace_and_nothing_else(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    rates = 'sweep.space={training.learning_rate: "choice(1e-2,1e-7,2e-7)"}'
+    asked = [rates, "run.name=halved", "sweep.search=grid", "sweep.scheduler=asha", "sweep.grace=0.2", "tracking.enabled=false"]
+    told = command(*asked, "sweep.parallel=1")
+    assert told.statuses == ["finished", "stopped", "stopped"]
+    assert told.record
+    chars = [trial.chars for trial in told.record.trials]
+    assert chars == [20 * 4 * 32, 5 * 4 * 32, 5 * 4 * 32], "the grace ends with step 4, and the next evaluation is at step 5"
+    assert "raise sweep.grace to 0.25" in capsys.readouterr().out, "the second stage of annealed begins at step 5"
+    again = command(*asked, "sweep.parallel=1")
+    assert (again.status, again.ended) == (0, []), "what was stopped is not taken up again"
+
+
+@pytest.mark.ray
+def test_a_guided_search_goes_on_from_what_it_found(command: Command) -> None:
+    asked = [SPACE, "run.name=guided", "sweep.search=optuna", "tracking.enabled=false"]
+    first = command(*asked, "sweep.num_trials=1")
+    second = command(*asked, "sweep.num_trials=2")
+    assert (first.ended, second.ended) == (["000"], ["001"])
+    assert first.record and second.record and second.record.trials[0] == first.record.trials[0]
+    assert second.record.trials[0].values != second.record.trials[1].values
+
+
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
@@ -217,6 +241,8 @@ def test_a_finished_sweep_is_only_shown(resumed: Told, command: Command, capsys:
         ([SPACE, "sweep.num_trials=0"], "must be at least 1"),
         ([SPACE, "training.max_iters=4"], "before the first evaluation"),
         ([SPACE, "sweep.search=grid", "sweep.num_trials=5"], "the grid has 6 points"),
+        (['sweep.space={ramp.start: "uniform(0.1,1.5)", curriculum: "choice(ramp)"}', "sweep.search=optuna"], "must be below 1"),
+        ([SPACE, "sweep.scheduler=asha", "training.max_iters=null", "training.max_minutes=1"], "equal numbers of characters"),
         ([], "nothing to search over"),
     ],
 )

@@ -14,6 +14,8 @@ from ray import tune
 from masklab.cluster.assignment import Assignment, documents_of
 from masklab.cluster.connection import Share
 from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan
+from masklab.cluster.sweep_scheduler import cut_too_soon, scheduler_of
+from masklab.cluster.sweep_suggestions import Suggestions
 from masklab.cluster.sweep_trial import FAILURE, OBJECTIVE, SPENT, Handed, host_trial
 from masklab.cluster.sweep_tune import AskedToStop, TrialSource, Watch
 from masklab.cluster.trial import Trial
@@ -29,6 +31,7 @@ from masklab.tracking.sweep_terminal import SweepTerminal
 TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
@@ -51,21 +54,27 @@ class SweepConductor:
         self._corpus = [ray.put(plan.corpus)]
         self._pools: dict[str, list[Any]] = {}
         self._waiting: deque[PlannedTrial] = deque()
+        self._suggestions: Suggestions | None = None
         self._running: dict[int, tuple[PlannedTrial, RunHandle | None]] = {}
         self._reasons: dict[int, str] = {}
         self._stopper = AskedToStop()
 
     def conduct(self, trials: Sequence[PlannedTrial], parallel: int, gpus: float) -> None:
-        """Train `trials` in their order, `parallel` at a time; one that fails is noted, and the rest goes on.
+        """Train `trials` in their order, and then what is suggested, `parallel` at a time; one that fails is noted, and the rest goes on.
 
         Raises KeyboardInterrupt once what is under way has been stopped, when Ctrl-C or SIGTERM asks for it.
         """
         for name, value in TUNE_SETTINGS.items():
             os.environ.setdefault(name, value)
-        if not self.plan.config.scaling.ray_logs:
+        config = self.plan.config
+        if not config.scaling.ray_logs:
             logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is told in a line of our own
         self._waiting = deque(trials)
+        if config.sweep.search == "optuna":
+            self._suggestions = Suggestions(config.sweep.distributions, config.sweep.seed, self.plan.wanted, self.record.trials)
         self.terminal.begin(self.record)
+        for words in cut_too_soon(config.sweep, [*self.plan.corners, *(trial.config for trial in self.plan.trials)]):
+            self.terminal.warn(words)
         try:
             with self._stopper.by_signals():
                 tune.run(
@@ -73,7 +82,8 @@ class SweepConductor:
                     name="ray",
                     storage_path=str(self.plan.folder.path),
                     search_alg=TrialSource(self),
-                    num_samples=len(trials),
+                    scheduler=scheduler_of(config.sweep, config.training),
+                    num_samples=self.plan.wanted,
                     metric=OBJECTIVE,
                     mode="min",
                     resources_per_trial={"CPU": float(self.share.cpus)} | ({"GPU": gpus} if gpus else {}),
@@ -92,18 +102,40 @@ class SweepConductor:
 
     def begin(self) -> Handed | None:
         """Start the books of the next trial that can be begun."""
-        while self._waiting and not self._stopper.asked:
-            trial = self._waiting.popleft()
+        while not self._stopper.asked and (trial := self._next()):
             try:
                 trial.folder.begin(dump(trial.config))
                 pools, handle = self._pools_of(trial), self._child(trial)
             except UserError as error:
-                self._note(self._known(trial.number).model_copy(update={"status": "failed", "reason": " ".join(str(error).split())}))
+                self._cannot_begin(self._known(trial.number), error)
                 continue
             self._running[trial.number] = trial, handle
             self._note(self._known(trial.number).model_copy(update={"status": "running", "reason": ""}))
             return Handed(trial.number, self._trial(trial, pools, handle))
         return None
+
+    def _next(self) -> PlannedTrial | None:
+        """The next trial that waits, or else one that is suggested; one that is unfit is noted with its reason."""
+        if self._waiting:
+            return self._waiting.popleft()
+        while self._suggestions and len(self.record.trials) < self.plan.wanted:
+            number = max((trial.number for trial in self.record.trials), default=-1) + 1
+            point = self._suggestions.ask(number)
+            try:
+                trial = self.plan.trial(number, point)
+            except UserError as error:
+                self._cannot_begin(TrialRecord(number=number, values=point, curriculum="–"), error)
+                continue
+            self._note(TrialRecord(number=number, values=point, curriculum=trial.config.curriculum.name))
+            return trial
+        return None
+
+    def _cannot_begin(self, known: TrialRecord, error: UserError) -> None:
+        known = known.model_copy(update={"status": "failed", "reason": " ".join(str(error).split())})
+        self._note(known)
+        if self._suggestions:
+            self._suggestions.tell(known)
+        self.terminal.ended(self.record, known)
 
     def reported(self, number: int, result: dict[str, Any]) -> None:
         """Keep the last figures of a trial that is under way."""
@@ -129,6 +161,8 @@ class SweepConductor:
         if self.nested:
             self.nested.end(handle, {"failed": "FAILED", "interrupted": "KILLED"}.get(known.status, "FINISHED"))  # type: ignore[arg-type]
         self._note(known)
+        if self._suggestions:
+            self._suggestions.tell(known)
         if known.status != "interrupted":
             self.terminal.ended(self.record, known)
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from masklab.config.composition import compose_tree
 from masklab.config.job_tree import TUNE
-from masklab.config.search_space import Point, draw, grid, overrides_of
+from masklab.config.search_space import Point, Value, corners, draw, grid, overrides_of
 from masklab.config.sweep_tree import SweepSettings, TuneConfig
 from masklab.config.tree import Config
 from masklab.config.writing import validated
@@ -23,12 +23,13 @@ from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import corpus_for
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.store import Store
+from masklab.tracking.sweep_record import FILE, SweepRecord
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import BUDGETS, TrainingSettings
 
 OWN_KEYS = ("sweep", "run")
 """The keys on the command line that do not go into the command that trains a trial again."""
-RANDOM_TRIALS = 8
+TRIALS = 8
 """Points of a search that has no number of its own."""
 
 
@@ -61,7 +62,11 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """`overrides` are the words of the command that made `config`; `trials` in the order in which they are started."""
+    """`overrides` are the words of the command that made `config`; `trials` in the order in which they are started.
+
+    Of a search that goes by what it finds, `trials` are those of earlier parts of the sweep; others follow until there are `wanted`,
+    from the space whose corners have the configurations `corners`.
+    """
 
     config: TuneConfig
     overrides: tuple[str, ...]
@@ -70,6 +75,9 @@ class SweepPlan:
     corpus: TokenCorpus
     store: Store | None
     started_at: float
+    earlier: SweepRecord | None
+    wanted: int
+    corners: tuple[Config, ...] = ()
     trials: tuple[PlannedTrial, ...] = ()
 
     @classmethod
@@ -82,11 +90,16 @@ class SweepPlan:
         folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
         store = Store.of(config.tracking, home) if config.tracking.enabled else None
         corpus = corpus_for(config.dataset, home / ".corpora")
-        plan = cls(config, tuple(overrides), project, folder, corpus, store, started_at)
-        trials = tuple(plan.trial(number, point) for number, point in enumerate(points(config.sweep)))
+        earlier = SweepRecord.read(folder.path) if (folder.path / FILE).exists() else None
+        chosen = dict(enumerate(points(config.sweep))) if config.sweep.search != "optuna" else _known_points(folder, earlier)
+        wanted = config.sweep.num_trials or len(chosen) if config.sweep.search == "grid" else config.sweep.num_trials or TRIALS
+        plan = cls(config, tuple(overrides), project, folder, corpus, store, started_at, earlier, wanted)
+        ends = corners(config.sweep.distributions) if config.sweep.search == "optuna" else ()
+        plan = replace(plan, corners=tuple(plan.config_at(0, point) for point in ends))
+        trials = tuple(plan.trial(number, point) for number, point in chosen.items())
         if store:
             store.check()
-        return cls(config, plan.overrides, project, folder, corpus, store, started_at, trials)
+        return replace(plan, trials=trials)
 
     @property
     def name(self) -> str:
@@ -94,11 +107,17 @@ class SweepPlan:
         return self.folder.path.name
 
     def trial(self, number: int, point: Point) -> PlannedTrial:
-        """Trial `number` at `point`, checked as a run of its own would be. Raises a UserError that names the point."""
+        """Trial `number` at `point`. Raises a UserError for what is wrong with it, or where its folder holds another run."""
+        config = self.config_at(number, point)
+        parent, name = self.folder.path / "trials", f"{number:03d}"
+        return PlannedTrial(number, point, config, RunFolder.claim(parent, name, config.model_dump(mode="json")))
+
+    def config_at(self, number: int, point: Point) -> Config:
+        """The configuration of trial `number` at `point`, checked as a run of its own would be. Raises ConfigError, naming the point."""
         try:
             composed = compose_tree(TUNE, [*self.overrides, *overrides_of(point)], self.project)
-            own = RunFolder(self.folder.path / "trials" / f"{number:03d}")
-            run = {"name": own.path.name, "seed": composed.run.seed, "folder": str(own.path.parent)}  # type: ignore[attr-defined]
+            assert isinstance(composed, TuneConfig)
+            run = {"name": f"{number:03d}", "seed": composed.run.seed, "folder": str(self.folder.path / "trials")}
             sections = {name: value for name, value in composed.model_dump(mode="json").items() if name in Config.model_fields}
             config = validated(sections | {"run": run})
             config.recipe.batch_maker(self.corpus)
@@ -106,20 +125,20 @@ class SweepPlan:
             _holds_an_evaluation(config.training)
         except ConfigError as error:
             raise ConfigError(f"{error} (in the sweep's trial {number}: {' '.join(overrides_of(point))})") from error
-        return PlannedTrial(number, point, config, RunFolder.claim(own.path.parent, own.path.name, config.model_dump(mode="json")))
+        return config
 
-    def retraining(self, trial: PlannedTrial) -> list[str]:
-        """The words of the command that trains `trial` again as a run of its own, to the same figures."""
+    def retraining(self, point: Mapping[str, Value]) -> list[str]:
+        """The words of the command that trains the trial at `point` again as a run of its own, to the same figures."""
         shared = [word for word in self.overrides if word.lstrip("+~").partition("=")[0].split(".")[0] not in OWN_KEYS]
-        seed = [] if "run.seed" in trial.point else [f"run.seed={trial.config.run.seed}"]
-        return ["python", "jobs/train.py", *shared, *overrides_of(trial.point), *seed, f"run.name={self.name}-best"]
+        seed = [] if "run.seed" in point else [f"run.seed={self.config.run.seed}"]
+        return ["python", "jobs/train.py", *shared, *overrides_of(point), *seed, f"run.name={self.name}-best"]
 
 
 def points(settings: SweepSettings) -> tuple[Point, ...]:
     """The points of the sweep, in their order. Raises ConfigError for a grid that has more of them than trials are asked for."""
     space = settings.distributions
     if settings.search == "random":
-        return tuple(draw(space, settings.seed, number) for number in range(settings.num_trials or RANDOM_TRIALS))
+        return tuple(draw(space, settings.seed, number) for number in range(settings.num_trials or TRIALS))
     every = grid(space, settings.grid_points)
     if settings.num_trials is not None and settings.num_trials < len(every):
         raise ConfigError(
@@ -127,6 +146,12 @@ def points(settings: SweepSettings) -> tuple[Point, ...]:
             "drop num_trials, or take sweep.search=random"
         )
     return every
+
+
+def _known_points(folder: RunFolder, earlier: SweepRecord | None) -> dict[int, Point]:
+    """The points of an earlier part of the sweep, by number, but for those that were found unfit and so never began."""
+    begun = (trial for trial in earlier.trials if (folder.path / "trials" / trial.name / "config.yaml").exists()) if earlier else ()
+    return {trial.number: dict(trial.values) for trial in begun}
 
 
 def budget_of(training: TrainingSettings) -> str:

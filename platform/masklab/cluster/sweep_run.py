@@ -33,7 +33,7 @@ def tune(config: TuneConfig, overrides: Sequence[str], project: Path, started_at
     """
     plan = SweepPlan.of(config, overrides, project, home_of(project), started_at)
     record = opening_record(plan, shlex.join(["python", "jobs/tune.py", *overrides]))
-    if all(trial.status != "waiting" for trial in record.trials):
+    if len(record.trials) >= plan.wanted and all(trial.status != "waiting" for trial in record.trials):
         print(f"sweep '{plan.name}' is finished already; raise sweep.num_trials to add to it, or give another run.name")
         show(record)
         return int(any(trial.status == "failed" for trial in record.trials))
@@ -62,15 +62,16 @@ def show(record: SweepRecord) -> None:
 
 def opening_record(plan: SweepPlan, command: str) -> SweepRecord:
     """What is known of the sweep before anything is started: what its trials' folders and its earlier record hold."""
-    earlier = SweepRecord.read(plan.folder.path) if (plan.folder.path / FILE).exists() else None
+    earlier = plan.earlier
     known = {trial.number: trial for trial in earlier.trials} if earlier else {}
+    opening = known | {trial.number: _opening(trial, known.get(trial.number)) for trial in plan.trials}
     commands = earlier.commands if earlier else ()
     record = SweepRecord(
         name=plan.name,
         search=plan.config.sweep.search,
         space=plan.config.sweep.space,
         budget=budget_of(plan.config.training),
-        trials=tuple(_opening(trial, known.get(trial.number)) for trial in plan.trials),
+        trials=tuple(opening[number] for number in sorted(opening)),
         dataset=plan.config.dataset.name,
         corpus_fingerprint=plan.corpus.fingerprint,
         versions=versions(),
@@ -85,8 +86,8 @@ def opening_record(plan: SweepPlan, command: str) -> SweepRecord:
 
 def with_retraining(plan: SweepPlan, record: SweepRecord) -> SweepRecord:
     """`record` with the command that trains its best trial again."""
-    best = next((trial for trial in plan.trials if record.best and trial.number == record.best.number), None)
-    return record.model_copy(update={"retrain": shlex.join(plan.retraining(best)) if best else None})
+    words = plan.retraining(record.best.values) if record.best else []
+    return record.model_copy(update={"retrain": shlex.join(words) or None})
 
 
 def _opening(trial: PlannedTrial, known: TrialRecord | None) -> TrialRecord:
@@ -104,8 +105,10 @@ def _conducted(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepReco
     own = config.scaling.model_copy(update={"cpus_per_worker": config.scaling.cpus_per_worker or 1})
     share = share_for(config.model_copy(update={"scaling": own}))
     gpus = (config.sweep.gpus_per_trial or 1.0) if share.gpus else 0.0
-    waiting = [trial for trial, known in zip(plan.trials, record.trials, strict=True) if known.status == "waiting"]
-    parallel = min(at_a_time(nodes_of_the_cluster(), share.cpus, gpus), config.sweep.parallel or len(waiting), len(waiting))
+    unbegun = {trial.number for trial in record.trials if trial.status == "waiting"}
+    waiting = [trial for trial in plan.trials if trial.number in unbegun]
+    missing = len(waiting) + max(0, plan.wanted - len(record.trials))
+    parallel = min(at_a_time(nodes_of_the_cluster(), share.cpus, gpus), config.sweep.parallel or missing, missing)
     tags = run_tags(project, plan.corpus.fingerprint, "")
     nested = _nested_runs(plan, tags)
     plan.folder.begin(dump(config))
@@ -113,7 +116,7 @@ def _conducted(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepReco
         plan.folder.remember(**{RUN_ID: nested.parent.run_id})
         browse = plan.store.browse(nested.parent.experiment_id, nested.parent.run_id)
         record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
-    conductor = SweepConductor(plan, record, share, nested, tags, SweepTerminal(len(plan.trials), parallel))
+    conductor = SweepConductor(plan, record, share, nested, tags, SweepTerminal(plan.wanted, parallel))
     try:
         conductor.conduct(waiting, parallel, gpus)
         record = with_retraining(plan, conductor.record)

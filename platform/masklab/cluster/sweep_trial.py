@@ -10,7 +10,7 @@ from ray import tune
 
 from masklab.cluster.conductor import reason_of
 from masklab.cluster.trial import Trial, run_trial
-from masklab.training.events import EvaluationDone, Event, RunFinished
+from masklab.training.events import EvaluationDone, Event
 
 OBJECTIVE, SPENT, FAILURE = "nelbo_nats", "chars", "failure"
 """The names of what is reported: nats per character, to be made low; the characters seen until then; why a trial cannot go on."""
@@ -41,7 +41,10 @@ def host_trial(config: dict[str, Any]) -> None:
 
 
 def report(event: Event) -> None:
-    """Report an evaluation, or the end, to Tune. A loss that is no number is worse than any."""
-    if isinstance(event, EvaluationDone | RunFinished):
+    """Report an evaluation to Tune, but not the last one: a trial that has come to its end is not to be stopped there.
+
+    A loss that is no number is worse than any.
+    """
+    if isinstance(event, EvaluationDone) and event.budget_used < 1:
         nats = event.evaluation.nelbo.nats
         tune.report({OBJECTIVE: nats if math.isfinite(nats) else math.inf, SPENT: event.chars, "iteration": event.iteration})

@@ -38,8 +38,12 @@ class Uniform:
     log: bool = False
 
     def at(self, share: float) -> float:
-        """The value below which a `share` in [0, 1] of the distribution lies, with six digits: what is printed is what is trained."""
+        """The value below which a `share` in [0, 1] of the distribution lies."""
         value = self.low * (self.high / self.low) ** share if self.log else self.low + (self.high - self.low) * share
+        return self.rounded(value)
+
+    def rounded(self, value: float) -> float:
+        """`value` with six digits, still between the ends: what is printed is what is trained."""
         return min(max(float(f"{value:.6g}"), self.low), self.high)
 
     def grid(self, points: int) -> tuple[Value, ...]:

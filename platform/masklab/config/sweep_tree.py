@@ -35,8 +35,14 @@ class SweepSettings(Section):
 
     space: dict[str, str] = Field(default={})
     """Keys, each with a distribution: log(LOW, HIGH), uniform(LOW, HIGH), int(LOW, HIGH) or choice(A, B)."""
-    search: Literal["grid", "random"] = "random"
-    """How points are chosen: all combinations, or at random."""
+    search: Literal["grid", "random", "optuna"] = "random"
+    """How points are chosen: all combinations, at random, or by what earlier ones have shown (TPE)."""
+    scheduler: Literal["none", "asha"] = "none"
+    """Which trials end early: none, or those that fall behind at certain numbers of characters seen (successive halving)."""
+    grace: float = Field(default=0.25, gt=0, le=1)
+    """Share of the budget that each trial is trained for before it may be stopped."""
+    reduction_factor: float = Field(default=3.0, gt=1)
+    """One in so many trials goes on at each of these points, which lie so many times apart."""
     num_trials: int | None = Field(default=None, ge=1)
     """Trials; 8 when not given, and for a grid all its points."""
     grid_points: int = Field(default=3, ge=2)
@@ -78,6 +84,11 @@ class TuneConfig(Config):
             raise ValueError(
                 "sweep.space: nothing to search over; choose a file with sweep=NAME, or give "
                 "'sweep.space={training.learning_rate: \"log(1e-4, 1e-2)\"}'"
+            )
+        if self.sweep.scheduler != "none" and self.training.max_iters is None and self.training.max_chars is None:
+            raise ValueError(
+                f"sweep.scheduler = '{self.sweep.scheduler}': trials are compared at equal numbers of characters; "
+                "give the budget as training.max_chars or max_iters"
             )
         if self.scaling.num_workers > 1:
             raise ValueError(f"scaling.num_workers = {self.scaling.num_workers}: each trial has one worker; see sweep.parallel")

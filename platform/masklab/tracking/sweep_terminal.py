@@ -26,6 +26,10 @@ class SweepTerminal:
         for key, distribution in record.space.items():
             self._say(Text(f"  {key:<{width}}  {distribution}"))
 
+    def warn(self, words: str) -> None:
+        """Say what may make the sweep's answer worth less."""
+        self._say(Text.assemble(("warning  ", "bold yellow"), words))
+
     def ended(self, record: SweepRecord, trial: TrialRecord) -> None:
         """Tell how a trial ended, and how far the sweep is."""
         if trial.status == "failed":

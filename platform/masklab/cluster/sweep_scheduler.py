@@ -1,0 +1,62 @@
+"""Which trials end early: asynchronous successive halving (Li et al. 2020), by characters seen, not by reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ray.tune.schedulers import ASHAScheduler
+
+from masklab.cluster.sweep_plan import iterations_of
+from masklab.cluster.sweep_trial import SPENT
+from masklab.config.sweep_tree import SweepSettings
+from masklab.config.tree import Config
+from masklab.curriculum.timetable import timetable
+from masklab.tracking.wording import amount
+from masklab.training.settings import TrainingSettings
+
+
+def grace_chars(settings: SweepSettings, training: TrainingSettings) -> int:
+    """The characters that each trial sees before it may be stopped; the budget is in steps or characters."""
+    iterations = iterations_of(training)
+    assert iterations, "the configuration has been checked"
+    return max(1, round(settings.grace * iterations * training.chars_per_step))
+
+
+def scheduler_of(settings: SweepSettings, training: TrainingSettings) -> Any:
+    """Tune's scheduler; None where every trial is trained to its end.
+
+    At `grace` of the budget, and at each `reduction_factor` times as many characters, a trial goes on if it is among the best of
+    that share so far. What a trial does with the whole of its budget is never cut.
+    """
+    iterations = iterations_of(training)
+    if settings.scheduler == "none" or iterations is None:
+        return None
+    whole = iterations * training.chars_per_step
+    return ASHAScheduler(
+        time_attr=SPENT, max_t=whole + 1, grace_period=grace_chars(settings, training), reduction_factor=settings.reduction_factor
+    )
+
+
+def cut_too_soon(settings: SweepSettings, configs: Iterable[Config]) -> Iterator[str]:
+    """One line for each curriculum that may be stopped before its second stage begins, and is then judged by its first alone."""
+    latest: dict[str, int] = {}
+    for config in configs if settings.scheduler != "none" else ():
+        if begins := _second_stage(config):
+            latest[config.curriculum.name] = max(latest.get(config.curriculum.name, 0), begins)
+            training = config.training
+    for name, begins in latest.items():
+        grace, second, whole = grace_chars(settings, training), begins * training.chars_per_step, iterations_of(training)
+        if grace < second and whole:
+            yield (
+                f"{settings.scheduler} may stop a trial after {amount(grace)} characters, before the second stage of {name} begins, "
+                f"at {amount(second)} or sooner; raise sweep.grace to {-(-100 * begins // whole) / 100:g}"
+            )
+
+
+def _second_stage(config: Config) -> int | None:
+    """The iteration at which the second stage begins at the latest; None where none does, or where it makes no difference."""
+    iterations = iterations_of(config.training)
+    if iterations is None or config.curriculum.mixing == "all":
+        return None
+    return [*timetable(config.curriculum, iterations, config.training.eval_interval), None][1]

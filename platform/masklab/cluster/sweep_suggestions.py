@@ -1,0 +1,77 @@
+"""Points chosen by what earlier ones have shown: Optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
+
+It is asked and told directly, so that a sweep which goes on tells it what was found before, from the sweep's own record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from masklab.config.search_space import Choice, Distribution, Point, Space, Uniform
+from masklab.tracking.sweep_record import TrialRecord
+
+
+class Suggestions:
+    """`known` are the trials of an earlier part of the sweep; the first points of `trials` in all, a quarter, are random."""
+
+    def __init__(self, space: Space, seed: int, trials: int, known: Iterable[TrialRecord] = ()) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._space, self._open = space, dict[int, optuna.Trial]()
+        self._distributions = {key: _of(each) for key, each in space.items()}
+        over = [trial for trial in known if trial.status in ("finished", "stopped") and trial.nelbo_nats is not None]
+        # a sweep that goes on must not be given the points of its beginning again
+        own = int(np.random.SeedSequence([seed, len(over)]).generate_state(1)[0])
+        sampler = optuna.samplers.TPESampler(seed=own, n_startup_trials=min(10, max(3, trials // 4)), constant_liar=True)
+        self._study = optuna.create_study(direction="minimize", sampler=sampler)
+        for trial in over:
+            self._add(trial)
+
+    def ask(self, number: int) -> Point:
+        """The point of trial `number`, numbers with six digits as in any other search."""
+        trial = self._open[number] = self._study.ask(self._distributions)
+        return {key: _short(self._space[key], value) for key, value in trial.params.items()}
+
+    def tell(self, known: TrialRecord) -> None:
+        """What became of a trial: one that was stopped early tells its last figure, one that failed nothing."""
+        if known.number not in self._open:
+            return
+        trial = self._open.pop(known.number)
+        if known.nelbo_nats is None or known.status not in ("finished", "stopped"):
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif known.status == "stopped":
+            trial.report(known.nelbo_nats, known.iterations)
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, known.nelbo_nats)
+
+    def _add(self, known: TrialRecord) -> None:
+        """The same of a trial that was never asked for here."""
+        assert known.nelbo_nats is not None
+        finished = known.status == "finished"
+        self._study.add_trial(
+            create_trial(
+                params=dict(known.values),
+                distributions=self._distributions,
+                value=known.nelbo_nats if finished else None,
+                intermediate_values={} if finished else {known.iterations: known.nelbo_nats},
+                state=TrialState.COMPLETE if finished else TrialState.PRUNED,
+            )
+        )
+
+
+def _of(each: Distribution) -> BaseDistribution:
+    """The distribution as Optuna has it."""
+    if isinstance(each, Choice):
+        return CategoricalDistribution(each.values)
+    if isinstance(each, Uniform):
+        return FloatDistribution(each.low, each.high, log=each.log)
+    return IntDistribution(each.low, each.high)
+
+
+def _short(each: Distribution, value: float | str) -> float | int | str:
+    return each.rounded(float(value)) if isinstance(each, Uniform) else value
