@@ -177,6 +177,11 @@ def test_each_trial_is_one_child_with_the_varied_parameters_only(resumed: Told, 
         assert child.data.params == {key: str(value) for key, value in trial.values.items()}
         assert child.data.metrics["final/nelbo_nats"] == trial.nelbo_nats
     assert parent.data.metrics["best/nelbo_nats"] == resumed.record.best.nelbo_nats
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    sent = {file.path for folder in (None, "figures") for file in client.list_artifacts(parent.info.run_id, folder)}
+    assert {"sweep.json", "config.yaml", "table.md", "figures/history.png", "figures/coordinates.png", "figures/importance.png"} <= sent
     assert resumed.record.retrain and resumed.record.retrain in parent.data.tags["mlflow.note.content"]
 
 

@@ -13,16 +13,15 @@ from pathlib import Path
 
 from masklab.cluster.connection import connect, nodes_of_the_cluster, room, share_for
 from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan, budget_of
+from masklab.cluster.sweep_report import draw, keep, show
 from masklab.config.home import home_of
 from masklab.config.sweep_tree import TuneConfig
 from masklab.config.writing import dump
-from masklab.tracking.mlflow_run import DatasetInput, RunHandle, resume_run, start_run
-from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.mlflow_run import DatasetInput, resume_run, start_run
 from masklab.tracking.nested_runs import RUN_ID, NestedRuns
 from masklab.tracking.provenance import git_commit, run_tags, versions
 from masklab.tracking.summary import RunSummary
-from masklab.tracking.sweep_record import FILE, SweepRecord, TrialRecord
-from masklab.tracking.sweep_table import markdown_table, text_table
+from masklab.tracking.sweep_record import SweepRecord, TrialRecord
 from masklab.tracking.sweep_terminal import SweepTerminal
 
 
@@ -50,14 +49,6 @@ def tune(config: TuneConfig, overrides: Sequence[str], project: Path, started_at
             ray.shutdown()
     show(record)
     return int(any(trial.status == "failed" for trial in record.trials))
-
-
-def show(record: SweepRecord) -> None:
-    """Print the trials, best first, and how to train the best again."""
-    for line in text_table(record):
-        print(line)
-    if record.retrain:
-        print(f"train the best again: {record.retrain}")
 
 
 def opening_record(plan: SweepPlan, command: str) -> SweepRecord:
@@ -121,8 +112,9 @@ def _conducted(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepReco
         conductor.conduct(waiting, parallel, gpus)
         record = with_retraining(plan, conductor.record)
         record.write(plan.folder.path)
+        pictures = list(draw(record, plan.folder.figures))
         if nested:
-            _keep(plan, record, nested.parent)
+            keep(record, plan.folder.path, pictures, nested.parent)
     except BaseException as error:
         if nested:
             nested.end(nested.parent, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
@@ -163,25 +155,3 @@ def _nested_runs(plan: SweepPlan, tags: dict[str, str]) -> NestedRuns | None:
         )
     )
     return NestedRuns(plan.store, config.tracking.experiment, parent)
-
-
-def _keep(plan: SweepPlan, record: SweepRecord, parent: RunHandle) -> None:
-    """Send what the sweep has found to its MLflow run, and end that."""
-    tracker = MlflowTracker(parent.uri, parent.run_id, finish_seconds=300)
-    for step, (figure, best) in enumerate(_history(record)):
-        tracker.log_metrics({"trial/nelbo_nats": figure, "best/nelbo_nats": best}, step)
-    tracker.log_text(markdown_table(record), "table.md")
-    for path in (plan.folder.path / FILE, plan.folder.path / "config.yaml"):
-        tracker.log_artifact(path)
-    if record.best:
-        tracker.describe(
-            f"### Sweep over {', '.join(record.space)}\n\nBest: trial {record.best.name}, `{record.best.described()}`\n\n"
-            f"```sh\n{record.retrain}\n```\n\n{markdown_table(record)}"
-        )
-    tracker.finish("FINISHED")
-
-
-def _history(record: SweepRecord) -> list[tuple[float, float]]:
-    """The final NELBO of each finished trial in their order, and the best until then, nats per character."""
-    figures = [trial.nelbo_nats for trial in record.trials if trial in record.ranked and trial.nelbo_nats is not None]
-    return [(figure, min(figures[: i + 1])) for i, figure in enumerate(figures)]

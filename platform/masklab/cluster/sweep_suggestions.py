@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
-from masklab.config.search_space import Choice, Distribution, Point, Space, Uniform
+from masklab.cluster.sweep_study import distributions_of, past_trial
+from masklab.config.search_space import Distribution, Point, Space, Uniform
 from masklab.tracking.sweep_record import TrialRecord
 
 
@@ -22,14 +22,14 @@ class Suggestions:
     def __init__(self, space: Space, seed: int, trials: int, known: Iterable[TrialRecord] = ()) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._open = space, dict[int, optuna.Trial]()
-        self._distributions = {key: _of(each) for key, each in space.items()}
+        self._distributions = distributions_of(space)
         over = [trial for trial in known if trial.status in ("finished", "stopped") and trial.nelbo_nats is not None]
         # a sweep that goes on must not be given the points of its beginning again
         own = int(np.random.SeedSequence([seed, len(over)]).generate_state(1)[0])
         sampler = optuna.samplers.TPESampler(seed=own, n_startup_trials=min(10, max(3, trials // 4)), constant_liar=True)
         self._study = optuna.create_study(direction="minimize", sampler=sampler)
         for trial in over:
-            self._add(trial)
+            self._study.add_trial(past_trial(trial, self._distributions))
 
     def ask(self, number: int) -> Point:
         """The point of trial `number`, numbers with six digits as in any other search."""
@@ -48,29 +48,6 @@ class Suggestions:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, known.nelbo_nats)
-
-    def _add(self, known: TrialRecord) -> None:
-        """The same of a trial that was never asked for here."""
-        assert known.nelbo_nats is not None
-        finished = known.status == "finished"
-        self._study.add_trial(
-            create_trial(
-                params=dict(known.values),
-                distributions=self._distributions,
-                value=known.nelbo_nats if finished else None,
-                intermediate_values={} if finished else {known.iterations: known.nelbo_nats},
-                state=TrialState.COMPLETE if finished else TrialState.PRUNED,
-            )
-        )
-
-
-def _of(each: Distribution) -> BaseDistribution:
-    """The distribution as Optuna has it."""
-    if isinstance(each, Choice):
-        return CategoricalDistribution(each.values)
-    if isinstance(each, Uniform):
-        return FloatDistribution(each.low, each.high, log=each.log)
-    return IntDistribution(each.low, each.high)
 
 
 def _short(each: Distribution, value: float | str) -> float | int | str:

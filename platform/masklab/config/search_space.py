@@ -46,6 +46,14 @@ class Uniform:
         """`value` with six digits, still between the ends: what is printed is what is trained."""
         return min(max(float(f"{value:.6g}"), self.low), self.high)
 
+    def share(self, value: float) -> float:
+        """The inverse of `at`; a half where both ends are one."""
+        if self.low == self.high:
+            return 0.5
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
     def grid(self, points: int) -> tuple[Value, ...]:
         """That many values, evenly spaced, both ends included."""
         return tuple(dict.fromkeys(self.at(share) for share in np.linspace(0, 1, points).tolist()))
@@ -66,6 +74,10 @@ class Whole:
     def at(self, share: float) -> int:
         """As for a number."""
         return min(self.low + math.floor(share * (self.high - self.low + 1)), self.high)
+
+    def share(self, value: float) -> float:
+        """Where `value` stands between the ends; a half where both are one."""
+        return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
     def grid(self, points: int) -> tuple[Value, ...]:
         """All of them, or that many spread evenly where there are more."""

@@ -1,0 +1,70 @@
+"""What a sweep leaves behind when it ends: its table, its pictures, and all of it in its MLflow run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from masklab.cluster.sweep_study import importance_of
+from masklab.tracking.figures import save_figure
+from masklab.tracking.mlflow_run import RunHandle
+from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.sweep_figures import coordinates_figure, history_figure, importance_figure
+from masklab.tracking.sweep_record import FILE, SweepRecord
+from masklab.tracking.sweep_table import markdown_table, text_table
+from masklab.tracking.wording import figure
+
+
+def show(record: SweepRecord) -> None:
+    """Print the trials, best first, and how to train the best again."""
+    for line in text_table(record):
+        print(line)
+    if record.retrain:
+        print(f"train the best again: {record.retrain}")
+
+
+def draw(record: SweepRecord, folder: Path) -> Iterator[Path]:
+    """Draw the sweep into `folder`; the pictures' files. None where no trial is finished."""
+    if not record.best:
+        return
+    pictures = {"history": history_figure(record), "coordinates": coordinates_figure(record)}
+    if shares := importance_of(record):
+        pictures["importance"] = importance_figure(shares, record.name)
+    for name, picture in pictures.items():
+        path = folder / f"{name}.png"
+        save_figure(picture, path)
+        yield path
+
+
+def keep(record: SweepRecord, folder: Path, pictures: Iterable[Path], parent: RunHandle) -> None:
+    """Send what the sweep in `folder` has found, its pictures included, to its MLflow run, and end that."""
+    tracker = MlflowTracker(parent.uri, parent.run_id, finish_seconds=300)
+    for number, nats, best in history(record):
+        tracker.log_metrics({"trial/nelbo_nats": nats, "best/nelbo_nats": best}, number)
+    tracker.log_text(markdown_table(record), "table.md")
+    for path in (folder / FILE, folder / "config.yaml"):
+        tracker.log_artifact(path)
+    for path in pictures:
+        tracker.log_artifact(path, "figures")
+    tracker.describe(description(record))
+    tracker.finish("FINISHED")
+
+
+def history(record: SweepRecord) -> list[tuple[int, float, float]]:
+    """The number and the final NELBO of each finished trial, and the best until then, nats per character."""
+    rows: list[tuple[int, float, float]] = []
+    for trial in sorted(record.ranked, key=lambda trial: trial.number):
+        if trial.nelbo_nats is not None:
+            rows.append((trial.number, trial.nelbo_nats, min([trial.nelbo_nats, *(row[2] for row in rows[-1:])])))
+    return rows
+
+
+def description(record: SweepRecord) -> str:
+    """The description of the sweep's run in MLflow: the best trial, how to train it again, which keys matter, and the table."""
+    parts = [f"### Sweep over {', '.join(record.space)}"]
+    if best := record.best:
+        parts += [f"**Best: trial {best.name}, {figure(best.nelbo_nats, 4)} ± {figure(best.nelbo_stderr, 4)} nats per character**"]
+        parts += [f"`{best.described()}`", f"Train it again:\n\n```sh\n{record.retrain}\n```"]
+    if shares := importance_of(record):
+        parts += ["Share of the variance that a key explains: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items())]
+    return "\n\n".join([*parts, markdown_table(record)])
