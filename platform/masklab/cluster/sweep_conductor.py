@@ -97,6 +97,7 @@ class SweepConductor:
         finally:
             for number in list(self._running):
                 self._close(number, "interrupted")
+            self.terminal.close()
         if self._stopper.asked:
             raise KeyboardInterrupt
 
@@ -144,6 +145,7 @@ class SweepConductor:
         elif number in self._running and SPENT in result:
             figures = {"nelbo_nats": result[OBJECTIVE], "chars": result[SPENT], "iterations": result["iteration"]}
             self.record = self.record.with_trial(TrialRecord.model_validate(self._known(number).model_dump() | figures))
+            self.terminal.show(self.record)
 
     def ended(self, number: int, *, failed: bool) -> None:
         """Close the books of a trial. One that Tune has stopped is interrupted when all are, and else was not worth going on with."""

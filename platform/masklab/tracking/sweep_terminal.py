@@ -1,8 +1,9 @@
-"""What a person sees while a sweep goes: a line for each trial that ends, and how far the sweep is."""
+"""What a person sees while a sweep goes: a line for each trial that ends, and a live one where the output is a terminal."""
 
 from __future__ import annotations
 
 from rich.console import Console
+from rich.status import Status
 from rich.text import Text
 
 from masklab.tracking.sweep_record import SweepRecord, TrialRecord
@@ -10,11 +11,12 @@ from masklab.tracking.wording import amount, duration, figure
 
 
 class SweepTerminal:
-    """Shows a sweep of `trials` trials, `parallel` at a time."""
+    """Shows a sweep of `trials` trials, `parallel` at a time; `close` takes the live line away, whatever happened."""
 
     def __init__(self, trials: int, parallel: int, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
         self._trials, self._parallel = trials, parallel
+        self._live: Status | None = None
 
     def begin(self, record: SweepRecord) -> None:
         """Say what is searched."""
@@ -25,6 +27,9 @@ class SweepTerminal:
         width = max(len(key) for key in record.space)
         for key, distribution in record.space.items():
             self._say(Text(f"  {key:<{width}}  {distribution}"))
+        if self.console.is_terminal:
+            self._live = self.console.status(Text(self.line(record)))
+            self._live.start()
 
     def warn(self, words: str) -> None:
         """Say what may make the sweep's answer worth less."""
@@ -32,6 +37,7 @@ class SweepTerminal:
 
     def ended(self, record: SweepRecord, trial: TrialRecord) -> None:
         """Tell how a trial ended, and how far the sweep is."""
+        self.show(record)
         if trial.status == "failed":
             self._say(Text.assemble(("failed  ", "bold yellow"), f"{trial.name}  {trial.described()}: {trial.reason}"))
             return
@@ -40,13 +46,26 @@ class SweepTerminal:
             figures = f"{figure(trial.nelbo_nats, 4)} ± {figure(trial.nelbo_stderr, 4)} nats in {duration(trial.train_seconds)}"
         elif trial.status == "stopped":
             figures += f", stopped after {amount(trial.chars)} characters"
-        self._say(Text(f"{trial.name}  {figures}   {trial.described()}   {self.line(record)}"))
+        progress = "" if self._live else f"   {self.line(record)}"
+        self._say(Text(f"{trial.name}  {figures}   {trial.described()}{progress}"))
+
+    def show(self, record: SweepRecord) -> None:
+        """Renew the live line."""
+        if self._live:
+            self._live.update(Text(self.line(record)))
 
     def line(self, record: SweepRecord) -> str:
-        """E.g. `3 of 8 done, best 001 2.3456`."""
+        """E.g. `3 of 8 done, best 001 2.3456   004 2.5012 after 1.20M characters`."""
         over = sum(trial.status in ("finished", "stopped", "failed") for trial in record.trials)
         best = f", best {record.best.name} {figure(record.best.nelbo_nats, 4)}" if record.best else ""
-        return f"{over} of {self._trials} done{best}"
+        running = [trial for trial in record.trials if trial.status == "running"]
+        under_way = (f"   {trial.name} {figure(trial.nelbo_nats, 4)} after {amount(trial.chars)} characters" for trial in running)
+        return f"{over} of {self._trials} done{best}" + ("".join(under_way) if self._live else "")
+
+    def close(self) -> None:
+        """Take the live line away."""
+        if self._live:
+            self._live.stop()
 
     def _say(self, words: Text) -> None:
         self.console.print(words, soft_wrap=not self.console.is_terminal)
