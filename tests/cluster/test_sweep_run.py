@@ -42,6 +42,7 @@ class Told:
 
 
 Command = Callable[..., Told]
+pytestmark = pytest.mark.timeout(240)
 
 
 def words(home: Path, *overrides: str) -> list[str]:

@@ -14,7 +14,7 @@ from ray import tune
 from masklab.cluster.assignment import Assignment, documents_of
 from masklab.cluster.connection import Share
 from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan
-from masklab.cluster.sweep_scheduler import cut_too_soon, scheduler_of
+from masklab.cluster.sweep_scheduler import cut_too_soon, recall, scheduler_of
 from masklab.cluster.sweep_suggestions import Suggestions
 from masklab.cluster.sweep_trial import FAILURE, OBJECTIVE, SPENT, Handed, host_trial
 from masklab.cluster.sweep_tune import AskedToStop, TrialSource, Watch
@@ -22,6 +22,7 @@ from masklab.cluster.trial import Trial
 from masklab.config.writing import dump
 from masklab.errors import UserError
 from masklab.tracking.description import plan_markdown
+from masklab.tracking.history import History
 from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.nested_runs import NestedRuns
 from masklab.tracking.summary import RunSummary
@@ -82,10 +83,8 @@ class SweepConductor:
                     name="ray",
                     storage_path=str(self.plan.folder.path),
                     search_alg=TrialSource(self),
-                    scheduler=scheduler_of(config.sweep, config.training),
+                    scheduler=self._scheduler(),
                     num_samples=self.plan.wanted,
-                    metric=OBJECTIVE,
-                    mode="min",
                     resources_per_trial={"CPU": float(self.share.cpus)} | ({"GPU": gpus} if gpus else {}),
                     max_concurrent_trials=parallel,
                     stop=self._stopper,
@@ -100,6 +99,14 @@ class SweepConductor:
             self.terminal.close()
         if self._stopper.asked:
             raise KeyboardInterrupt
+
+    def _scheduler(self) -> Any:
+        """Tune's scheduler, which is told what earlier parts of the sweep have shown; None where no trial ends early."""
+        scheduler = scheduler_of(self.plan.config.sweep, self.plan.config.training)
+        for trial in self.record.trials if scheduler else ():
+            if trial.status in ("finished", "stopped"):
+                recall(scheduler, trial.name, History.read(self.plan.folder.path / "trials" / trial.name / "history.json"))
+        return scheduler
 
     def begin(self) -> Handed | None:
         """Start the books of the next trial that can be begun."""

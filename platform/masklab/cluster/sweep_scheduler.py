@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler
 
 from masklab.cluster.sweep_plan import iterations_of
-from masklab.cluster.sweep_trial import SPENT
+from masklab.cluster.sweep_trial import OBJECTIVE, SPENT
 from masklab.config.sweep_tree import SweepSettings
 from masklab.config.tree import Config
 from masklab.curriculum.timetable import timetable
+from masklab.tracking.history import History
 from masklab.tracking.wording import amount
 from masklab.training.settings import TrainingSettings
 
@@ -34,8 +36,29 @@ def scheduler_of(settings: SweepSettings, training: TrainingSettings) -> Any:
         return None
     whole = iterations * training.chars_per_step
     return ASHAScheduler(
-        time_attr=SPENT, max_t=whole + 1, grace_period=grace_chars(settings, training), reduction_factor=settings.reduction_factor
+        time_attr=SPENT,
+        metric=OBJECTIVE,
+        mode="min",
+        max_t=whole + 1,
+        grace_period=grace_chars(settings, training),
+        reduction_factor=settings.reduction_factor,
     )
+
+
+@dataclass(frozen=True)
+class PastTrial:
+    """A trial of an earlier part of the sweep, as far as a scheduler asks."""
+
+    trial_id: str
+
+
+def recall(scheduler: Any, name: str, history: History) -> None:
+    """Tell the scheduler what trial `name` showed in an earlier part of the sweep, so that later ones are held against it."""
+    past = PastTrial(name)
+    scheduler.on_trial_add(None, past)
+    for seen in history.evaluations:
+        if seen.chars is not None and seen.nelbo_nats is not None:
+            scheduler.on_trial_result(None, past, {SPENT: seen.chars, OBJECTIVE: seen.nelbo_nats})
 
 
 def cut_too_soon(settings: SweepSettings, configs: Iterable[Config]) -> Iterator[str]:
