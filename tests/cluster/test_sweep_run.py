@@ -278,3 +278,29 @@ def test_the_points_of_a_longer_search_begin_with_those_of_a_shorter_one(tmp_pat
     short, long = (planned(tmp_path, root, SPACE, f"sweep.num_trials={n}").trials for n in (2, 5))
     assert [trial.point for trial in long[:2]] == [trial.point for trial in short]
     assert json.loads(json.dumps(long[4].point)) == long[4].point
+
+
+def test_a_suggestion_that_is_unfit_is_a_failed_trial_with_its_reason(
+    tmp_path: Path, text: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from masklab.cluster import sweep_conductor
+    from masklab.cluster.connection import Share
+    from masklab.cluster.sweep_run import opening_record
+    from masklab.cluster.sweep_suggestions import Suggestions
+
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sweep_conductor.ray, "put", lambda value: value)
+    space = 'sweep.space={model.n_embd: "int(16,20)"}'  # both ends go with 2 heads, and 17, 18 and 19 do not
+    plan = planned(tmp_path, root, space, "sweep.search=optuna", "sweep.num_trials=12", "tracking.enabled=false")
+    conductor = sweep_conductor.SweepConductor(plan, opening_record(plan, ""), Share(1, 1, 0), None, {}, SweepTerminal(12, 1))
+    conductor._suggestions = Suggestions(plan.config.sweep.distributions, 0, 12)
+    begun = []
+    while handed := conductor.begin():
+        begun.append(handed.number)
+    trials = conductor.record.trials
+    assert [trial.number for trial in trials] == list(range(12))
+    assert {trial.values["model.n_embd"] for trial in trials if trial.number in begun} <= {16, 20}
+    failed = [trial for trial in trials if trial.status == "failed"]
+    assert failed and len(failed) + len(begun) == 12
+    assert all("n_embd" in trial.reason and f"trial {trial.number}" in trial.reason for trial in failed)
+    assert SweepRecord.read(plan.folder.path) == conductor.record
