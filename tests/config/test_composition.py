@@ -220,7 +220,7 @@ KEYS = [
     for key in sections_in(field.annotation)[0].model_fields
     if key not in FLATTENED
 ]
-VALUES = ["true", "false", "2", "4", "256", "0.5", "0.01", "other", "[{type: exact_count}]"]
+VALUES = ["true", "false", "2", "4", "256", "0.5", "0.01", "other", "[0]", "[{type: exact_count}]"]
 """Some value is fit for any key but those with names of their own to choose from."""
 ONLY_VALUE = {"mode.type"}
 

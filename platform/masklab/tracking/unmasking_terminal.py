@@ -92,6 +92,9 @@ class _View:
         self._signs, self._mask_id, self._given = signs(vocabulary), vocabulary.mask_id, given
         self._describes, self._by, self._last_step = plain(describes), by, last_step
         self._sign_cells = max(map(cell_len, self._signs))
+        # a style remembers the codes of the first console that it is shown on, and the next may have other colours
+        self._masked = Style(color=_colour(DARK.faint), dim=True)
+        self._written = tuple([_tile(level, is_fresh) for level in range(LEVELS)] for is_fresh in (False, True))
 
     def whole(self, snapshot: Snapshot, width: int) -> Group:
         """All the texts."""
@@ -127,7 +130,7 @@ class _View:
         level = levels(snapshot, self._by, self._last_step or snapshot.step)[row]
         fresh = snapshot.placed_at[row] == snapshot.step
         looks = zip(given.tolist(), level.tolist(), fresh.tolist(), strict=True)
-        return [GIVEN if is_given else MASKED_LOOK if at < 0 else WRITTEN[is_fresh][at] for is_given, at, is_fresh in looks]
+        return [GIVEN if is_given else self._masked if at < 0 else self._written[is_fresh][at] for is_given, at, is_fresh in looks]
 
 
 def _line(shown: list[str], styles: list[Style], positions: range) -> Text:
@@ -145,8 +148,8 @@ def _colour(rgb: RGB) -> Color:
 
 FAINT = Style(dim=True, bold=False)
 GIVEN = Style(bold=True, underline=True)
-MASKED_LOOK = Style(color=_colour(DARK.faint), dim=True)
-WRITTEN = tuple(
-    [Style(color=_colour(DARK.inks[i]), bgcolor=_colour(DARK.tiles[i]), bold=is_fresh) for i in range(LEVELS)] for is_fresh in (False, True)
-)
-"""The styles of each level, for characters written before and in this step: dark tiles, which stand on any background."""
+
+
+def _tile(level: int, is_fresh: bool) -> Style:
+    """A dark tile, which stands on any background."""
+    return Style(color=_colour(DARK.inks[level]), bgcolor=_colour(DARK.tiles[level]), bold=is_fresh)
