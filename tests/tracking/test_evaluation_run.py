@@ -85,7 +85,7 @@ def test_the_figures_are_those_of_the_estimators(home: Path, root: Path, capsys:
     assert bounds["nelbo"]["bits"] == pytest.approx(estimate.nats / math.log(2))
     assert bounds["nelbo"]["perplexity"] == pytest.approx(math.exp(estimate.nats))
     assert bounds["continuous_time"]["nats"] == expected.continuous_time.estimate.nats
-    assert expected.orders and bounds["importance_weighted"]["nats"] == expected.orders.importance_weighted.estimate.nats
+    assert expected.orders and bounds["orders_together"]["nats"] == expected.orders.importance_weighted.estimate.nats
     assert kept(home)["curve"]["mask_ratio"] == [0.5, 1.0]
     assert [stage["title"] for stage in kept(home)["stages"]] == ["random 0-50 %", "diffusion, linear"]
     assert kept(home)["corpus_fingerprint"] == trained.corpus_fingerprint

@@ -13,6 +13,7 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.style import Style
 from unmasking_story import drawn, told, vocabulary_of
 
 from masklab.sampling.trace import Trace
@@ -33,6 +34,12 @@ class SlowFile(StringIO):
     def write(self, text: str) -> int:
         self.now += self.cost * text.count("network evaluation")
         return super().write(text)
+
+
+@pytest.fixture(autouse=True)
+def forgotten_styles() -> None:
+    """Rich keeps combined styles with the codes of the first console that showed them: an earlier test's may have fewer colours."""
+    Style._add.cache_clear()
 
 
 def shown(

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from masklab.cluster.comparison_plan import ComparisonPlan, find_comparison, resolved
 from masklab.cluster.connection import connect, nodes_of_the_cluster, room, share_for
-from masklab.cluster.interruption import terminating_as_interrupt
 from masklab.cluster.opening_record import record_of
 from masklab.config.compare_tree import CompareConfig
 from masklab.config.home import home_of
+from masklab.config.interruption import terminating_as_interrupt
 from masklab.config.writing import dump_values
 from masklab.tracking.comparison_record import FILE, ComparisonRecord
 from masklab.tracking.comparison_report import summary_markdown, write_report

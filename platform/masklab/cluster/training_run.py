@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from masklab.cluster.connection import Share, connect, share_for
-from masklab.cluster.interruption import terminating_as_interrupt
 from masklab.config.home import home_of
+from masklab.config.interruption import terminating_as_interrupt
 from masklab.config.tree import Config
 from masklab.config.writing import dump
 from masklab.errors import ResourceError, TrackingError, UserError

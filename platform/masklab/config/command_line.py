@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from masklab.config.interruption import terminating_as_interrupt
 from masklab.config.job_tree import TRAIN, JobTree
 from masklab.errors import ConfigError, UserError
 
@@ -25,7 +26,8 @@ def main(job: str, description: str, run: Run, root: Path, argv: Sequence[str] |
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(job, description, run, root, arguments, tree)
+        with terminating_as_interrupt():
+            return _dispatch(job, description, run, root, arguments, tree)
     except UserError as error:
         print(f"masklab: error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_MISTAKE

@@ -96,6 +96,6 @@ TUNE = JobTree(
     examples=(
         "sweep=learning_rate curriculum=sticky training.max_chars=1000000 run.name=NAME",
         "sweep=ramp sweep.num_trials=32 training.max_chars=1000000",
-        "'sweep.space={curriculum: \"choice(uniform,sticky)\", training.learning_rate: \"log(1e-3,1e-2)\"}' sweep.search=grid",
+        '\'sweep.space={curriculum: "choice(uniform,sticky)", training.learning_rate: "log(1e-3,1e-2)"}\' sweep.search=grid',
     ),
 )

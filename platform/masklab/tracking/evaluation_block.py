@@ -16,8 +16,8 @@ from masklab.tracking.model_scores import ModelScores
 TITLES = {
     "nelbo": "any order, exact count",
     "continuous_time": "forward process, {schedule}",
-    "importance_weighted": "{orders} orders together",
-    "any_order": "{orders} orders one by one",
+    "orders_together": "{orders} orders together",
+    "orders_one_by_one": "{orders} orders one by one",
 }
 """What each bound is called."""
 MOST_LEVELS = 8

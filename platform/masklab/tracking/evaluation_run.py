@@ -13,7 +13,7 @@ from rich.text import Text
 
 from masklab.config.evaluate_tree import EvaluateConfig
 from masklab.config.trained_model import TrainedModel
-from masklab.errors import CheckpointError, DataError
+from masklab.errors import CheckpointError, DataError, UserError
 from masklab.likelihood.estimate import difference
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.sampling.generation import generate, start_of
@@ -49,7 +49,7 @@ class Plan:
         """Open everything that is needed. Raises a UserError for whatever is wrong."""
         say = partial(tell, console)
         trained = TrainedModel.open(config.checkpoint, home, config.system)
-        other = TrainedModel.open(config.against, home, config.system) if config.against else None
+        other = _other(config, home)
         for model in (trained, other):
             if model:
                 tell_passed_over(console, model)
@@ -82,6 +82,14 @@ class Plan:
     def models(self) -> list[TrainedModel]:
         """The model, and the other one if there is one."""
         return [self.trained, self.other] if self.other else [self.trained]
+
+
+def _other(config: EvaluateConfig, home: Path) -> TrainedModel | None:
+    """The model that `against` names; what is wrong with it is told of that key."""
+    try:
+        return TrainedModel.open(config.against, home, config.system) if config.against else None
+    except UserError as error:
+        raise type(error)(f"against: {str(error).removeprefix('checkpoint = ')}") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,7 +54,7 @@ class ModelScores:
         """The bounds that were estimated, by the names that files and metrics have."""
         orders = self.likelihood.orders
         found = {"nelbo": self.likelihood.exact_count, "continuous_time": self.likelihood.continuous_time}
-        return found | ({"importance_weighted": orders.importance_weighted, "any_order": orders.any_order} if orders else {})
+        return found | ({"orders_together": orders.importance_weighted, "orders_one_by_one": orders.any_order} if orders else {})
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

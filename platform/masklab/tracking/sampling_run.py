@@ -16,7 +16,7 @@ from rich.text import Text
 
 from masklab.config.sample_tree import SampleConfig, WatchSettings
 from masklab.config.trained_model import TrainedModel
-from masklab.errors import CheckpointError
+from masklab.errors import CheckpointError, UserError
 from masklab.sampling.generation import Generation, Watcher, generate, start_of
 from masklab.sampling.judge import FoldedJudge
 from masklab.sampling.sampler import Judge
@@ -65,7 +65,10 @@ def judge_of(settings: SamplingSettings, trained: TrainedModel, home: Path) -> J
     reference = getattr(settings.sampler, "detector_checkpoint", None)
     if reference is None:
         return None
-    judge = TrainedModel.open(reference, home, ComputeSettings(device=trained.precision.device.type))
+    try:
+        judge = TrainedModel.open(reference, home, ComputeSettings(device=trained.precision.device.type))
+    except UserError as error:
+        raise type(error)(f"sampling.detector_checkpoint: {str(error).removeprefix('checkpoint = ')}") from error
     if judge.vocabulary != trained.vocabulary:
         raise CheckpointError(
             f"sampling.detector_checkpoint = {reference!r}: {judge.name} has other characters than {trained.name}; take one of its text"
