@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from masklab.cluster.comparison_plan import ComparisonPlan, find_comparison, resolved
-from masklab.cluster.connection import connect, nodes_of_the_cluster, room, share_for
+from masklab.cluster.connection import connected, nodes_of_the_cluster, room, share_for
 from masklab.cluster.opening_record import record_of
 from masklab.config.compare_tree import CompareConfig
 from masklab.config.home import home_of
-from masklab.config.interruption import terminating_as_interrupt
 from masklab.config.writing import dump_values
 from masklab.tracking.comparison_record import FILE, ComparisonRecord
 from masklab.tracking.comparison_report import summary_markdown, write_report
@@ -44,17 +43,12 @@ def compare(config: CompareConfig, overrides: Sequence[str], project: Path, star
         record.write(plan.folder.path)
         report(plan.folder.path)
     else:
-        is_ours = connect(project / "platform", config.scaling.ray_logs)
-        import ray
-
         try:
-            record = _conducted(plan, record, project)
+            with connected(project / "platform", config.scaling.ray_logs):
+                record = _conducted(plan, record, project)
         except KeyboardInterrupt:
             print(f"stopped; the same command with run.name={plan.name} goes on with what is not finished")
             return 130
-        finally:
-            if is_ours:
-                ray.shutdown()
     return int(any(run.status == "failed" for run in record.runs))
 
 
@@ -88,8 +82,7 @@ def _conducted(plan: ComparisonPlan, record: ComparisonRecord, project: Path) ->
         record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
     conductor = Conductor(plan, record, share, nested, tags, ComparisonTerminal(parallel))
     try:
-        with terminating_as_interrupt():
-            conductor.conduct(waiting, parallel)
+        conductor.conduct(waiting, parallel)
         files = report(plan.folder.path)
         if nested:
             _keep(plan, conductor.record, files, nested.parent)

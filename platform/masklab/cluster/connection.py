@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from masklab.config.interruption import terminating_as_interrupt
 from masklab.config.tree import Config
 from masklab.errors import ResourceError
 from masklab.training.settings import ScalingSettings
@@ -64,6 +66,20 @@ def connect(source_root: Path, ray_logs: bool) -> bool:
                 f"no Ray cluster at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS for a local one"
             ) from error
     return True
+
+
+@contextmanager
+def connected(source_root: Path, ray_logs: bool) -> Iterator[None]:
+    """`connect`, and let go of a local cluster at the end. SIGTERM ends what is done within as Ctrl-C does."""
+    is_ours = connect(source_root, ray_logs)
+    import ray
+
+    try:
+        with terminating_as_interrupt():  # after Ray has come up, which takes the signal for itself
+            yield
+    finally:
+        if is_ours:
+            ray.shutdown()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from masklab.cluster.connection import connect, nodes_of_the_cluster, room, share_for
+from masklab.cluster.connection import connected, nodes_of_the_cluster, room, share_for
 from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan, budget_of
 from masklab.cluster.sweep_report import draw, keep, show
 from masklab.config.home import home_of
@@ -36,17 +36,12 @@ def tune(config: TuneConfig, overrides: Sequence[str], project: Path, started_at
         print(f"sweep '{plan.name}' is finished already; raise sweep.num_trials to add to it, or give another run.name")
         show(record)
         return int(any(trial.status == "failed" for trial in record.trials))
-    is_ours = connect(project / "platform", config.scaling.ray_logs)
-    import ray
-
     try:
-        record = _conducted(plan, record, project)
+        with connected(project / "platform", config.scaling.ray_logs):
+            record = _conducted(plan, record, project)
     except KeyboardInterrupt:
         print(f"stopped; the same command with run.name={plan.name} goes on with what is not finished")
         return 130
-    finally:
-        if is_ours:
-            ray.shutdown()
     show(record)
     return int(any(trial.status == "failed" for trial in record.trials))
 

@@ -178,9 +178,6 @@ def _write(plan: Plan, outcome: Outcome, folder: Path) -> None:
     }
     write_text(folder / "evaluation.json", json.dumps(facts | outcome.to_json(), indent=1, ensure_ascii=False))
     write_text(folder / "samplers.md", markdown(outcome.samplers) + "\n")
-    curves = {
-        model.name: scores.likelihood.curve for model, scores in zip(plan.models, (outcome.scores, outcome.other), strict=False) if scores
-    }
-    known = {name: curve for name, curve in curves.items() if curve}
+    known = outcome.curves(plan.names)
     if known:
         save_figure(mask_ratio_figure(known, f"{trained.name}: loss by share of masked characters"), folder / "mask_ratio.png")
