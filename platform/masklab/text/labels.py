@@ -1,0 +1,40 @@
+"""What the labels of a text mean: classes by name, or a number with its scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from masklab.errors import DataError
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Classes by `names`, label number i being `names[i]`; or a number, whose training rows have this `mean` and `deviation`.
+
+    `of` says whether a whole row has one label, or each of its tokens.
+    """
+
+    of: Literal["rows", "tokens"] = "rows"
+    names: tuple[str, ...] = ()
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    @property
+    def is_number(self) -> bool:
+        """Whether a number is to be predicted, rather than a class."""
+        return not self.names
+
+    def to_json(self) -> dict[str, Any]:
+        """What a file keeps of them."""
+        return {"of": self.of, "names": list(self.names), "mean": self.mean, "deviation": self.deviation}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Labels:
+        """The inverse of `to_json`. Raises DataError for anything else."""
+        try:
+            names = tuple(value["names"])
+            assert all(isinstance(name, str) for name in names) and value["of"] in ("rows", "tokens")
+            return cls(value["of"], names, float(value["mean"]), float(value["deviation"]))
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            raise DataError("stored labels must have 'of', 'names', 'mean' and 'deviation'; the file is damaged") from error
