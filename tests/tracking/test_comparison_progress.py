@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from comparison_story import realistic
 from rich.console import Console
 
 from masklab.errors import RunError
+from masklab.tracking.comparison_findings import Findings
 from masklab.tracking.comparison_record import ArmRecord, BudgetRecord, ComparisonRecord, LeftOutRecord, OutcomeRecord, RunRecord
 from masklab.tracking.comparison_table import arm_rows, markdown_table, text_table
-from masklab.tracking.comparison_terminal import ComparisonTerminal
+from masklab.tracking.comparison_terminal import ComparisonTerminal, show_findings
 
 FIGURES = {"uniform": (2.00, 2.10, 2.05), "sticky": (2.10, 2.25, 2.12)}
 
@@ -90,22 +93,49 @@ def test_a_record_that_is_missing_damaged_or_of_another_format_is_refused_by_nam
         ComparisonRecord.read(tmp_path)
 
 
-def test_the_table_takes_differences_seed_by_seed() -> None:
+def test_the_table_takes_differences_seed_by_seed_and_says_the_verdict() -> None:
     uniform, sticky = arm_rows(record())
-    assert (uniform.difference, uniform.nats) == (None, pytest.approx(2.05))
-    assert sticky.difference == pytest.approx((0.10 + 0.15 + 0.07) / 3)
-    assert sticky.stderr == pytest.approx(0.0233, abs=1e-4)
-    assert [line.split()[0] for line in text_table(record())] == ["arm", "uniform", "sticky"]
+    assert (uniform.contrast, uniform.nats, uniform.verdict) == (None, pytest.approx(2.05), "baseline")
+    assert sticky.contrast and sticky.contrast.difference == pytest.approx((0.10 + 0.15 + 0.07) / 3)
+    assert sticky.contrast.stderr == pytest.approx(0.0233, abs=1e-4)
+    head, first, second = text_table(record())
+    assert [part.strip() for part in head.split("  ") if part] == ["arm", "seeds", "NELBO, nats", "to uniform", "95 % interval", "verdict"]
+    assert [first.split()[0], second.split()[0]] == ["uniform", "sticky"]
+    assert second.endswith("  " + sticky.contrast.verdict.value)
     assert markdown_table(record()).count("\n") == 3
+
+
+def test_the_verdicts_of_the_table_are_those_of_the_report(tmp_path: Path) -> None:
+    story = realistic()
+    made = story.write(tmp_path)
+    verdicts = {row.arm: row.verdict for row in arm_rows(made)}
+    findings = Findings.read(tmp_path)
+    for arm in set(verdicts) - {"uniform"}:
+        pair = findings.pair(arm, "uniform")
+        assert pair and pair.contrast and pair.contrast.verdict.value == verdicts[arm]
+    assert verdicts["sticky"] == "better" and verdicts["rising"] == "worse"
 
 
 def test_a_run_that_failed_leaves_its_pair_out() -> None:
     made = changed(record(), "uniform", 1, status="failed")
     uniform, sticky = arm_rows(made)
     assert (uniform.runs, sticky.runs) == (2, 3)
-    assert sticky.difference == pytest.approx((0.10 + 0.07) / 2)
-    assert arm_rows(changed(made, "uniform", 0, status="waiting"))[1].difference is None, "one pair has no spread"
-    assert arm_rows(record(baseline=None))[1].difference is None
+    assert sticky.contrast and sticky.contrast.difference == pytest.approx((0.10 + 0.07) / 2)
+    lonely = arm_rows(changed(made, "uniform", 0, status="waiting"))[1]
+    assert (lonely.contrast, lonely.verdict) == (None, "no verdict"), "one pair has no spread"
+    assert arm_rows(record(baseline=None))[1].verdict == "no verdict"
+
+
+def test_the_last_word_has_a_line_for_each_trouble(tmp_path: Path) -> None:
+    notices = tuple(f"sign {n}" for n in range(10))
+    replace(realistic(), failed={("sticky", 2): "it diverged"}, troubles=notices).write(tmp_path)
+    console = Console(file=io.StringIO(), width=60)
+    show_findings(Findings.read(tmp_path), console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert "trouble  sticky, seed 2, failed: it diverged" in lines
+    assert [line for line in lines if line.startswith("notice")] == [f"notice  sign {n} (49 runs of 10 arms)" for n in range(8)]
+    assert lines[-1] == "2 further notices in the report"
+    assert next(line for line in lines if line.startswith("sticky ")).split()[1] == "4"
 
 
 def test_the_line_counts_runs_and_estimates_the_time_left_by_their_pace() -> None:

@@ -11,16 +11,19 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from masklab.cluster.comparison_plan import ComparisonPlan, find_comparison, resolved
 from masklab.cluster.connection import connected, nodes_of_the_cluster, room, share_for
 from masklab.cluster.opening_record import record_of
 from masklab.config.compare_tree import CompareConfig
 from masklab.config.home import home_of
 from masklab.config.writing import dump_values
+from masklab.tracking.comparison_findings import Findings
 from masklab.tracking.comparison_record import FILE, ComparisonRecord
 from masklab.tracking.comparison_report import summary_markdown, write_report
-from masklab.tracking.comparison_table import arm_rows, markdown_table, text_table
-from masklab.tracking.comparison_terminal import ComparisonTerminal
+from masklab.tracking.comparison_table import arm_rows, markdown_table
+from masklab.tracking.comparison_terminal import ComparisonTerminal, show_findings
 from masklab.tracking.mlflow_run import DatasetInput, RunHandle, resume_run, start_run
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.nested_runs import RUN_ID, NestedRuns
@@ -53,12 +56,11 @@ def compare(config: CompareConfig, overrides: Sequence[str], project: Path, star
 
 
 def report(folder: Path) -> tuple[Path, ...]:
-    """Report the comparison in `folder` from its records: a table here, and the rest in the files that it returns.
+    """Report the comparison in `folder` from its records: a table and what went wrong here, and the rest in the files that it returns.
 
     Raises RunError when there are no records.
     """
-    for line in text_table(ComparisonRecord.read(folder)):
-        print(line)
+    show_findings(Findings.read(folder), Console(highlight=False))
     files = write_report(folder)
     print(f"report: {files[0]}")
     return files

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from masklab.tracking.comparison_answer import UNITS, answer, verdicts
 from masklab.tracking.comparison_blocks import Block, Bullets, Code, Folded, Heading, Paragraph
 from masklab.tracking.comparison_figures import dwell_figure, matrix_figure, paired_figure, reach_figure
-from masklab.tracking.comparison_findings import Curves, Findings, finished
+from masklab.tracking.comparison_findings import Curves, Findings
 from masklab.tracking.comparison_pictures import picture
 from masklab.tracking.comparison_report_tables import (
     dwell_table,
@@ -19,14 +17,9 @@ from masklab.tracking.comparison_report_tables import (
     spending_table,
     targets_table,
 )
+from masklab.tracking.comparison_troubles import MOST_NOTICED, failures, noticed
 from masklab.tracking.comparison_words import MISSING, amount_words, counted
 from masklab.tracking.wording import duration
-
-if TYPE_CHECKING:
-    pass
-
-MOST_NOTICED, MOST_NAMED = 8, 3
-"""Things that runs noticed, and arms in which, that are named without being asked for."""
 
 
 def chapters(findings: Findings) -> tuple[Block, ...]:
@@ -157,41 +150,15 @@ def _cost(findings: Findings) -> Iterator[Block]:
 def _troubles(findings: Findings) -> Iterator[Block]:
     record = findings.record
     yield Heading("Troubles")
-    failed = [
-        f"{run.arm}, seed {run.seed}, {run.status}: {run.reason or 'no reason is known'}"
-        for run in record.runs
-        if run.status in ("failed", "interrupted")
-    ]
-    unread = [f"{arm}, seed {seed}: {words}" for (arm, seed), files in findings.files.items() for words in files.unread]
-    curveless = [
-        f"{r.arm}, seed {r.seed}: no learning curve"
-        for r in record.runs
-        if finished(r) and r.seed not in findings.learning_curves.get(r.arm, {})
-    ]
-    noticed = _noticed(findings)
-    told = (*failed, *unread, *curveless, *(noticed if len(noticed) <= MOST_NOTICED else ()))
-    if told or not noticed:
+    wrong, seen = failures(findings), noticed(findings)
+    told = (*wrong, *(seen if len(seen) <= MOST_NOTICED else ()))
+    if told or not seen:
         yield Bullets(told) if told else Paragraph("Nothing went wrong that is known of.")
-    if len(noticed) > MOST_NOTICED:
-        yield Folded(f"{len(noticed)} things that the runs noticed", (Bullets(noticed),))
+    if len(seen) > MOST_NOTICED:
+        yield Folded(f"{len(seen)} things that the runs noticed", (Bullets(seen),))
     if record.left_out:
         yield Heading("Controls left out", 3)
         yield Bullets(tuple(f"{x.controls_for}, {x.control}: {x.reason}" for x in record.left_out))
-
-
-def _noticed(findings: Findings) -> tuple[str, ...]:
-    """What looked wrong in the runs that finished, each once with the runs that it was seen in."""
-    seen: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for run in findings.record.runs:
-        for words in run.outcome.troubles if run.outcome else ():
-            seen[words][run.arm].append(run.seed)
-    return tuple(f"{words} ({_where(arms)})" for words, arms in seen.items())
-
-
-def _where(arms: Mapping[str, Sequence[int]]) -> str:
-    if len(arms) > MOST_NAMED:
-        return f"{counted(sum(map(len, arms.values())), 'run')} of {len(arms)} arms"
-    return "; ".join(f"{arm}, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}" for arm, seeds in arms.items())
 
 
 def _repetition(findings: Findings) -> Iterator[Block]:

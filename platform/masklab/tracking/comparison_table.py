@@ -5,55 +5,71 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from masklab.comparison.contrast import Contrast
 from masklab.comparison.outcomes import Outcomes
+from masklab.tracking.comparison_families import families_of
 from masklab.tracking.comparison_record import ComparisonRecord
+from masklab.tracking.comparison_words import MISSING, decimals, signed
 from masklab.tracking.wording import figure
 
-COLUMNS = ("arm", "seeds", "NELBO nats/char", "bits/char", "above the baseline")
+WORDS = (0, 5)
+"""The columns that hold words, not figures."""
 
 
 @dataclass(frozen=True)
 class ArmRow:
-    """One arm: its finished runs, the means over them, and the mean paired difference with its standard error, nats per character."""
+    """One arm: its finished runs, their mean NELBO in nats per character, and its contrast to the baseline where there is one."""
 
     arm: str
     runs: int
     nats: float | None
-    bpc: float | None
-    difference: float | None
-    stderr: float | None
+    contrast: Contrast | None
+    verdict: str
 
     def cells(self) -> tuple[str, ...]:
-        """As `COLUMNS` has them."""
-        above = "–" if self.difference is None else f"{self.difference:+.4f} ± {figure(self.stderr, 4)}"
-        return self.arm, str(self.runs), figure(self.nats, 4), figure(self.bpc, 4), above
+        """As `columns` has them."""
+        return self.arm, str(self.runs), figure(self.nats, 4), *_apart(self.contrast), self.verdict
+
+
+def columns(record: ComparisonRecord) -> tuple[str, ...]:
+    """The heads of the columns."""
+    return "arm", "seeds", "NELBO, nats", f"to {record.baseline}" if record.baseline else "difference", "95 % interval", "verdict"
 
 
 def arm_rows(record: ComparisonRecord) -> tuple[ArmRow, ...]:
-    """The arms in their order; no difference where fewer than two seeds are common with the baseline."""
+    """The arms in their order. The verdicts are those of the report, each corrected within its own family of contrasts."""
     outcomes = Outcomes.of(record.figures())
-    return tuple(_row(record, outcomes, arm.name) for arm in record.arms)
+    curricula, _, controls = families_of(record, outcomes)
+    found = {contrast.arm: contrast for contrast in (*curricula.tested, *controls.tested)}
+    rows = []
+    for arm in (arm.name for arm in record.arms):
+        runs = sum(figure is not None for figure in record.figures()[arm].values())
+        contrast = found.get(arm)
+        verdict = "baseline" if arm == record.baseline else contrast.verdict.value if contrast else "no verdict"
+        rows.append(ArmRow(arm, runs, outcomes.mean(arm), contrast, verdict))
+    return tuple(rows)
 
 
 def text_table(record: ComparisonRecord) -> Iterator[str]:
     """The rows as aligned lines."""
-    rows = [COLUMNS, *(row.cells() for row in arm_rows(record))]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    rows = [columns(record), *(row.cells() for row in arm_rows(record))]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        cells = enumerate(zip(row, widths, strict=True))
+        yield "  ".join(cell.ljust(width) if i in WORDS else cell.rjust(width) for i, (cell, width) in cells).rstrip()
 
 
 def markdown_table(record: ComparisonRecord) -> str:
     """The rows as a table of Markdown."""
-    rows = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *(row.cells() for row in arm_rows(record))]
+    heads = columns(record)
+    rule = tuple("---" if i in WORDS else "---:" for i in range(len(heads)))
+    rows = [heads, rule, *(row.cells() for row in arm_rows(record))]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _row(record: ComparisonRecord, outcomes: Outcomes, arm: str) -> ArmRow:
-    finished = [run.outcome for run in record.runs if run.arm == arm and run.status == "finished" and run.outcome]
-    bits = [outcome.nelbo_bpc for outcome in finished if outcome.nelbo_bpc is not None]
-    known = ArmRow(arm, len(finished), outcomes.mean(arm), sum(bits) / len(bits) if bits else None, None, None)
-    if record.baseline in (None, arm) or len(outcomes.common_seeds(arm, str(record.baseline))) < 2:
-        return known
-    difference = outcomes.difference(arm, str(record.baseline))
-    return ArmRow(arm, known.runs, known.nats, known.bpc, difference.mean, difference.stderr)
+def _apart(contrast: Contrast | None) -> tuple[str, str]:
+    """The difference and its interval; below zero where the arm is better."""
+    if contrast is None:
+        return MISSING, MISSING
+    digits = decimals(contrast.stderr)
+    return signed(contrast.difference, digits), f"{signed(contrast.low, digits)} to {signed(contrast.high, digits)}"

@@ -10,7 +10,11 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from masklab.tracking.comparison_findings import Findings
 from masklab.tracking.comparison_record import ArmRecord, ComparisonRecord, RunRecord
+from masklab.tracking.comparison_table import text_table
+from masklab.tracking.comparison_troubles import MOST_NOTICED, failures, noticed
+from masklab.tracking.comparison_words import counted
 from masklab.tracking.wording import duration, figure
 
 
@@ -79,6 +83,19 @@ class ComparisonTerminal:
 
     def _say(self, words: Text) -> None:
         self.console.print(words, soft_wrap=not self.console.is_terminal)
+
+
+def show_findings(findings: Findings, console: Console) -> None:
+    """The last word of a comparison: a line an arm with its verdict, and a line for each thing that went wrong or looked wrong."""
+    head, *rows = text_table(findings.record)
+    words = [Text(head, style="dim"), *map(Text, rows)]
+    words += [Text.assemble(("trouble  ", "bold yellow"), line) for line in failures(findings)]
+    told = noticed(findings)
+    words += [Text.assemble(("notice  ", "bold yellow"), line) for line in told[:MOST_NOTICED]]
+    if len(told) > MOST_NOTICED:
+        words.append(Text(f"{counted(len(told) - MOST_NOTICED, 'further notice')} in the report"))
+    for line in words:
+        console.print(line, soft_wrap=True)
 
 
 def _purpose(arm: ArmRecord) -> str:
