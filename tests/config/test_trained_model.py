@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from masklab.config.trained_model import TrainedModel
 from masklab.config.writing import dump
 from masklab.errors import CheckpointError, ResourceError, RunError, UserError
 from masklab.text.vocabulary import Vocabulary
+from masklab.tracking import comparison_record, sweep_record
 from masklab.training.checkpoint import MANIFEST, Checkpoint
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import ComputeSettings
@@ -94,6 +96,32 @@ def test_a_wrong_name_lists_the_runs_and_the_nearest(trained: RunFolder, tmp_pat
     assert "there are none" in error_of("tiny", tmp_path, RunError)
     assert "no such folder" in error_of("some/where", tmp_path, RunError)
     assert "neither a run's folder nor a checkpoint" in error_of(tmp_path, tmp_path, RunError)
+
+
+@pytest.mark.parametrize(("record", "place"), [(comparison_record.FILE, "arms/sticky/seed-1"), (sweep_record.FILE, "trials/000")])
+def test_a_comparison_and_a_sweep_are_no_runs_but_hold_some(trained: RunFolder, tmp_path: Path, record: str, place: str) -> None:
+    runs = copy_of(trained, tmp_path).path.parent
+    many = RunFolder(runs / "many")
+    many.begin("run: {}\n")
+    (many.path / record).write_text("{}")
+    assert "which has no checkpoint of its own; none of its runs has a checkpoint yet" in error_of("many", tmp_path, RunError)
+    shutil.copytree(trained.path, many.path / place)
+    assert f"name one of its runs by its folder: {many.path / place}" in error_of("many", tmp_path, RunError)
+    assert f"name one of its runs by its folder: {many.path / place}" in error_of(many.path, tmp_path, RunError)
+    assert TrainedModel.open(str(many.path / place), tmp_path, CPU).iteration == 20
+    assert error_of("mani", tmp_path, RunError).endswith("there are tiny")
+
+
+def test_a_checkpoint_without_its_manifest_is_told_what_it_lacks(trained: RunFolder, tmp_path: Path) -> None:
+    checkpoint = newest(copy_of(trained, tmp_path))
+    (checkpoint / MANIFEST).unlink()
+    assert "manifest.json is missing" in error_of(checkpoint, tmp_path)
+    moved = checkpoint.rename(tmp_path / "mine")
+    assert f"checkpoint {moved}: manifest.json is missing, without which none of its files is believed; copy the whole" in error_of(
+        moved, tmp_path
+    )
+    named = moved.rename(tmp_path / "runs" / "mine")
+    assert f"checkpoint {named}: manifest.json is missing" in error_of("mine", tmp_path)
 
 
 def test_an_untrained_run_and_an_untrained_checkpoint_are_told(trained: RunFolder, tmp_path: Path) -> None:

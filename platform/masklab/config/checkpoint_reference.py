@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from masklab.training.settings import RUN_NAME
 
 NAMES_SHOWN = 8
 LONGEST_PATH = 4096
+WEIGHTS = "model.safetensors"
+COLLECTIONS = {"comparison.json": ("a comparison", "arms/*/seed-*"), "sweep.json": ("a sweep", "trials/*")}
+"""Folders of many runs: the file that each is known by, what it is called, and where its runs lie."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +72,33 @@ def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
 
 
 def _found(reference: str, runs: Path) -> FoundCheckpoint:
-    if RUN_NAME.fullmatch(reference) and (runs / reference).is_dir():
-        return _newest(RunFolder(runs / reference))
-    path = Path(reference).expanduser().absolute()
+    by_name = bool(RUN_NAME.fullmatch(reference)) and (runs / reference).is_dir()
+    path = runs / reference if by_name else Path(reference).expanduser().absolute()
     if path.is_file():
         raise CheckpointError(f"{path} is a file; a checkpoint of masklab is a folder with a {MANIFEST}, and no other file is ever read")
     if not path.is_dir():
         raise _nothing_there(reference, runs)
-    if (path / MANIFEST).exists() or NAME.fullmatch(path.name):
+    if (path / MANIFEST).exists():
         return FoundCheckpoint(open_checkpoint(path), _run_of(path))
+    if NAME.fullmatch(path.name) or (path / WEIGHTS).is_file():
+        raise CheckpointError(
+            f"checkpoint {path}: {MANIFEST} is missing, without which none of its files is believed; copy the whole folder again, or use "
+            "another checkpoint of the run"
+        )
+    for record, (kind, pattern) in COLLECTIONS.items():
+        if (path / record).is_file():
+            raise _no_single_run(path, kind, pattern)
     run = RunFolder(path)
-    if run.checkpoints.is_dir() or (path / "config.yaml").is_file():
+    if by_name or run.checkpoints.is_dir() or (path / "config.yaml").is_file():
         return _newest(run)
     raise RunError(f"{path} is neither a run's folder nor a checkpoint: it has no config.yaml, no checkpoints/ and no {MANIFEST}")
+
+
+def _no_single_run(path: Path, kind: str, pattern: str) -> RunError:
+    """`path` holds many runs, in folders of `pattern`."""
+    own = sorted(str(p) for p in path.glob(pattern) if RunFolder(p).checkpoints.is_dir())
+    told = f"name one of its runs by its folder: {_listed(own)}" if own else "none of its runs has a checkpoint yet"
+    return RunError(f"{path} is {kind}, which has no checkpoint of its own; {told}")
 
 
 def _newest(run: RunFolder) -> FoundCheckpoint:
@@ -106,6 +124,10 @@ def _run_of(path: Path) -> RunFolder | None:
 def _nothing_there(reference: str, runs: Path) -> RunError:
     if not RUN_NAME.fullmatch(reference):
         return RunError(f"checkpoint = {reference!r}: no such folder; give a run's name, its folder, or one of its checkpoints")
-    names = sorted(p.name for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []
-    there = f"there are {', '.join(names[:NAMES_SHOWN])}{' ...' if len(names) > NAMES_SHOWN else ''}" if names else "there are none"
+    names = sorted(p.name for p in runs.iterdir() if RunFolder(p).checkpoints.is_dir()) if runs.is_dir() else []
+    there = f"there are {_listed(names)}" if names else "there are none with a checkpoint"
     return RunError(f"checkpoint = {reference!r}: no such run in {runs}; {there}{did_you_mean(reference, names)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:NAMES_SHOWN])}{' ...' if len(names) > NAMES_SHOWN else ''}"
