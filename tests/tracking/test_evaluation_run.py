@@ -130,7 +130,12 @@ def test_samplers_are_tabled_at_every_number_of_steps_beside_real_text(home: Pat
     assert rows[3]["real_words"] == 1.0 and rows[3]["network_evaluations"] is None
     table = (home / "runs/tiny/evaluations/001/samplers.md").read_text()
     assert len(table.splitlines()) == 6
-    assert table in capsys.readouterr().out + "\n"
+    out = capsys.readouterr().out
+    assert "|" not in out
+    assert "sampler 3 of 3: first hitting" in out
+    for row in ("stochastic, 3 steps", "real text"):
+        figures = next(line for line in table.splitlines() if f"| {row} |" in line).split(" | ")[-2]
+        assert any(line.startswith(row) and figures in line for line in out.splitlines())
 
 
 def test_the_keys_of_a_sampler_are_kept_where_it_is_the_one_of_sampling(home: Path, root: Path) -> None:
@@ -160,21 +165,45 @@ def test_a_text_of_fewer_characters_is_scored_in_the_models_own(home: Path, root
     assert kept(home)["bounds"]["nelbo"]["nats"] > 0
 
 
-def test_figures_and_files_join_the_run_in_mlflow(home: Path, root: Path) -> None:
+def tracked(home: Path) -> tuple[Any, str]:
+    """The tiny run in MLflow: a client and its id."""
     store = Store.of(TrackingSettings(), home)
     handle = start_run(store, "masklab", run_name="tiny", params={"training": {"block_size": 32}}, tags={})
     RunFolder(home / "runs/tiny").remember(mlflow_run_id=handle.run_id)
+    return client_of(store.uri), handle.run_id
+
+
+def test_figures_and_files_join_the_run_in_mlflow(home: Path, root: Path) -> None:
+    client, run_id = tracked(home)
     assert run_tiny(home, root) == 0
-    client = client_of(store.uri)
-    metrics, history = client.get_run(handle.run_id).data.metrics, client.get_metric_history(handle.run_id, "evaluation/nelbo_nats")
-    assert metrics["evaluation/nelbo_nats"] == kept(home)["bounds"]["nelbo"]["nats"]
-    assert metrics["evaluation/stage_loss/01"] == kept(home)["stages"][1]["loss"]
+    metrics, history = client.get_run(run_id).data.metrics, client.get_metric_history(run_id, "evaluation/001-two/nelbo_nats")
+    assert metrics["evaluation/001-two/nelbo_nats"] == kept(home)["bounds"]["nelbo"]["nats"]
+    assert metrics["evaluation/001-two/stage_loss/01"] == kept(home)["stages"][1]["loss"]
+    written, real = kept(home)["samplers"]
+    assert metrics["evaluation/001-two/sampler_divergence/stochastic_2_steps"] == written["divergence"][-1]
+    assert metrics["evaluation/001-two/sampler_network_evaluations/stochastic_2_steps"] == 2.0
+    assert metrics["evaluation/001-two/sampler_divergence/real_text"] == real["divergence"][-1]
+    assert "evaluation/001-two/sampler_network_evaluations/real_text" not in metrics
     assert [point.step for point in history] == [20]
-    assert {Path(item.path).name for item in client.list_artifacts(handle.run_id, "evaluations/001")} == {
+    assert {Path(item.path).name for item in client.list_artifacts(run_id, "evaluations/001")} == {
         "evaluation.json",
         "samplers.md",
         "mask_ratio.png",
     }
+
+
+def test_evaluations_of_one_run_stand_beside_each_other_in_mlflow(home: Path, root: Path) -> None:
+    client, run_id = tracked(home)
+    older = min((home / "runs/tiny/checkpoints").iterdir())
+    assert run_tiny(home, root) == 0
+    assert run_tiny(home, root, "curriculum=sticky", f"against={older}") == 0
+    metrics, second = client.get_run(run_id).data.metrics, kept(home, "002")
+    assert metrics["evaluation/001-two/stage_loss/00"] == kept(home)["stages"][0]["loss"]
+    assert metrics["evaluation/002-sticky/stage_loss/00"] == second["stages"][0]["loss"]
+    assert metrics["evaluation/002-sticky/difference/nelbo_nats"] == second["differences"]["nelbo"]["nats"]
+    apart = second["stages"][1]["loss"] - second["against"]["stages"][1]["loss"]
+    assert metrics["evaluation/002-sticky/difference/stage_loss/01"] == pytest.approx(apart)
+    assert not any(name.startswith("evaluation/001-two/difference") for name in metrics)
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import textwrap
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,6 +14,7 @@ from masklab.likelihood.estimate import Estimate, difference
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
 from masklab.tracking.model_scores import ModelScores
+from masklab.tracking.sampler_table import COLUMNS, SamplerFigures, cells
 
 TITLES = {
     "nelbo": "any order, exact count",
@@ -22,6 +25,8 @@ TITLES = {
 """What each bound is called."""
 MOST_LEVELS = 8
 """Mask ratios shown of the curve."""
+HEAD_WIDTH = 12
+"""Characters at which a head that is longer than the figures beneath it is broken."""
 
 
 def evaluation_block(scores: ModelScores, settings: EvaluationSettings, other: tuple[str, ModelScores] | None = None) -> RenderableType:
@@ -32,6 +37,15 @@ def evaluation_block(scores: ModelScores, settings: EvaluationSettings, other: t
     if scores.likelihood.curve:
         parts += [Text(""), _curve(scores.likelihood.curve)]
     return Group(*parts, Text(""), _stages(scores, other))
+
+
+def sampler_block(rows: Sequence[SamplerFigures]) -> RenderableType:
+    """The samplers, and real text for a floor, beside each other."""
+    first, *rest = COLUMNS
+    table = _table(first, *(textwrap.fill(head, HEAD_WIDTH) for head in rest))
+    for row in rows:
+        table.add_row(*cells(row))
+    return table
 
 
 def _bounds(scores: ModelScores, settings: EvaluationSettings) -> Table:

@@ -20,8 +20,9 @@ from masklab.sampling.generation import generate, start_of
 from masklab.sampling.text_statistics import ReferenceText, real_pieces, text_statistics
 from masklab.text.atomic_file import write_text
 from masklab.text.corpus import TokenCorpus
-from masklab.text.preparation import corpus_for
-from masklab.tracking.evaluation_block import evaluation_block
+from masklab.text.preparation import text_for
+from masklab.tracking.evaluation_block import evaluation_block, sampler_block
+from masklab.tracking.evaluation_metrics import evaluation_metrics
 from masklab.tracking.figures import save_figure
 from masklab.tracking.held_out_text import held_out_text
 from masklab.tracking.mask_ratio_figure import mask_ratio_figure
@@ -29,6 +30,7 @@ from masklab.tracking.model_scores import ModelScores, estimate_json, rows_of, s
 from masklab.tracking.numbered_folder import numbered_folder
 from masklab.tracking.row_progress import RowProgress
 from masklab.tracking.run_addition import add
+from masklab.tracking.sampler_progress import SamplerProgress
 from masklab.tracking.sampler_table import SamplerFigures, lengths_of, markdown, samplers_of
 from masklab.tracking.sampling_run import judge_of, tell, tell_passed_over
 
@@ -128,11 +130,12 @@ def evaluate(config: EvaluateConfig, home: Path) -> int:
         outcome = Outcome(*_scores(plan, console), tuple(_sampler_rows(plan, console)))
         beside = (plan.names[1], outcome.other) if outcome.other else None
         console.print(evaluation_block(outcome.scores, config.evaluation, beside))
-        console.print(Text(f"\n{markdown(outcome.samplers)}\n"), soft_wrap=True)
+        console.print(Text(""), sampler_block(outcome.samplers), Text(""), sep="\n")
         _write(plan, outcome, folder)
         console.print(Text.assemble(("files  ", "dim"), str(folder)), soft_wrap=True)
         place = f"evaluations/{folder.name}"
-        if problem := add(trained.run, config.tracking, home, trained.iteration, outcome.scores.metrics(), folder, place):
+        metrics = evaluation_metrics(folder.name, config.curriculum.name, outcome.scores, outcome.other, outcome.samplers)
+        if problem := add(trained.run, config.tracking, home, trained.iteration, metrics, folder, place):
             tell(console, problem)
     return 0
 
@@ -149,16 +152,17 @@ def _scores(plan: Plan, console: Console) -> tuple[ModelScores, ModelScores | No
 def _sampler_rows(plan: Plan, console: Console) -> list[SamplerFigures]:
     """A row for each sampler, and one for real text as long as theirs."""
     trained = plan.trained
-    whole = corpus_for(plan.config.dataset, plan.home / ".corpora")  # its training split, in its own vocabulary
+    whole = text_for(plan.config.dataset, plan.home / ".corpora")  # its training split, in its own vocabulary
     known = whole.vocabulary.decode(whole.train)
     reference = ReferenceText.of(whole.vocabulary.decode(whole.validation), known)
     rows, lengths = [], []
     wanted = list(samplers_of(plan.config.statistics, plan.config.sampling))
-    for number, settings in enumerate(wanted, 1):
+    progress = SamplerProgress(console, len(wanted), trained.vocabulary.mask_id)
+    for settings in wanted:
         name = settings.sampler.describe()
-        with console.status(f"sampler {number} of {len(wanted)}: {name}"), trained.precision.autocast():
+        with progress.of(name) as watch, trained.precision.autocast():
             judge = judge_of(settings, trained, plan.home)
-            generation = generate(trained.model, trained.vocabulary, trained.block_size, settings, judge)
+            generation = generate(trained.model, trained.vocabulary, trained.block_size, settings, judge, watch)
         rows.append(SamplerFigures.of(name, generation, trained.vocabulary, reference))
         lengths = lengths_of(generation)
     real = text_statistics(real_pieces(known, lengths, plan.config.sampling.seed), reference)

@@ -16,7 +16,10 @@ from masklab.sampling.generation import Generation
 from masklab.sampling.settings import SamplingSettings
 from masklab.sampling.text_statistics import ReferenceText, TextStatistics, text_statistics
 from masklab.text.vocabulary import Vocabulary
-from masklab.tracking.wording import amount
+from masklab.tracking.wording import rate
+
+COLUMNS = ("sampler", "network evaluations a text", "characters/s", "n-gram divergence, bits", "real words")
+MISSING = "–"
 
 
 @dataclass(frozen=True)
@@ -65,18 +68,17 @@ def samplers_of(settings: StatisticsSettings, sampling: SamplingSettings) -> Ite
                 raise ConfigError(f"statistics.samplers: {name} with {steps} steps: {reasons}") from error
 
 
+def cells(row: SamplerFigures) -> tuple[str, ...]:
+    """A row of the table, as `COLUMNS` has it."""
+    evaluations = MISSING if row.evaluations is None else f"{row.evaluations:,.1f}"
+    speed = MISSING if row.characters_per_second is None else rate(row.characters_per_second)
+    divergence, real = _shown(row.statistics.headline, 4), _shown(100 * row.statistics.real_words, 1)
+    return row.name, evaluations, speed, divergence, f"{real} %"
+
+
 def markdown(rows: Sequence[SamplerFigures]) -> str:
-    """The table."""
-    lines = [
-        "| sampler | network evaluations a text | characters/s | n-gram divergence, bits | real words |",
-        "|---|---|---|---|---|",
-    ]
-    for row in rows:
-        evaluations = "–" if row.evaluations is None else f"{row.evaluations:,.1f}"
-        speed = "–" if row.characters_per_second is None else amount(row.characters_per_second)
-        divergence, real = _shown(row.statistics.headline, 4), _shown(100 * row.statistics.real_words, 1)
-        lines.append(f"| {row.name} | {evaluations} | {speed} | {divergence} | {real} % |")
-    return "\n".join(lines)
+    """The table for a file."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (COLUMNS, ("---",) * len(COLUMNS), *map(cells, rows)))
 
 
 def lengths_of(generation: Generation) -> list[int]:
@@ -85,7 +87,7 @@ def lengths_of(generation: Generation) -> list[int]:
 
 
 def _shown(value: float, digits: int) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+    return MISSING if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _plain(value: float) -> float | None:

@@ -27,7 +27,7 @@ from masklab.tracking.run_addition import add
 from masklab.tracking.unmasking_colours import ColourBy
 from masklab.tracking.unmasking_recorder import TraceRecorder, together
 from masklab.tracking.unmasking_terminal import LiveUnmasking
-from masklab.tracking.wording import amount
+from masklab.tracking.wording import rate
 from masklab.training.settings import ComputeSettings
 
 
@@ -103,7 +103,7 @@ class Samples:
             "sampler": f"{self.settings.sampler.describe()}, {_decoding(self.settings)}",
             "steps": f"{steps:,}, each of {_counts(self.generation.written)} characters a text",
             "network evaluations": f"{evaluations:,.1f} a text, {_beside(evaluations, steps)}",
-            "speed": f"{amount(self.generation.characters_per_second)} characters/s",
+            "speed": f"{rate(self.generation.characters_per_second)} characters/s",
             "seed": str(self.settings.seed),
         }
 

@@ -21,6 +21,11 @@ def amount(value: float) -> str:
     return f"{value:.0f}"
 
 
+def rate(value: float) -> str:
+    """As `amount`, but two digits of what is below ten: 0.4, 0.037, 7.2."""
+    return f"{value:.2g}" if 0 < abs(value) < 9.95 else amount(value)
+
+
 def duration(seconds: float | None) -> str:
     """`9 s`, `3:07`, `2:03:07`; a dash for what is not known."""
     if seconds is None or not math.isfinite(seconds):
