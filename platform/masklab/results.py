@@ -18,8 +18,7 @@ from masklab.config.home import home_of
 from masklab.config.tracking_settings import StoreSettings
 from masklab.errors import RunError, TrackingError, did_you_mean
 from masklab.tracking.comparison_findings import Findings
-from masklab.tracking.mlflow_run import client_of, reason_of
-from masklab.tracking.nested_runs import PARENT_TAG
+from masklab.tracking.mlflow_run import PARENT_TAG, client_of, reason_of
 from masklab.tracking.store import Store, redact
 
 if TYPE_CHECKING:

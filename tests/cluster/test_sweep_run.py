@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from masklab.cluster.connection import Share
 from masklab.cluster.sweep_plan import SweepPlan
 from masklab.cluster.sweep_run import at_a_time, tune
 from masklab.config.command_line import main
@@ -267,10 +268,17 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_starts(
 
 def test_trials_share_a_gpu_where_they_are_told_to() -> None:
     nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 4.0}]
-    assert at_a_time(nodes, 1, 0.0) == 9
-    assert at_a_time(nodes, 1, 1.0) == 3
-    assert at_a_time(nodes, 1, 0.5) == 5
-    assert at_a_time(nodes, 2, 0.34) == 4
+    assert at_a_time(nodes, Share(1, 1, 0), 0.0) == 9
+    assert at_a_time(nodes, Share(1, 1, 1), 1.0) == 3
+    assert at_a_time(nodes, Share(1, 1, 1), 0.5) == 5
+    assert at_a_time(nodes, Share(1, 2, 1), 0.34) == 4
+
+
+def test_trials_of_several_workers_are_as_many_as_have_room_for_all_of_theirs() -> None:
+    nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 4.0}]
+    assert at_a_time(nodes, Share(2, 1, 0), 0.0) == 4
+    assert at_a_time(nodes, Share(2, 2, 0), 0.0) == 2
+    assert at_a_time(nodes, Share(3, 1, 1), 1.0) == 1
 
 
 def test_the_points_of_a_longer_search_begin_with_those_of_a_shorter_one(tmp_path: Path, text: str, root: Path) -> None:
@@ -284,7 +292,6 @@ def test_a_suggestion_that_is_unfit_is_a_failed_trial_with_its_reason(
     tmp_path: Path, text: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from masklab.cluster import sweep_conductor
-    from masklab.cluster.connection import Share
     from masklab.cluster.sweep_run import opening_record
     from masklab.cluster.sweep_suggestions import Suggestions
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -24,10 +25,11 @@ from masklab.tracking.comparison_record import FILE, ComparisonRecord
 from masklab.tracking.comparison_report import summary_markdown, write_report
 from masklab.tracking.comparison_table import arm_rows, markdown_table
 from masklab.tracking.comparison_terminal import ComparisonTerminal, show_findings
-from masklab.tracking.mlflow_run import DatasetInput, RunHandle, resume_run, start_run
+from masklab.tracking.mlflow_run import DatasetInput, RunHandle
 from masklab.tracking.mlflow_tracker import MlflowTracker
-from masklab.tracking.nested_runs import RUN_ID, NestedRuns
+from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
 from masklab.tracking.provenance import run_tags
+from masklab.training.run_folder import RunFolder
 
 
 def compare(config: CompareConfig, overrides: Sequence[str], project: Path, started_at: float) -> int:
@@ -41,14 +43,15 @@ def compare(config: CompareConfig, overrides: Sequence[str], project: Path, star
         return 0
     plan = ComparisonPlan.of(config, overrides, project, home, started_at)
     record = record_of(plan, project, shlex.join(["python", "jobs/compare.py", *overrides]))
-    if all(run.status in ("finished", "failed") for run in record.runs):
+    is_over = all(run.status in ("finished", "failed") for run in record.runs)
+    if is_over and plan.folder.memory().get(REPORTED, True):
         print(f"comparison '{plan.name}' is finished already; raise compare.seeds to add to it, or give another run.name")
         record.write(plan.folder.path)
         report(plan.folder.path)
     else:
         try:
-            with connected(project / "platform", config.scaling.ray_logs):
-                record = _conducted(plan, record, project)
+            with nullcontext() if is_over else connected(project / "platform", config.scaling.ray_logs):
+                record = (_reported if is_over else _conducted)(plan, record, project)
         except KeyboardInterrupt:
             print(f"stopped; the same command with run.name={plan.name} goes on with what is not finished")
             return 130
@@ -75,53 +78,67 @@ def _conducted(plan: ComparisonPlan, record: ComparisonRecord, project: Path) ->
     share = share_for(plan.config.model_copy(update={"scaling": own}))
     waiting = [run for run, known in zip(plan.runs, record.runs, strict=False) if known.status == "waiting"]
     parallel = min(room(nodes_of_the_cluster(), share.cpus, share.gpus), plan.config.compare.parallel or len(waiting), len(waiting))
-    tags = run_tags(project, plan.corpus.fingerprint, "") | {"pools_digest": plan.pools.digest}
-    nested = _nested_runs(plan, tags)
+    record, nested = _begun(plan, record, project)
+    conductor = Conductor(plan, record, share, nested, _tags(plan, project), ComparisonTerminal(parallel))
+    with ending(nested):
+        conductor.conduct(waiting, parallel)
+        return _kept(plan, conductor.record, nested)
+
+
+def _reported(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> ComparisonRecord:
+    """Report a comparison whose driver was killed between its last run and its report."""
+    record, nested = _begun(plan, record, project)
+    with ending(nested):
+        record.write(plan.folder.path)
+        return _kept(plan, record, nested)
+
+
+def _begun(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> tuple[ComparisonRecord, NestedRuns | None]:
+    """Open the comparison's books, here and in MLflow. Raises TrackingError."""
     plan.folder.begin(dump_values(resolved(plan.config, plan.arms)))
+    plan.folder.remember(**{REPORTED: False})
+    nested = _nested_runs(plan, record, _tags(plan, project))
     if nested and plan.store:
-        plan.folder.remember(**{RUN_ID: nested.parent.run_id})
         browse = plan.store.browse(nested.parent.experiment_id, nested.parent.run_id)
         record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
-    conductor = Conductor(plan, record, share, nested, tags, ComparisonTerminal(parallel))
-    try:
-        conductor.conduct(waiting, parallel)
-        files = report(plan.folder.path)
-        if nested:
-            _keep(plan, conductor.record, files, nested.parent)
-    except BaseException as error:
-        if nested:
-            nested.end(nested.parent, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
-    return conductor.record
+    return record, nested
 
 
-def _nested_runs(plan: ComparisonPlan, tags: dict[str, str]) -> NestedRuns | None:
-    """The comparison's run in MLflow, made or found again. Raises TrackingError."""
+def _kept(plan: ComparisonPlan, record: ComparisonRecord, nested: NestedRuns | None) -> ComparisonRecord:
+    """Close the books: the report, here and in MLflow."""
+    files = report(plan.folder.path)
+    if nested:
+        _keep(plan, record, files, nested.parent)
+    plan.folder.remember(**{REPORTED: True})
+    return record
+
+
+def _tags(plan: ComparisonPlan, project: Path) -> dict[str, str]:
+    return run_tags(project, plan.corpus.fingerprint, "") | {"pools_digest": plan.pools.digest}
+
+
+def _nested_runs(plan: ComparisonPlan, record: ComparisonRecord, tags: dict[str, str]) -> NestedRuns | None:
+    """The comparison's run in MLflow, made or found again, and what an earlier driver left as going on settled. Raises TrackingError."""
     if plan.store is None:
         return None
     config, corpus = plan.config, plan.corpus
-    known = plan.folder.memory().get(RUN_ID)
-    parent = (
-        resume_run(plan.store, str(known))
-        if known
-        else start_run(
-            plan.store,
-            config.tracking.experiment,
-            run_name=plan.name,
-            params=config.model_dump(mode="json", exclude={"report"}),
-            tags=tags,
-            datasets=[
-                DatasetInput(
-                    config.dataset.name,
-                    corpus.fingerprint,
-                    str(config.dataset.path or config.dataset.name),
-                    {"train": len(corpus.train), "validation": len(corpus.validation)},
-                )
-            ],
-            description=f"### Comparison of {', '.join(config.compare.curricula)}",
-        )
+    text = DatasetInput(
+        config.dataset.name,
+        corpus.fingerprint,
+        str(config.dataset.path or config.dataset.name),
+        {"train": len(corpus.train), "validation": len(corpus.validation)},
     )
-    return NestedRuns(plan.store, config.tracking.experiment, parent)
+    nested = NestedRuns.of(
+        plan.store,
+        config.tracking.experiment,
+        plan.folder,
+        params=config.model_dump(mode="json", exclude={"report"}),
+        tags=tags,
+        dataset=text,
+        description=f"### Comparison of {', '.join(config.compare.curricula)}",
+    )
+    nested.settle({RunFolder(plan.folder.path / run.folder): run.status for run in record.runs})
+    return nested
 
 
 def _keep(plan: ComparisonPlan, record: ComparisonRecord, files: Sequence[Path], parent: RunHandle) -> None:

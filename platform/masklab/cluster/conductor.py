@@ -19,7 +19,7 @@ from masklab.tracking.comparison_record import ComparisonRecord, RunRecord
 from masklab.tracking.comparison_terminal import ComparisonTerminal
 from masklab.tracking.description import plan_markdown
 from masklab.tracking.mlflow_run import RunHandle
-from masklab.tracking.nested_runs import NestedRuns
+from masklab.tracking.nested_runs import NestedRuns, status_of
 
 STOPPING_SECONDS = 10.0
 """How long runs that are stopped have to send their last figures."""
@@ -132,7 +132,7 @@ class Conductor:
 
     def _close(self, known: RunRecord, handle: RunHandle | None) -> None:
         if self.nested:
-            self.nested.end(handle, "FINISHED" if known.status == "finished" else "KILLED" if known.status == "interrupted" else "FAILED")
+            self.nested.end(handle, status_of(known.status))
         self._note(known)
 
     def _note(self, known: RunRecord) -> None:

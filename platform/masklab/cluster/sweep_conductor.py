@@ -85,7 +85,8 @@ class SweepConductor:
                     search_alg=TrialSource(self),
                     scheduler=self._scheduler(),
                     num_samples=self.plan.wanted,
-                    resources_per_trial={"CPU": float(self.share.cpus)} | ({"GPU": gpus} if gpus else {}),
+                    resources_per_trial=trial_resources(self.share, gpus),
+                    reuse_actors=True,  # a trial's process takes seconds to start
                     max_concurrent_trials=parallel,
                     stop=self._stopper,
                     callbacks=[Watch(self)],
@@ -191,7 +192,8 @@ class SweepConductor:
             relay=None,
             tracking=handle,
         )
-        return Trial(assignment, trial.outline(self.plan.corpus.vocabulary.size, self.plan.started_at))
+        outline = trial.outline(self.plan.corpus.vocabulary.size, self.plan.started_at)
+        return Trial(assignment, outline, workers=self.share.workers)
 
     def _pools_of(self, trial: PlannedTrial) -> list[Any]:
         """The trial's pools in the object store: once for all trials whose validation stages are the same."""
@@ -213,6 +215,16 @@ class SweepConductor:
     def _note(self, known: TrialRecord) -> None:
         self.record = self.record.with_trial(known)
         self.record.write(self.plan.folder.path)
+
+
+def trial_resources(share: Share, gpus: float) -> dict[str, float]:
+    """What the process of a trial takes of the cluster: its one worker's `share`, with `gpus` of a GPU.
+
+    Of several workers each takes its own share, and the process itself, which only listens, no core. It must take something: a MiB.
+    """
+    if share.workers > 1:
+        return {"memory": 2.0**20}
+    return {"CPU": float(share.cpus)} | ({"GPU": gpus} if gpus else {})
 
 
 def trial_record(trial: PlannedTrial, known: TrialRecord) -> TrialRecord:

@@ -9,20 +9,22 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from masklab.cluster.connection import connected, nodes_of_the_cluster, room, share_for
+from masklab.cluster.connection import Share, connected, nodes_of_the_cluster, room, share_for
 from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan, budget_of
 from masklab.cluster.sweep_report import draw, keep, show
 from masklab.config.home import home_of
 from masklab.config.sweep_tree import TuneConfig
 from masklab.config.writing import dump
-from masklab.tracking.mlflow_run import DatasetInput, resume_run, start_run
-from masklab.tracking.nested_runs import RUN_ID, NestedRuns
+from masklab.tracking.mlflow_run import DatasetInput
+from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
 from masklab.tracking.provenance import git_commit, run_tags, versions
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.sweep_record import SweepRecord, TrialRecord
 from masklab.tracking.sweep_terminal import SweepTerminal
+from masklab.training.run_folder import RunFolder
 
 
 def tune(config: TuneConfig, overrides: Sequence[str], project: Path, started_at: float) -> int:
@@ -32,13 +34,14 @@ def tune(config: TuneConfig, overrides: Sequence[str], project: Path, started_at
     """
     plan = SweepPlan.of(config, overrides, project, home_of(project), started_at)
     record = opening_record(plan, shlex.join(["python", "jobs/tune.py", *overrides]))
-    if len(record.trials) >= plan.wanted and all(trial.status != "waiting" for trial in record.trials):
+    is_over = len(record.trials) >= plan.wanted and all(trial.status != "waiting" for trial in record.trials)
+    if is_over and plan.folder.memory().get(REPORTED, True):
         print(f"sweep '{plan.name}' is finished already; raise sweep.num_trials to add to it, or give another run.name")
         show(record)
         return int(any(trial.status == "failed" for trial in record.trials))
     try:
-        with connected(project / "platform", config.scaling.ray_logs):
-            record = _conducted(plan, record, project)
+        with nullcontext() if is_over else connected(project / "platform", config.scaling.ray_logs):
+            record = (_reported if is_over else _conducted)(plan, record, project)
     except KeyboardInterrupt:
         print(f"stopped; the same command with run.name={plan.name} goes on with what is not finished")
         return 130
@@ -94,59 +97,73 @@ def _conducted(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepReco
     unbegun = {trial.number for trial in record.trials if trial.status == "waiting"}
     waiting = [trial for trial in plan.trials if trial.number in unbegun]
     missing = len(waiting) + max(0, plan.wanted - len(record.trials))
-    parallel = min(at_a_time(nodes_of_the_cluster(), share.cpus, gpus), config.sweep.parallel or missing, missing)
-    tags = run_tags(project, plan.corpus.fingerprint, "")
-    nested = _nested_runs(plan, tags)
-    plan.folder.begin(dump(config))
+    parallel = min(at_a_time(nodes_of_the_cluster(), share, gpus), config.sweep.parallel or missing, missing)
+    record, nested = _begun(plan, record, project)
+    conductor = SweepConductor(plan, record, share, nested, _tags(plan, project), SweepTerminal(plan.wanted, parallel))
+    with ending(nested):
+        conductor.conduct(waiting, parallel, gpus)
+        return _kept(plan, conductor.record, nested)
+
+
+def _reported(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepRecord:
+    """Report a sweep whose driver was killed between its last trial and its report."""
+    record, nested = _begun(plan, record, project)
+    with ending(nested):
+        return _kept(plan, record, nested)
+
+
+def _begun(plan: SweepPlan, record: SweepRecord, project: Path) -> tuple[SweepRecord, NestedRuns | None]:
+    """Open the sweep's books, here and in MLflow. Raises TrackingError."""
+    plan.folder.begin(dump(plan.config))
+    plan.folder.remember(**{REPORTED: False})
+    nested = _nested_runs(plan, record, _tags(plan, project))
     if nested and plan.store:
-        plan.folder.remember(**{RUN_ID: nested.parent.run_id})
         browse = plan.store.browse(nested.parent.experiment_id, nested.parent.run_id)
         record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
-    conductor = SweepConductor(plan, record, share, nested, tags, SweepTerminal(plan.wanted, parallel))
-    try:
-        conductor.conduct(waiting, parallel, gpus)
-        record = with_retraining(plan, conductor.record)
-        record.write(plan.folder.path)
-        pictures = list(draw(record, plan.folder.figures))
-        if nested:
-            keep(record, plan.folder.path, pictures, nested.parent)
-    except BaseException as error:
-        if nested:
-            nested.end(nested.parent, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
+    return record, nested
+
+
+def _kept(plan: SweepPlan, record: SweepRecord, nested: NestedRuns | None) -> SweepRecord:
+    """Close the books: the record, with the command that trains the best again, and the pictures, here and in MLflow."""
+    record = with_retraining(plan, record)
+    record.write(plan.folder.path)
+    pictures = list(draw(record, plan.folder.figures))
+    if nested:
+        keep(record, plan.folder.path, pictures, nested.parent)
+    plan.folder.remember(**{REPORTED: True})
     return record
 
 
-def at_a_time(nodes: Sequence[dict[str, float]], cpus: int, gpus: float) -> int:
-    """How many trials with `cpus` cores and `gpus` GPUs each, a share of one or none, the nodes hold."""
-    if not gpus:
-        return room(nodes, cpus, 0)
-    return sum(min(int(node.get("CPU", 0)) // cpus, int(node.get("GPU", 0)) * math.floor(1 / gpus)) for node in nodes)
+def _tags(plan: SweepPlan, project: Path) -> dict[str, str]:
+    return run_tags(project, plan.corpus.fingerprint, "")
 
 
-def _nested_runs(plan: SweepPlan, tags: dict[str, str]) -> NestedRuns | None:
-    """The sweep's run in MLflow, made or found again. Raises TrackingError."""
+def at_a_time(nodes: Sequence[dict[str, float]], share: Share, gpus: float) -> int:
+    """How many trials the nodes hold: with several workers that take `share` each, or one that takes `gpus` of a GPU, or none."""
+    if share.workers > 1 or not gpus:
+        return room(nodes, share.cpus, share.gpus) // share.workers
+    return sum(min(int(node.get("CPU", 0)) // share.cpus, int(node.get("GPU", 0)) * math.floor(1 / gpus)) for node in nodes)
+
+
+def _nested_runs(plan: SweepPlan, record: SweepRecord, tags: dict[str, str]) -> NestedRuns | None:
+    """The sweep's run in MLflow, made or found again, and what an earlier driver left as going on settled. Raises TrackingError."""
     if plan.store is None:
         return None
     config, corpus = plan.config, plan.corpus
-    known = plan.folder.memory().get(RUN_ID)
     text = DatasetInput(
         config.dataset.name,
         corpus.fingerprint,
         str(config.dataset.path or config.dataset.name),
         {"train": len(corpus.train), "validation": len(corpus.validation)},
     )
-    parent = (
-        resume_run(plan.store, str(known))
-        if known
-        else start_run(
-            plan.store,
-            config.tracking.experiment,
-            run_name=plan.name,
-            params=config.model_dump(mode="json"),
-            tags=tags,
-            datasets=[text],
-            description=f"### Sweep over {', '.join(config.sweep.space)}",
-        )
+    nested = NestedRuns.of(
+        plan.store,
+        config.tracking.experiment,
+        plan.folder,
+        params=config.model_dump(mode="json"),
+        tags=tags,
+        dataset=text,
+        description=f"### Sweep over {', '.join(config.sweep.space)}",
     )
-    return NestedRuns(plan.store, config.tracking.experiment, parent)
+    nested.settle({RunFolder(plan.folder.path / "trials" / trial.name): trial.status for trial in record.trials})
+    return nested

@@ -1,4 +1,4 @@
-"""A trial in its own process, as Tune starts it: the loop of any run, which reports its yardstick at each evaluation."""
+"""A trial's process, as Tune starts it: it hosts the loop of any run, or has it hosted by workers, and reports each evaluation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from typing import Any
 from ray import tune
 
 from masklab.cluster.conductor import reason_of
+from masklab.cluster.nested_trial import run_nested
 from masklab.cluster.trial import Trial, run_trial
-from masklab.training.events import EvaluationDone, Event
+from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunStarted
 
 OBJECTIVE, SPENT, FAILURE = "nelbo_nats", "chars", "failure"
 """The names of what is reported: nats per character, to be made low; the characters seen until then; why a trial cannot go on."""
+READY = "ready"
+"""Reported, once, by a member of a population that has come to the end of its part."""
+
+
+class PartEnded(Exception):
+    """The iteration at which a part of a trial ends lies in a checkpoint."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,6 +29,8 @@ class Handed:
 
     number: int
     trial: Trial
+    until: int | None = None
+    """The iteration at which this part of the trial ends; None for all that is left of it."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Handed:
         return self
@@ -34,10 +43,19 @@ def host_trial(config: dict[str, Any]) -> None:
     """Tune's trainable; `config` holds the Handed. Raises what the loop raises, once the reason has been reported."""
     handed: Handed = config["handed"]
     try:
-        run_trial(handed.trial, report)
+        (run_trial if handed.trial.workers == 1 else run_nested)(handed.trial, lambda event: listen(event, handed.until))
+    except PartEnded:
+        tune.report({READY: True})  # the trial is paused here, when its figures have been sent
     except Exception as error:
         tune.report({OBJECTIVE: math.inf, SPENT: 0, FAILURE: reason_of(error)})
         raise
+
+
+def listen(event: Event, until: int | None) -> None:
+    """Report what is to be reported of `event`. Raises PartEnded at the iteration `until`."""
+    report(event)
+    if until is not None and isinstance(event, RunStarted | CheckpointSaved) and event.iteration >= until:
+        raise PartEnded
 
 
 def report(event: Event) -> None:

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from masklab.cluster.connection import Share, connect, share_for
 from masklab.config.home import home_of
-from masklab.config.interruption import terminating_as_interrupt
 from masklab.config.tree import Config
 from masklab.config.writing import dump
-from masklab.errors import ResourceError, TrackingError, UserError
+from masklab.errors import TrackingError
 from masklab.sampling.generation import start_of
 from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import corpus_for
@@ -168,12 +167,9 @@ def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
 def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
     """Start the workers and report until they are done. Raises what they raised."""
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
 
     from masklab.cluster.assignment import Assignment, documents_of
-    from masklab.cluster.relay import EventRelay, Listener
-    from masklab.cluster.train_worker import train_worker
-    from masklab.cluster.trainer import Trainer
+    from masklab.cluster.worker_group import run_workers
     from masklab.training.checkpoint import CheckpointStore
 
     with ExitStack() as stack:
@@ -183,7 +179,6 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
         stack.callback(terminal.close)
         reporter = Reporter(plan.outline(handle), tracker, terminal)
         tracker.log_artifact(plan.folder.path / "config.yaml")
-        relay = EventRelay.remote()  # type: ignore[attr-defined]
         assignment = Assignment(
             run=plan.name,
             recipe=plan.recipe,
@@ -194,28 +189,10 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
             documents=documents_of(plan.config, plan.corpus),
             corpus=[ray.put(plan.corpus)],
             pools=[ray.put(plan.pools)],
-            relay=relay,
+            relay=None,
             tracking=handle,
         )
-        listener = Listener(relay, partial(_report, plan, reporter))
-        trainer = Trainer(
-            train_worker,
-            train_loop_config={"assignment": assignment},
-            scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=bool(share.gpus), resources_per_worker=share.resources()),
-            run_config=RunConfig(
-                name="ray", storage_path=str(plan.folder.path), failure_config=FailureConfig(max_failures=0, controller_failure_limit=0)
-            ),
-        )
-        try:
-            with terminating_as_interrupt():
-                trainer.fit()
-        except BaseException as error:
-            listener.abandon()
-            cause = _users_mistake(error)
-            if cause:
-                raise cause from error
-            raise
-        listener.close()
+        run_workers(assignment, share, plan.folder.path, partial(_report, plan, reporter))
         if reporter.summary is None:
             raise RuntimeError("the workers ended, but the last event of the run never arrived")
         newest = CheckpointStore(plan.folder.checkpoints, {}).newest()
@@ -229,18 +206,3 @@ def _report(plan: Plan, reporter: Reporter, event: Event) -> None:
     if isinstance(event, StepDone) and not (plan.folder.figures / "masks.png").exists():
         stages = zip(plan.config.curriculum.pools, plan.pools.stages, strict=True)
         reporter.show_masks([(stage.masking.describe(), pool.selected[:32]) for stage, pool in stages])
-
-
-def _users_mistake(error: BaseException | None) -> UserError | None:
-    """The UserError at the bottom of what a worker raised, if there is one."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return error
-        if type(getattr(error, "controller_failure", None)).__name__ == "WorkerGroupStartupTimeoutError":
-            return ResourceError("the cluster had no room for this run's workers within a minute; wait for other jobs, or ask for less")
-        for inner in getattr(error, "worker_failures", {}).values():
-            found = _users_mistake(inner)
-            if found:
-                return found
-        error = error.__cause__ or getattr(error, "cause", None)
-    return None

@@ -37,11 +37,12 @@ class CurveSettings:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run as its process gets it. `curve` is left out where it is None."""
+    """One run as its process gets it. `curve` is left out where it is None; `workers` is how many the loop runs in."""
 
     assignment: Assignment
     outline: RunOutline
     curve: CurveSettings | None = None
+    workers: int = 1
 
 
 def run_trial(trial: Trial, listen: Callable[[Event], None] = lambda event: None) -> RunFinished:

@@ -90,6 +90,9 @@ class TuneConfig(Config):
                 f"sweep.scheduler = '{self.sweep.scheduler}': trials are compared at equal numbers of characters; "
                 "give the budget as training.max_chars or max_iters"
             )
-        if self.scaling.num_workers > 1:
-            raise ValueError(f"scaling.num_workers = {self.scaling.num_workers}: each trial has one worker; see sweep.parallel")
+        if self.scaling.num_workers > 1 and (self.sweep.gpus_per_trial or 1) < 1:
+            raise ValueError(
+                f"sweep.gpus_per_trial = {self.sweep.gpus_per_trial:g}: with scaling.num_workers = {self.scaling.num_workers} each worker "
+                "takes a whole GPU; drop gpus_per_trial, or give a trial one worker"
+            )
         return self

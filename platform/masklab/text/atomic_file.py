@@ -10,6 +10,9 @@ from pathlib import Path
 
 from masklab.errors import DataError
 
+UNFINISHED = ".*.tmp"
+"""Names of files that were being written when their writer was killed."""
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:

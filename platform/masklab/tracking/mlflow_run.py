@@ -25,6 +25,9 @@ PARAMS_PER_BATCH = 100
 TAG_LENGTH = 8000
 DIGEST_LENGTH = 36
 DESCRIPTION_TAG = "mlflow.note.content"
+PARENT_TAG = "mlflow.parentRunId"
+KEY_TAG = "run_key"
+"""Tells a run apart from all others before the store has given it a number."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,11 @@ def start_run(
     tags: Mapping[str, str],
     datasets: Sequence[DatasetInput] = (),
     description: str = "",
+    key: str | None = None,
 ) -> RunHandle:
     """Make a run, and with it the database's schema and the experiment where they are missing.
 
+    A run that was made with the same `key` before, by a process that was killed before it could tell, is taken up instead.
     Raises TrackingError, in one line, when the store cannot be reached or refuses.
     """
     from mlflow.entities import Param
@@ -103,9 +108,10 @@ def start_run(
             store.database.parent.mkdir(parents=True, exist_ok=True)
         client = client_of(store.uri)
         experiment_id = _experiment(client, store, experiment)
-        labels = {"mlflow.user": _user(), DESCRIPTION_TAG: description, **tags}
+        labels = {"mlflow.user": _user(), DESCRIPTION_TAG: description, KEY_TAG: key or "", **tags}
         tags = {name: redact(value)[:TAG_LENGTH] for name, value in labels.items() if value}
-        run_id = client.create_run(experiment_id, tags=tags, run_name=run_name).info.run_id
+        known = client.search_runs([experiment_id], f"tags.{KEY_TAG} = '{key}'", max_results=1) if key else []
+        run_id = (known[0] if known else client.create_run(experiment_id, tags=tags, run_name=run_name)).info.run_id
         entries = [Param(name, value) for name, value in flat_params(params).items()]
         for i in range(0, len(entries), PARAMS_PER_BATCH):
             client.log_batch(run_id, params=entries[i : i + PARAMS_PER_BATCH])
@@ -134,6 +140,18 @@ def end_run(handle: RunHandle, status: Status) -> None:
     """Set the run's final status. Raises TrackingError when the store cannot be reached."""
     with _in_one_line(handle.uri):
         client_of(handle.uri).set_terminated(handle.run_id, status=status)
+
+
+def children_under_way(store: Store, parent: RunHandle) -> list[str]:
+    """The numbers of the children of `parent` whose status says that they go on. Raises TrackingError."""
+    with _in_one_line(store.uri):
+        ours = f"tags.`{PARENT_TAG}` = '{parent.run_id}' and attributes.status = 'RUNNING'"
+        found, token = [], None
+        while token != "":
+            page = client_of(store.uri).search_runs([parent.experiment_id], ours, page_token=token)
+            found += [run.info.run_id for run in page]
+            token = page.token or ""
+        return found
 
 
 def add_to_run(store: Store, run_id: str, metrics: Mapping[str, float], step: int, folder: Path, place: str) -> None:

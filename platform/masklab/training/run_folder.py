@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from masklab.errors import RunError
-from masklab.text.atomic_file import write_text
+from masklab.text.atomic_file import UNFINISHED, write_text
 
 CHANGEABLE = ("scaling", "batches", "tracking", "run.folder", "compare.seeds", "compare.parallel", "sweep.num_trials", "sweep.parallel")
 """Parts of a config that may change between the parts of one run, since they change no figure."""
@@ -46,7 +46,7 @@ class RunFolder:
             raise RunError(
                 f"run folder {folder.path}: config.yaml cannot be read ({type(error).__name__}); use another run.name"
             ) from error
-        if known is None and folder.path.exists() and any(folder.path.iterdir()):
+        if known is None and folder.path.exists() and any(not file.match(UNFINISHED) for file in folder.path.iterdir()):
             raise RunError(f"run folder {folder.path} holds files that are no run's; use another run.name")
         if known is not None:
             differing = sorted(_differing(dict(known), dict(config)))
@@ -82,9 +82,9 @@ class RunFolder:
         """Make the folder, and write the config unless the run has one."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / "figures").mkdir(exist_ok=True)
-            if not (self.path / "config.yaml").exists():
+            if not (self.path / "config.yaml").exists():  # comes first, since what is there without it is taken for no run's
                 self.write("config.yaml", config_yaml)
+            (self.path / "figures").mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(f"run folder {self.path} cannot be written ({error.strerror}); set run.folder=") from error
 
