@@ -121,7 +121,7 @@ def test_every_curriculum_loads_and_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", group_names(PROJECT)["dataset"])
 def test_every_dataset_loads(name: str) -> None:
     dataset = compose(
-        [f"dataset={name}", "dataset.path=some/file"] if name in ("text", "nanogpt") else [f"dataset={name}"], PROJECT
+        [f"dataset={name}", "dataset.path=some/file"] if name in ("text", "nanogpt", "labelled") else [f"dataset={name}"], PROJECT
     ).dataset
     assert dataset.name == name
 

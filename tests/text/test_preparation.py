@@ -177,7 +177,8 @@ def test_the_names_of_the_sources_are_those_of_the_union() -> None:
 
 @pytest.mark.parametrize("name", get_args(SourceName))
 def test_a_dataset_names_its_source(name: str) -> None:
-    path = None if name == "python_docs" else "/some/place"
-    origin = Dataset.model_validate({"source": name, "path": path}).origin
-    assert origin == SOURCE.validate_python({"source": name, "path": path})
-    assert (name == "nanogpt") != isinstance(origin, TextOrigin)
+    path = None if name.startswith("python_") else "/some/place"
+    dataset = Dataset.model_validate({"source": name, "path": path})
+    assert dataset.origin == SOURCE.validate_python({"source": name, "path": path})
+    assert dataset.is_labelled == (name in ("labelled", "python_packages"))
+    assert isinstance(dataset.origin, TextOrigin) == (name in ("python_docs", "text", "shakespeare_char"))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from masklab.schema import Section
+from masklab.text.label_values import LabelType
+from masklab.text.sources.origin import LabelledOrigin
 from masklab.text.sources.source import SOURCE, Source, SourceName
 from masklab.text.windows import Placement
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+OF_LABELLED_FILES = ("text_column", "label_column", "label_type")
 
 
 class Dataset(Section):
@@ -20,13 +23,21 @@ class Dataset(Section):
     name: str = "custom"
     """What tables and the corpus's file call it; a dataset file's own name unless it says otherwise."""
     source: SourceName
-    """Where the text comes from: python_docs, text, shakespeare_char or nanogpt."""
+    """Where the text comes from: python_docs, text, shakespeare_char or nanogpt; with labels: labelled or python_packages."""
     path: str | None = None
     """The file or folder to read, for the sources that need one."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the characters, at the end, that is held out; a nanogpt folder keeps the split it has."""
+    """Share held out: characters at the end, or rows of each class; a nanogpt folder keeps the split it has."""
     windows: Placement = "anywhere"
     """Training windows begin anywhere, at paragraphs, or lie side by side and are each read once in an epoch (epochs)."""
+    text_column: str | None = None
+    """Column of the texts in a labelled file; text unless given."""
+    label_column: str | None = None
+    """Column of the labels in a labelled file; label unless given."""
+    label_type: LabelType | None = None
+    """What a labelled file's labels are: class (unless given), number, or per_token, a class for each character."""
+    max_rows: int | None = Field(default=None, ge=1)
+    """Most labelled rows to train on, the classes in proportion; the held-out rows stay the same."""
 
     @field_validator("name")
     @classmethod
@@ -37,13 +48,28 @@ class Dataset(Section):
 
     @model_validator(mode="after")
     def _path_fits_the_source(self) -> Self:
-        try:
-            self.origin  # noqa: B018
-        except ValidationError as error:
-            raise ValueError("; ".join(str(detail["ctx"]["error"]) for detail in error.errors())) from None
+        if self.source != "labelled":
+            for key in OF_LABELLED_FILES:
+                if (value := getattr(self, key)) is not None:
+                    raise ValueError(
+                        f"{key}={value} goes with source=labelled, not with {self.source}; leave it out or use dataset=labelled"
+                    )
+        if not self.is_labelled and self.max_rows is not None:
+            raise ValueError(f"max_rows={self.max_rows} counts labelled rows, and source={self.source} has none; leave it out")
+        if self.is_labelled and self.windows != "anywhere":
+            raise ValueError(f"windows={self.windows} is for plain text; rows with labels are read whole: leave it out")
         return self
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether its rows have labels."""
+        return isinstance(self.origin, LabelledOrigin)
 
     @property
     def origin(self) -> Source:
         """The source that the section names."""
-        return SOURCE.validate_python({"source": self.source, "path": self.path})
+        columns: dict[str, Any] = {key: value for key in OF_LABELLED_FILES if (value := getattr(self, key)) is not None}
+        try:
+            return SOURCE.validate_python({"source": self.source, "path": self.path} | (columns if self.source == "labelled" else {}))
+        except ValidationError as error:
+            raise ValueError("; ".join(str(detail["ctx"]["error"]) for detail in error.errors())) from None

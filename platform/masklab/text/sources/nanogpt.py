@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 
 from masklab.errors import DataError
-from masklab.text.sources.origin import Origin, Splits, required
+from masklab.text.sources.origin import PlainOrigin, Splits, required
 from masklab.text.sources.text_file import files_state
 from masklab.text.vocabulary import Vocabulary
 
@@ -24,7 +24,7 @@ LARGEST_META = 1 << 24
 """Bytes: a vocabulary of all of Unicode is smaller."""
 
 
-class NanoGPT(Origin):
+class NanoGPT(PlainOrigin):
     """Tokens and vocabulary as nanoGPT wrote them, with the split that it made."""
 
     source: Literal["nanogpt"] = "nanogpt"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from masklab.errors import DataError
 from masklab.schema import Section
+from masklab.text.label_values import LabelType
 from masklab.text.vocabulary import Vocabulary
 
 
@@ -35,17 +37,41 @@ class Origin(Section):
     def state(self) -> str:
         """A word that changes when the text changes, found without reading it. Raises DataError when the text is not there."""
 
-    @abstractmethod
-    def splits(self, validation_fraction: float, folder: Path) -> Splits:
-        """Read the text. `folder` is where a download is kept. Raises DataError for whatever is wrong with the text."""
-
     @property
     def place(self) -> Path | None:
         """The absolute form of `path`."""
         return Path(self.path).expanduser().absolute() if self.path is not None else None
 
 
-class TextOrigin(Origin):
+class PlainOrigin(Origin):
+    """A source of text without labels."""
+
+    @abstractmethod
+    def splits(self, validation_fraction: float, folder: Path) -> Splits:
+        """Read the text. `folder` is where a download is kept. Raises DataError for whatever is wrong with the text."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row as it was found: `place` tells where, and `text` and `label` may still be anything."""
+
+    place: str
+    text: Any
+    label: Any
+
+
+class LabelledOrigin(Origin):
+    """A source of rows with labels."""
+
+    label_type: LabelType = "class"
+    """What a label is."""
+
+    @abstractmethod
+    def examples(self) -> Iterator[Example]:
+        """Read the rows. Raises DataError for whatever is wrong with the file, though not with a single text or label."""
+
+
+class TextOrigin(PlainOrigin):
     """A source that is one text, whose last part is held out."""
 
     @abstractmethod

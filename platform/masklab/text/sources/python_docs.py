@@ -59,7 +59,7 @@ class PythonDocs(TextOrigin):
 
     def state(self) -> str:
         """The version of Python, and of the rules by which it is read."""
-        return f"{sys.implementation.name} {'.'.join(map(str, sys.version_info))}, edition {EDITION}"
+        return f"{python_version()}, edition {EDITION}"
 
     def text(self, folder: Path) -> str:
         """The documents with blank lines between them. Raises DataError when this Python has come without its sources."""
@@ -135,10 +135,20 @@ def passages(topic: str) -> Iterator[str]:
 def docstrings(library: Path) -> Iterator[str]:
     """The docstrings of the standard library's modules, their classes and functions, in the order of the files' names."""
     for name in sorted(sys.stdlib_module_names - LEFT_OUT):
-        files = sorted((library / name).rglob("*.py"))
-        for file in [library / f"{name}.py", *files]:
-            if not {"test", "tests"} & set(file.relative_to(library).parts):
-                yield from _documented(_parsed(file))
+        yield from docstrings_of(library, name)
+
+
+def docstrings_of(library: Path, name: str) -> Iterator[str]:
+    """The docstrings of one module or package, without those of its tests."""
+    files = sorted((library / name).rglob("*.py"))
+    for file in [library / f"{name}.py", *files]:
+        if not {"test", "tests"} & set(file.relative_to(library).parts):
+            yield from _documented(_parsed(file))
+
+
+def python_version() -> str:
+    """The running Python, to the last part of its version."""
+    return f"{sys.implementation.name} {'.'.join(map(str, sys.version_info))}"
 
 
 def _documented(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:

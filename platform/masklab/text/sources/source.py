@@ -6,12 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from masklab.text.sources.labelled_file import LabelledFile
 from masklab.text.sources.nanogpt import NanoGPT
 from masklab.text.sources.python_docs import PythonDocs
+from masklab.text.sources.python_packages import PythonPackages
 from masklab.text.sources.shakespeare_char import ShakespeareChar
 from masklab.text.sources.text_file import TextFile
 
-SourceName = Literal["python_docs", "text", "shakespeare_char", "nanogpt"]
-Source = Annotated[PythonDocs | TextFile | ShakespeareChar | NanoGPT, Field(discriminator="source")]
+SourceName = Literal["python_docs", "text", "shakespeare_char", "nanogpt", "labelled", "python_packages"]
+Source = Annotated[PythonDocs | TextFile | ShakespeareChar | NanoGPT | LabelledFile | PythonPackages, Field(discriminator="source")]
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
