@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from masklab.curriculum.curriculum import Curriculum
-from masklab.curriculum.timetable import timetable
+from masklab.curriculum.timetable import timetable, unreachable
 
 
 def curriculum(*ends: dict[str, float], **keys: object) -> Curriculum:
@@ -34,3 +34,19 @@ def test_the_evaluation_at_the_end_of_the_budget_begins_nothing() -> None:
     assert timetable(curriculum({"max_share": 1.0}, {}), 600, 60) == (0, None)
     assert timetable(curriculum({"max_share": 0.5}, {}), 100, 60) == (0, 60)
     assert timetable(curriculum({"max_share": 0.5}, {}), 60, 60) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("ends", "keys", "missing"),
+    [
+        ([{"max_share": 0.35}] * 3 + [{}], {"patience": 9}, (3,)),
+        ([{"max_share": 0.35}] * 3 + [{}], {"patience": 2}, ()),
+        ([{}, {}], {"patience": 9}, ()),
+        ([{}, {}], {"patience": 10}, (1,)),
+        ([{"max_iters": 60}] * 11 + [{}], {"patience": 99}, (10, 11)),
+    ],
+)
+def test_a_stage_is_out_of_reach_when_no_evaluation_can_end_its_predecessors_in_time(
+    ends: list[dict[str, float]], keys: dict[str, object], missing: tuple[int, ...]
+) -> None:
+    assert unreachable(curriculum(*ends, **keys), 600, 60) == missing

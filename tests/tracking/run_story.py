@@ -37,6 +37,7 @@ def outline(folder: Path = Path("/runs/story"), stages: tuple[StageOutline, ...]
         mixed=tuple((s,) for s in range(len(stages))),
         vocabulary_size=65,
         started_at=STARTED_AT,
+        eval_interval=100,
         browse="make ui",
     )
 

@@ -27,6 +27,7 @@ from masklab.tracking.reporter import Reporter
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.tracker import NullTracker
 from masklab.training.events import Event
+from masklab.training.settings import TrainingSettings
 
 
 def report(folder: Path, events: list[Event] | None = None) -> RunSummary:
@@ -166,16 +167,40 @@ def test_masks_are_drawn_into_the_run_folder(tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "masks.png").stat().st_size > 1000
 
 
+def outline_of(stages: list[dict[str, object]], **training: object) -> RunOutline:
+    return RunOutline.of(
+        name="x",
+        folder=Path("/x"),
+        curriculum=Curriculum.model_validate({"stages": stages, "mixing": "cumulative"}),
+        objective="",
+        training=TrainingSettings.model_validate(training),
+        vocabulary_size=65,
+        started_at=0.0,
+    )
+
+
 def test_the_outline_of_a_curriculum_has_its_targets() -> None:
-    curriculum = Curriculum.model_validate(
-        {"stages": [{"type": "random", "max_ratio": 0.4}, {"type": "exact_count"}], "mixing": "cumulative"}
-    )
-    outline = RunOutline.of(
-        name="x", folder=Path("/x"), curriculum=curriculum, objective="", block_size=99, vocabulary_size=65, started_at=0.0
-    )
+    outline = outline_of([{"type": "random", "max_ratio": 0.4}, {"type": "exact_count"}], block_size=99)
     assert outline.target_ratio(0) == pytest.approx(0.2)
     assert outline.target_ratio(1) == pytest.approx((0.2 + 50 / 99) / 2)
     assert outline.pools_match_stages()
+
+
+def test_the_outline_has_the_stages_that_the_budget_leaves_out() -> None:
+    stages: list[dict[str, object]] = [{"type": "exact_count", "max_share": 0.1}] * 3
+    step = {"batch_size": 4, "block_size": 32}
+    assert outline_of(stages, max_iters=30, eval_interval=10).unreachable == ()
+    assert outline_of(stages, max_iters=20, eval_interval=10).unreachable == (2,)
+    assert outline_of(stages, max_chars=20 * 128, eval_interval=10, **step).unreachable == (2,)
+    assert outline_of(stages, max_chars=20 * 128 + 1, eval_interval=10, **step).unreachable == ()
+    assert outline_of(stages, max_minutes=0.1, eval_interval=10).unreachable == (), "how many steps these are is not known"
+
+
+def test_a_stage_that_begins_as_the_run_ends_is_no_trained_stage_of_its_summary(tmp_path: Path) -> None:
+    events = [run_story.started(), run_story.evaluated(400, next_stage=1), run_story.advanced(400), run_story.finished(400)]
+    summary = report(tmp_path, events)
+    assert (summary.stages[1].began_at, summary.stages[1].reason) == (400, "it began as the run ended: no iterations")
+    assert any("got no iterations" in words for words in summary.troubles)
 
 
 def test_tags_name_the_commit_and_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,23 @@ def test_stages_that_were_never_reached_are_named_at_the_end() -> None:
     assert "unreached_stages" not in told(run_story.finished(stage=1))
 
 
+def test_a_stage_that_begins_as_the_run_ends_got_no_iterations() -> None:
+    found = told(run_story.started(), run_story.advanced(400), run_story.finished(400, stage=1))
+    assert "stage 1 (diffusion, linear) got no iterations: stage 1 began at iteration 400" in found["unreached_stages"].words
+    assert "every 100 iterations; lower training.eval_interval" in found["unreached_stages"].words
+    assert "untrained_ratios" in found
+    assert "unreached_stages" not in told(run_story.advanced(300), run_story.finished(400, stage=1))
+
+
+def test_stages_that_cannot_begin_are_told_at_the_start_and_not_again() -> None:
+    detector = TroubleDetector(replace(run_story.outline(), unreachable=(1,)))
+    first, *_ = (trouble for trouble in detector.feed(run_story.started()) if trouble.kind == "unreachable_stages")
+    assert "stage 1 (diffusion, linear) cannot begin within the budget" in first.words
+    assert "unreached_stages" not in {trouble.kind for trouble in detector.feed(run_story.finished(stage=0))}
+    mixed = replace(run_story.outline(), unreachable=(1,), mixed=((0, 1), (0, 1)))
+    assert [t.kind for t in TroubleDetector(mixed).feed(run_story.started())] == ["cosmetic_progression"]
+
+
 def gap_run(validation: list[float], training: list[float]) -> list[Event]:
     pairs = zip(validation, training, strict=True)
     return [run_story.evaluated(100 * i, (v, 9.0), train_loss=t) for i, (v, t) in enumerate(pairs)]

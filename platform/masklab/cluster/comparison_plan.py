@@ -54,7 +54,7 @@ class PlannedRun:
             folder=self.folder.path,
             curriculum=self.arm.curriculum,
             objective=self.arm.objective.describe(),
-            block_size=self.config.training.block_size,
+            training=self.config.training,
             vocabulary_size=vocabulary_size,
             started_at=started_at,
         )

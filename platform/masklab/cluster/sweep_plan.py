@@ -54,7 +54,7 @@ class PlannedTrial:
             folder=self.folder.path,
             curriculum=self.config.curriculum,
             objective=self.config.objective.describe(),
-            block_size=self.config.training.block_size,
+            training=self.config.training,
             vocabulary_size=vocabulary_size,
             started_at=started_at,
         )

@@ -80,7 +80,7 @@ class Plan:
             folder=self.folder.path,
             curriculum=self.config.curriculum,
             objective=self.config.objective.describe(),
-            block_size=self.config.training.block_size,
+            training=self.config.training,
             vocabulary_size=self.corpus.vocabulary.size,
             started_at=self.started_at,
             browse=self.store.browse(handle.experiment_id, handle.run_id) if self.store and handle else None,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from masklab.curriculum.curriculum import Curriculum
 from masklab.curriculum.stage import Stage
+from masklab.curriculum.timetable import unreachable
+from masklab.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class RunOutline:
     vocabulary_size: int
     started_at: float
     """Wall-clock time (seconds since the epoch) of the command."""
+    eval_interval: int
+    """Steps between evaluations, at which alone a stage can end."""
+    unreachable: tuple[int, ...] = ()
+    """Stages that cannot begin within the budget, whatever the evaluations say, as far as that is known."""
     browse: str | None = None
     """The command or address that shows the run in MLflow; None when it is not kept there."""
 
@@ -50,12 +56,13 @@ class RunOutline:
         folder: Path,
         curriculum: Curriculum,
         objective: str,
-        block_size: int,
+        training: TrainingSettings,
         vocabulary_size: int,
         started_at: float,
         browse: str | None = None,
     ) -> RunOutline:
-        """The outline of a run that trains `curriculum` on blocks of `block_size` characters out of `vocabulary_size`."""
+        """The outline of a run that trains `curriculum` by the settings of `training` on text of `vocabulary_size` characters."""
+        block_size, iterations = training.block_size, training.iterations
         return cls(
             name=name,
             folder=folder,
@@ -67,6 +74,8 @@ class RunOutline:
             mixed=tuple(curriculum.mixed_stages(s) for s in range(len(curriculum.stages))),
             vocabulary_size=vocabulary_size,
             started_at=started_at,
+            eval_interval=training.eval_interval,
+            unreachable=unreachable(curriculum, iterations, training.eval_interval) if iterations is not None else (),
             browse=browse,
         )
 

@@ -147,7 +147,8 @@ def _stages(outline: RunOutline, history: History, finished: RunFinished) -> tup
         if boundary is not None:
             end, reason = boundary.iteration, boundary.reason.removeprefix(f"stage {i} ended: ")
         elif i == finished.stage:
-            end, reason = finished.iteration, finished.reason
+            no_step = 0 < began.get(i, 0) == finished.iteration
+            end, reason = finished.iteration, "it began as the run ended: no iterations" if no_step else finished.reason
         else:
             end, reason = None, "never reached" if i > finished.stage else ""
         rows.append(

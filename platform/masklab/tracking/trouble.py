@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from masklab.tracking.outline import RunOutline
-from masklab.training.events import EvaluationDone, Event, RunFinished, RunStarted, StepDone
+from masklab.training.events import EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
 
 FAIR_ITERATIONS = 300
 WEAK_MODEL = 2.0
@@ -51,11 +52,13 @@ class TroubleDetector:
         self._ratio_iterations = 0
         self._last_step: StepDone | None = None
         self._gaps: list[float] = []
+        self._stage_began_at = 0
+        self._out_of_reach = self._untrained(min(outline.unreachable, default=len(outline.stages)) - 1)
 
     def feed(self, event: Event) -> tuple[Trouble, ...]:
         """The signs that this event shows and that were not told before."""
         if isinstance(event, RunStarted):
-            found = [self._holes_of_the_plan(), self._progression_without_effect()]
+            found = [self._holes_of_the_plan(), self._progression_without_effect(), self._stages_out_of_reach()]
         elif isinstance(event, StepDone):
             found = [_not_finite(event.loss), self._ratio_off_target(event)]
         elif isinstance(event, EvaluationDone):
@@ -73,6 +76,8 @@ class TroubleDetector:
                 self._holes_of_the_training(event),
             ]
         else:
+            if isinstance(event, StageAdvanced):
+                self._stage_began_at = event.iteration
             return ()
         fresh = [(kind, words) for kind, words in filter(None, found) if kind not in self._said]
         self._said.update(kind for kind, _ in fresh)
@@ -107,15 +112,43 @@ class TroubleDetector:
             "lower curriculum.patience, set max_share or max_iters on the stage, or use curriculum.advance_on=current_stage"
         )
 
-    def _stages_never_reached(self, event: RunFinished) -> tuple[str, str] | None:
-        missed = self._outline.stages[event.stage + 1 :]
+    def _stages_out_of_reach(self) -> tuple[str, str] | None:
+        missed = self._out_of_reach
         if not missed:
             return None
-        names = ", ".join(f"{event.stage + 1 + i} ({stage.title})" for i, stage in enumerate(missed))
+        return "unreachable_stages", (
+            f"{self._named(missed)} cannot begin within the budget: stages end at evaluations only, every {self._outline.eval_interval} "
+            "iterations; lower training.eval_interval, end the stages before sooner, or give a larger budget"
+        )
+
+    def _stages_never_reached(self, event: RunFinished) -> tuple[str, str] | None:
+        missed = self._untrained(self._last_trained(event))
+        if not missed or missed == self._out_of_reach:
+            return None
+        if event.stage in missed:
+            return "unreached_stages", (
+                f"{self._named(missed)} got no iterations: stage {event.stage} began at iteration {event.iteration}, where the run ended, "
+                f"since stages end at evaluations only, every {self._outline.eval_interval} iterations; lower training.eval_interval, "
+                "end the stages before sooner, or give a larger budget"
+            )
         return "unreached_stages", (
-            f"the run ended in stage {event.stage} and never reached stage{'s' if len(missed) > 1 else ''} {names}; "
+            f"the run ended in stage {event.stage} and never reached {self._named(missed)}; "
             "lower curriculum.patience, set max_share on the stages, or give a larger budget"
         )
+
+    def _last_trained(self, event: RunFinished) -> int:
+        """The last stage that a step was taken in; one that begins as the run ends is not trained."""
+        began_at_the_end = 0 < self._stage_began_at == event.iteration
+        return event.stage - 1 if began_at_the_end else event.stage
+
+    def _untrained(self, last: int) -> tuple[int, ...]:
+        """The stages whose masks no batch has had, if `last` is the last one that was current."""
+        trained = {s for stage in range(last + 1) for s in self._outline.mixed[stage]}
+        return tuple(s for s in range(len(self._outline.stages)) if s not in trained)
+
+    def _named(self, stages: Sequence[int]) -> str:
+        names = ", ".join(f"{s} ({self._outline.stages[s].title})" for s in stages)
+        return f"stage{'s' if len(stages) > 1 else ''} {names}"
 
     def _widening_gap(self, event: EvaluationDone) -> tuple[str, str] | None:
         """Validation above training loss, on the same masks, and further so at each of several evaluations of one stage."""
@@ -153,7 +186,7 @@ class TroubleDetector:
         )
 
     def _holes_of_the_training(self, event: RunFinished) -> tuple[str, str] | None:
-        trained = {s for stage in range(event.stage + 1) for s in self._outline.mixed[stage]}
+        trained = {s for stage in range(self._last_trained(event) + 1) for s in self._outline.mixed[stage]}
         holes = ratio_holes([self._outline.stages[s].ratio_range for s in sorted(trained)])
         if not holes or holes == self._announced_holes:
             return None

@@ -106,6 +106,13 @@ class TrainingSettings(Section):
         return self.rows_per_step * self.block_size
 
     @property
+    def iterations(self) -> int | None:
+        """Optimizer steps of a whole run; None where the budget is one of masked characters or of minutes, of which only the run knows."""
+        if self.max_chars is not None:
+            return -(-self.max_chars // self.chars_per_step)
+        return self.max_iters
+
+    @property
     def lowest_learning_rate(self) -> float:
         """Where the cosine ends."""
         return self.learning_rate / 10 if self.min_lr is None else self.min_lr
