@@ -112,7 +112,8 @@ def canonical(name: str) -> str:
 
 @pytest.mark.parametrize("name", group_names(PROJECT)["curriculum"])
 def test_every_curriculum_loads_and_says_what_it_is(name: str) -> None:
-    curriculum = compose([f"curriculum={name}"], PROJECT).curriculum
+    mode = ["mode=language_model"] if name == "none" else []
+    curriculum = compose([*mode, f"curriculum={name}"], PROJECT).curriculum
     assert curriculum.name == name
     assert curriculum.description.endswith(".")
     assert all(stage.max_share is not None for stage in curriculum.stages[:-1]), "a stage that nothing but patience ends"

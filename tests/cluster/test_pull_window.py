@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from masklab.curriculum.curriculum import Curriculum
+from masklab.modes.token_classifier import TokenClassifier
 from masklab.text.corpus import TokenCorpus
-from masklab.text.windows import Windows
 from masklab.training.batch import Batch, BatchKey
 from masklab.training.batch_maker import BatchMaker, LocalSource
 from masklab.training.settings import BatchSettings, ObjectiveSettings
@@ -21,8 +21,8 @@ KEYS = [BatchKey(0, step) for step in range(10)] + [BatchKey(1, step) for step i
 
 @pytest.fixture
 def maker(corpus: TokenCorpus) -> BatchMaker:
-    windows = Windows(corpus.train, 32, "anywhere", corpus.vocabulary)
-    return BatchMaker(windows, corpus.vocabulary, Curriculum.model_validate({"stages": STAGES}), ObjectiveSettings(), 3, 4)
+    texts = corpus.training_rows(32, "anywhere")
+    return BatchMaker(TokenClassifier(), texts, corpus.vocabulary, Curriculum.model_validate({"stages": STAGES}), ObjectiveSettings(), 3, 4)
 
 
 @pytest.fixture

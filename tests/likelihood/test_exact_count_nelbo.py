@@ -13,7 +13,7 @@ from enumerated_denoiser import EnumeratedDenoiser, random_joint
 from masklab.corruption.exact_count import ExactCount
 from masklab.likelihood.estimate import Estimate
 from masklab.likelihood.exact_count import nelbo
-from masklab.likelihood.scoring import SequenceScores, score_sequences
+from masklab.modes.character_scores import SequenceScores, score_sequences
 from masklab.rng import RowStreams, root_key
 
 V, T = 3, 4

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from masklab.likelihood.exact_count import nelbo
-from masklab.likelihood.scoring import ROUND_TO, SequenceScores, score_sequences
 from masklab.model.config import ModelConfig
 from masklab.model.transformer import Transformer
+from masklab.modes.character_scores import ROUND_TO, SequenceScores, score_sequences
 
 V, E, N, T = 11, 16, 13, 12
 CPU = torch.device("cpu")

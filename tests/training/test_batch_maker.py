@@ -89,7 +89,7 @@ def test_inverse_mask_probability_is_finite_even_where_nothing_can_be_masked() -
 def test_a_pool_tells_its_ratio_and_its_mean_run() -> None:
     selected = np.array([[1, 1, 0, 1], [0, 1, 1, 1], [0, 0, 0, 0]], bool)
     tokens = np.zeros((3, 4), np.uint8)
-    pool = ValidationPool(tokens, tokens, selected, np.zeros(3, np.float32))
+    pool = ValidationPool(tokens, tokens, selected, np.zeros(3, np.float32), np.ones(3, np.float32))
     assert pool.mask_ratio == 0.5
     assert pool.run_length == (2 + 1 + 3) / 3
     assert replace(pool, selected=~selected).digest != pool.digest

@@ -138,6 +138,7 @@ def _worker(rank: int, size: int, port: str, made: Recipe, corpus: TokenCorpus, 
     events = list(loop_of(made, corpus, Ranks(rank, size)).run())
     if rank == 0:
         torch.save([[e.loss for e in of_kind(events, StepDone)], events[-1].batches_digest, events[-1].evaluation.nelbo.nats], out)  # type: ignore[union-attr]
+    dist.barrier()  # neither leaves while the other still talks
     dist.destroy_process_group()
 
 

@@ -33,7 +33,7 @@ from masklab.config.home import home_of
 from masklab.config.tree import Config
 from masklab.corruption.throughput import measure
 from masklab.text.corpus import TokenCorpus
-from masklab.text.preparation import corpus_for
+from masklab.text.preparation import text_for
 from masklab.training.batch import Batch, BatchKey
 from masklab.training.events import StepDone
 from masklab.training.loop import Loop
@@ -213,7 +213,7 @@ def report(config: Config, project: Path) -> Iterator[str]:
     yield ""
     first = seconds_to_first_step(project)
     connect(project / "platform", config.scaling.ray_logs)
-    speed = measure_loop(config, corpus_for(config.dataset, home_of(project) / ".corpora"))
+    speed = measure_loop(config, text_for(config.dataset, home_of(project) / ".corpora"))
     ray.shutdown()
     yield "| the loop | figure |"
     yield "|---|---|"

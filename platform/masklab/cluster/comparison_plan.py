@@ -22,7 +22,7 @@ from masklab.errors import ConfigError, RunError, did_you_mean
 from masklab.model.size import flops_per_char
 from masklab.sampling.generation import start_of
 from masklab.text.corpus import TokenCorpus
-from masklab.text.preparation import corpus_for
+from masklab.text.preparation import text_for
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.store import Store
 from masklab.training.pool import Pools
@@ -53,6 +53,7 @@ class PlannedRun:
             name=self.name,
             folder=self.folder.path,
             curriculum=self.arm.curriculum,
+            mode=self.config.mode,
             objective=self.arm.objective.describe(),
             training=self.config.training,
             vocabulary_size=vocabulary_size,
@@ -85,7 +86,7 @@ class ComparisonPlan:
         parent = Path(config.run.folder).expanduser().absolute() if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, resolved(config, arms))
         store = Store.of(config.tracking, home) if config.tracking.enabled else None
-        corpus = corpus_for(config.dataset, home / ".corpora")
+        corpus = text_for(config.dataset, home / ".corpora")
         training = equal_training(config, budget, corpus.vocabulary.size)
         _holds_an_evaluation(training, budget, arms)
         _reaches_every_stage(training, arms)

@@ -45,7 +45,7 @@ def record_of(plan: ComparisonPlan, project: Path, command: str) -> ComparisonRe
         dataset=first.dataset.name,
         corpus_fingerprint=plan.corpus.fingerprint,
         pools_digest=plan.pools.digest,
-        yardstick_sequences=len(plan.pools.final_nelbo),
+        yardstick_sequences=len(plan.pools.final_nelbo or ()),
         vocabulary_size=size.size,
         block_size=first.training.block_size,
         parameters=parameter_count(Transformer(first.model, size.size, size.extended_size)).total,

@@ -83,6 +83,7 @@ def build_loop(assignment: Assignment, rank: int, size: int, device: torch.devic
         ranks,
         wrap=(lambda module: module) if size == 1 else partial(ray.train.torch.prepare_model, move_to_device=device),
         store=CheckpointStore(assignment.checkpoints, assignment.documents),
+        labels=corpus.labels,
     )
 
 

@@ -25,7 +25,9 @@ def problems(config: Config) -> Iterator[str]:
         yield f"scaling.use_gpu = true: goes with system.device=cuda or auto, not {config.system.device}"
     if config.scaling.use_gpu is False and config.system.device == "cuda":
         yield "system.device = cuda: needs scaling.use_gpu=true, or no scaling.use_gpu at all"
-    yield from _sample_problems(config)
+    yield from _mode_problems(config)
+    if config.mode.writes:
+        yield from _sample_problems(config)
     if training.lowest_learning_rate > training.learning_rate:
         yield f"training.min_lr = {training.min_lr:g}: must be at most training.learning_rate, {training.learning_rate:g}"
     if training.lr_decay_iters is not None and training.lr_decay_iters < training.warmup_iters:
@@ -43,3 +45,20 @@ def _sample_problems(config: Config) -> Iterator[str]:
         start_of(any_character, Vocabulary((" ",)), config.training.block_size)
     except ConfigError as error:
         yield str(error)
+
+
+def _mode_problems(config: Config) -> Iterator[str]:
+    """A mode that masks needs stages that do, and the other way round."""
+    mode, curriculum = config.mode, config.curriculum
+    stages = {"stages": curriculum.stages, "validation_stages": curriculum.validation_stages or ()}
+    for key, each in stages.items():
+        unmasked = [number for number, stage in enumerate(each) if stage.masking.type == "none"]
+        if mode.needs_masks and unmasked:
+            yield f"curriculum.{key}.{unmasked[0]}.type = none: mode {mode.type} learns from masks; give the stage another type"
+        if not mode.needs_masks and len(unmasked) < len(each):
+            yield (
+                f"curriculum = {curriculum.name}: mode {mode.type} masks nothing, so there is nothing for a curriculum to make harder; "
+                "use curriculum=none"
+            )
+    if config.objective.weighting == "elbo" and not mode.fills_masks:
+        yield f"objective.weighting = elbo: is the likelihood of filling masks, and mode {mode.type} fills none; use none"

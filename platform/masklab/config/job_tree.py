@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 FOLDERS = {
     "curriculum": "curricula",
     "dataset": "datasets",
+    "mode": "jobs/conf/mode",
     "model": "jobs/conf/model",
     "experiment": "jobs/conf/experiment",
     "sweep": "jobs/conf/sweep",
 }
 """The project's folder of each group's files."""
-RUN_GROUPS = ("curriculum", "dataset", "model", "experiment")
+RUN_GROUPS = ("curriculum", "dataset", "mode", "model", "experiment")
 """The groups of a training run."""
 
 

@@ -10,6 +10,7 @@ from masklab.config.checks import problems
 from masklab.config.tracking_settings import TrackingSettings
 from masklab.curriculum.curriculum import Curriculum
 from masklab.model.config import ModelConfig
+from masklab.modes.any_mode import AnyMode
 from masklab.modes.token_classifier import TokenClassifier
 from masklab.sampling.settings import SamplingSettings
 from masklab.schema import Section
@@ -37,7 +38,7 @@ class Config(Section):
     """The stages, and the rule for moving on."""
     model: ModelConfig = ModelConfig()
     """The transformer."""
-    mode: TokenClassifier = TokenClassifier()
+    mode: AnyMode = TokenClassifier()
     """What is predicted from what."""
     objective: ObjectiveSettings = ObjectiveSettings()
     """Weighting and reduction of the loss."""

@@ -12,8 +12,9 @@ from masklab.corruption.random_ratio import RandomRatio
 from masklab.corruption.run_length import RunLength
 from masklab.corruption.span import Span
 from masklab.corruption.sticky import Sticky
+from masklab.corruption.unmasked import Unmasked
 
 MaskingStrategy = Annotated[
-    RandomRatio | Sticky | Span | RunLength | ExactCount | Diffusion,
+    RandomRatio | Sticky | Span | RunLength | ExactCount | Diffusion | Unmasked,
     Field(discriminator="type"),
 ]

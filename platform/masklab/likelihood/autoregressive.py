@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from masklab.likelihood.estimate import Floats, SequenceValues
-from masklab.likelihood.scoring import compare
 from masklab.likelihood.windows import ScoredWindows
 from masklab.model.evaluation_mode import evaluation_mode
 from masklab.model.transformer import Transformer
+from masklab.modes.character_scores import compare
 
 
 def autoregressive_nll(model: Transformer, windows: ScoredWindows, batch_size: int) -> SequenceValues:

@@ -9,9 +9,10 @@ import numpy as np
 
 from masklab.corruption.exact_count import ExactCount
 from masklab.likelihood.estimate import Estimate, SequenceValues
-from masklab.likelihood.scoring import SequenceScores, score_windows
+from masklab.likelihood.scoring import score_windows
 from masklab.likelihood.windows import Draws, ScoredWindows
 from masklab.model.transformer import Transformer
+from masklab.modes.character_scores import SequenceScores
 
 
 def exact_count_nelbo(model: Transformer, windows: ScoredWindows, seed: int, batch_size: int) -> SequenceValues:

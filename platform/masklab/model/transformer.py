@@ -37,17 +37,24 @@ def init_std(channels: int) -> float:
 class Block(nn.Module):
     """Attention, then feed-forward; each reads a normalised copy of the residual stream and adds to it."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, causal: bool = False) -> None:
         super().__init__()
         self.dropout = config.dropout
         self.attention_norm = ConditionedNorm(config)
-        self.attention = Attention(config)
+        self.attention = Attention(config, causal)
         self.feed_forward_norm = ConditionedNorm(config)
         self.feed_forward = FeedForward(config)
 
-    def forward(self, x: Tensor, table: tuple[Tensor, Tensor], noise: Tensor | None, positions_N: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        table: tuple[Tensor, Tensor],
+        noise: Tensor | None,
+        positions_N: Tensor | None = None,
+        keys_BT: Tensor | None = None,
+    ) -> Tensor:
         """(B, T, C) -> (B, T, C), or (N, C) at `positions`: all that follows attention treats each position by itself."""
-        attended = self.attention(self.attention_norm(x, noise), table, positions_N)
+        attended = self.attention(self.attention_norm(x, noise), table, positions_N, keys_BT)
         if positions_N is not None:
             x, noise = _at(positions_N, x, noise)
         x = x + self._drop(attended)
@@ -83,30 +90,51 @@ def _at(positions_N: Tensor, x_BTC: Tensor, noise_B1S: Tensor | None) -> tuple[T
 class Transformer(nn.Module):
     """Logits over the V characters only: a special token has no column in the output, so it can never be predicted.
 
+    With `outputs` it has a head of so many outputs instead, whatever they mean. `causal` hides the positions after each from it.
     `extended_size` E counts the special tokens that may stand in the input. The weights are drawn on the CPU by a generator of
     `seed`: the same on every rank and device, and torch's global random state is left alone.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, extended_size: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocabulary_size: int,
+        extended_size: int,
+        seed: int = 0,
+        *,
+        outputs: int | None = None,
+        causal: bool = False,
+    ) -> None:
         super().__init__()
         self.config = config
+        self.causal = causal
         self.vocabulary_size = vocabulary_size
         self.embedding = nn.Embedding(extended_size, config.n_embd, _weight=torch.empty(extended_size, config.n_embd))
         self.noise_embedding = NoiseEmbedding() if config.time_conditioning else None
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.blocks = nn.ModuleList(Block(config, causal) for _ in range(config.n_layer))
         self.final_norm = ConditionedNorm(config)
-        self.output = None if config.tied_head else Linear(config.n_embd, vocabulary_size, bias=config.bias)
+        if outputs is not None:
+            self.output: Linear | None = Linear(config.n_embd, outputs, bias=True)
+        else:
+            self.output = None if config.tied_head else Linear(config.n_embd, vocabulary_size, bias=config.bias)
         self._initialise(torch.Generator().manual_seed(seed))
 
     def forward(self, tokens_BT: Tensor, noise_level_B: Tensor | None = None) -> Tensor:
         """Logits (B, T, V) for int64 `tokens` (B, T); see `hidden` for the noise level."""
         return self.head(self.hidden(tokens_BT, noise_level_B))
 
-    def hidden(self, tokens_BT: Tensor, noise_level_B: Tensor | None = None, positions_N: Tensor | None = None) -> Tensor:
+    def hidden(
+        self,
+        tokens_BT: Tensor,
+        noise_level_B: Tensor | None = None,
+        positions_N: Tensor | None = None,
+        keys_BT: Tensor | None = None,
+    ) -> Tensor:
         """The normalised last layer (B, T, C), for a `head` that is applied where it is needed.
 
         Given `positions` (N,) int64 of the flattened (B * T,) rows, the result is (N, C) at these alone, and the last block does
-        the work that follows its attention for no others. `noise_level` (B,) in [0, 1] is the share of masked positions aimed at.
+        the work that follows its attention for no others. `noise_level` (B,) in [0, 1] is the share of masked positions aimed at. Given
+        `keys` (B, T) bool, nothing attends to the other positions, such as padding.
         Raises ValueError when a time-conditioned model is given none; other models ignore it.
         """
         noise = None
@@ -120,14 +148,14 @@ class Transformer(nn.Module):
             x = F.dropout(x, self.config.dropout)
         last = len(self.blocks) - 1
         for number, block in enumerate(self.blocks):
-            x = block(x, table, noise, positions_N if number == last else None)
+            x = block(x, table, noise, positions_N if number == last else None, keys_BT)
         if positions_N is not None and noise is not None:
             noise = noise[:, 0].index_select(0, positions_N // tokens_BT.shape[1])
         normalised: Tensor = self.final_norm(x, noise)
         return normalised
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of `hidden` (..., C)."""
+        """Logits (..., V), or the outputs of a head of its own, of `hidden` (..., C)."""
         if self.output is None:
             return F.linear(hidden, self.embedding.weight[: self.vocabulary_size])
         logits: Tensor = self.output(hidden)

@@ -1,53 +1,36 @@
 """The masked-token predictor: X = masked tokens, Y = original tokens, M = selected positions.
 
-Shapes: B sequences, T positions, C channels, N selected positions in the batch, V characters.
+Shapes: B sequences, T positions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import ClassVar, Literal
 
-from masklab.schema import Section
+from masklab.corruption.exact_count import ExactCount
+from masklab.corruption.masking import Masking
+from masklab.modes.character_mode import CharacterMode
+from masklab.modes.examples import Examples
+from masklab.rng import RowStreams
+from masklab.text.rows import Rows
+from masklab.text.vocabulary import Vocabulary
 
-if TYPE_CHECKING:  # a configuration is read without loading torch
-    import torch
-    from torch import Tensor
 
-    from masklab.model.transformer import Transformer
-
-
-class TokenClassifier(Section):
+class TokenClassifier(CharacterMode):
     """Predict the original character at every selected position."""
 
     type: Literal["token_classifier"] = "token_classifier"
     """Which mode this is."""
 
-    def cross_entropy(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
-        """Cross-entropy (N,) in nats at the selected positions, row by row; float32 whatever the autocast format."""
-        import torch.nn.functional as F
+    fills_masks: ClassVar[bool] = True
 
-        hidden_NC = model.hidden(batch.inputs, batch.noise_level, batch.positions)
-        logits_NV = model.head(hidden_NC)
-        return F.cross_entropy(logits_NV.float(), batch.targets, reduction="none", label_smoothing=label_smoothing)
+    @property
+    def yardstick(self) -> Masking | None:
+        """Exact counts, whose mean is the any-order bound."""
+        return ExactCount()
 
-
-@dataclass(frozen=True)
-class ModeBatch:
-    """A micro-batch on the model's device.
-
-    `inputs` (B, T) int64; `noise_level` (B,) float32; `positions` (N,) int64 into the flattened (B * T,) rows;
-    `targets` (N,) int64, the original characters there; `rows` (N,) int64, the sequence of each.
-    """
-
-    inputs: Tensor
-    noise_level: Tensor
-    positions: Tensor
-    targets: Tensor
-    rows: Tensor
-
-    def to(self, device: torch.device) -> ModeBatch:
-        """A copy on `device`, without waiting for it when the memory is pinned."""
-        return ModeBatch(
-            *(t.to(device, non_blocking=True) for t in (self.inputs, self.noise_level, self.positions, self.targets, self.rows))
-        )
+    def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:
+        """The rows (B, T) with the selected positions replaced, and as they were."""
+        draw = masking.draw(streams, rows.tokens.shape[1])
+        inputs = masking.replacement.apply(rows.tokens, draw.selected, streams, vocabulary)
+        return Examples(inputs, rows.tokens, draw.selected, draw.probability, draw.elbo_weight)

@@ -20,9 +20,23 @@ from numpy.typing import NDArray
 
 from masklab.errors import DataError
 from masklab.text.atomic_file import atomic_file
+from masklab.text.labels import Labels
+from masklab.text.rows import Rows, RowSource
 from masklab.text.vocabulary import Vocabulary
+from masklab.text.windows import Placement, Windows, evenly_spaced
 
 FORMAT = "masklab corpus 1"
+
+
+@dataclass(frozen=True)
+class WindowRows:
+    """Windows as rows without labels."""
+
+    windows: Windows
+
+    def take(self, seed: int, samples: NDArray[np.int64]) -> Rows:
+        """The windows number `samples` (B,) of a run with this `seed`."""
+        return Rows(self.windows.take(seed, samples))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +55,19 @@ class TokenCorpus:
             assert tokens.ndim == 1 and tokens.dtype == self.vocabulary.dtype, f"{split}: {tokens.ndim} axes of {tokens.dtype}"
             tokens.flags.writeable = False
             object.__setattr__(self, split, tokens)
+
+    @property
+    def labels(self) -> Labels | None:
+        """A plain text has none."""
+        return None
+
+    def training_rows(self, length: int, placement: Placement) -> RowSource:
+        """Windows (B, length) of the training split. Raises DataError when it is shorter than one."""
+        return WindowRows(Windows(self.train, length, placement, self.vocabulary))
+
+    def validation_rows(self, length: int, count: int) -> Rows:
+        """`count` windows (count, length) spread evenly over the validation split. Raises DataError when it is shorter than one."""
+        return Rows(evenly_spaced(self.validation, length, count))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -82,9 +82,9 @@ class OutcomeRecord(Record):
     def of(cls, summary: RunSummary) -> OutcomeRecord:
         """What a comparison keeps of a run's summary."""
         return cls(
-            nelbo_nats=summary.nelbo.nats,
-            nelbo_stderr=summary.nelbo.stderr,
-            nelbo_bpc=summary.nelbo.bpc,
+            nelbo_nats=summary.yardstick.nats,
+            nelbo_stderr=summary.yardstick.stderr,
+            nelbo_bpc=summary.yardstick.bpc,
             iterations=summary.iterations,
             chars=summary.chars,
             masked_chars=summary.masked_chars,

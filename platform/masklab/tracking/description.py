@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from masklab.tracking.mode_figures import title_of, written
 from masklab.tracking.outline import RunOutline
-from masklab.tracking.summary import RunSummary
+from masklab.tracking.summary import NelboSummary, RunSummary
 from masklab.tracking.wording import duration, figure
 
 SAMPLE_CHARS = 1500
@@ -16,12 +17,9 @@ def plan_markdown(outline: RunOutline) -> str:
 
 def summary_markdown(summary: RunSummary) -> str:
     """The description of a finished run: the yardstick first, then its stages, what was noticed, and a sample."""
-    nelbo = summary.nelbo
     parts = [
         *_heading(summary.curriculum, summary.description, summary.objective),
-        f"**NELBO {figure(nelbo.bpc, 4)} bits per character** "
-        f"({figure(nelbo.nats, 4)} ± {figure(nelbo.stderr, 4)} nats, {nelbo.sequences} sequences); "
-        f"true character {figure(summary.model_vs_random, 2)} times as probable as by chance.",
+        _yardstick(summary.nelbo) + "; ".join(f"{title_of(n)} {written(n, value)}" for n, value in summary.figures.items()) + ".",
         f"{summary.iterations:,} iterations, {summary.chars:,} characters in {duration(summary.train_seconds)} on {summary.device}; "
         f"{summary.parameters:,} parameters. {summary.finished_because}",
         _stage_table(summary),
@@ -29,9 +27,17 @@ def summary_markdown(summary: RunSummary) -> str:
     ]
     if summary.troubles:
         parts.append("**Noticed**\n\n" + "\n".join(f"- {_plain(words)}" for words in summary.troubles))
-    fence = "`" * 4
-    parts.append(f"**Sample**\n\n{fence}text\n{summary.sample[:SAMPLE_CHARS]}\n{fence}")
+    if summary.sample:
+        fence = "`" * 4
+        parts.append(f"**Sample**\n\n{fence}text\n{summary.sample[:SAMPLE_CHARS]}\n{fence}")
     return "\n\n".join(parts)
+
+
+def _yardstick(nelbo: NelboSummary | None) -> str:
+    if nelbo is None:
+        return ""
+    nats = f"{figure(nelbo.nats, 4)} ± {figure(nelbo.stderr, 4)} nats, {nelbo.sequences} sequences"
+    return f"**{nelbo.name} {figure(nelbo.bpc, 4)} bits per character** ({nats}); "
 
 
 def _heading(curriculum: str, description: str, objective: str) -> list[str]:
@@ -56,6 +62,7 @@ def _stage_table(summary: RunSummary) -> str:
 
 
 def _pool_table(summary: RunSummary) -> str:
+    names = list(summary.validation[0].final_figures)
     rows = [
         [
             str(i),
@@ -63,11 +70,11 @@ def _pool_table(summary: RunSummary) -> str:
             figure(p.best_loss, 4),
             _iteration(p.best_iteration),
             figure(p.final_loss, 4),
-            figure(p.final_accuracy, 4),
+            *(figure(p.final_figures[name], 4) for name in names),
         ]
         for i, p in enumerate(summary.validation)
     ]
-    return _table(["pool", "masking", "best loss", "at", "final loss", "final accuracy"], rows)
+    return _table(["pool", "masking", "best loss", "at", "final loss", *(f"final {name.replace('_', ' ')}" for name in names)], rows)
 
 
 def _iteration(value: int | None) -> str:

@@ -20,7 +20,7 @@ from masklab.sampling.generation import generate, start_of
 from masklab.sampling.text_statistics import ReferenceText, real_pieces, text_statistics
 from masklab.text.atomic_file import write_text
 from masklab.text.corpus import TokenCorpus
-from masklab.text.preparation import corpus_for
+from masklab.text.preparation import text_for
 from masklab.tracking.evaluation_block import evaluation_block, sampler_block
 from masklab.tracking.evaluation_metrics import evaluation_metrics
 from masklab.tracking.figures import save_figure
@@ -152,7 +152,7 @@ def _scores(plan: Plan, console: Console) -> tuple[ModelScores, ModelScores | No
 def _sampler_rows(plan: Plan, console: Console) -> list[SamplerFigures]:
     """A row for each sampler, and one for real text as long as theirs."""
     trained = plan.trained
-    whole = corpus_for(plan.config.dataset, plan.home / ".corpora")  # its training split, in its own vocabulary
+    whole = text_for(plan.config.dataset, plan.home / ".corpora")  # its training split, in its own vocabulary
     known = whole.vocabulary.decode(whole.train)
     reference = ReferenceText.of(whole.vocabulary.decode(whole.validation), known)
     rows, lengths = [], []

@@ -46,7 +46,8 @@ def loss_figure(history: History, outline: RunOutline) -> Figure:
         label = f"{i}  {textwrap.shorten(stage.title, 46, placeholder=' …')}"
         axes.plot(iterations, losses, style, color=colour_of(i), linewidth=1.8, marker=marker, markersize=3.5, label=label)
     nelbo = _curve(e.nelbo_nats for e in history.evaluations)
-    axes.plot(iterations, nelbo, color=INK, linewidth=1.4, linestyle=(0, (1, 1.2)), label="NELBO, nats per character")
+    if not np.isnan(nelbo).all():
+        axes.plot(iterations, nelbo, color=INK, linewidth=1.4, linestyle=(0, (1, 1.2)), label="NELBO, nats per character")
     _bands(axes, history, iterations)
     axes.set_title(f"{outline.name}: loss on each validation stage", loc="left", color=INK, fontsize=11, pad=22)
     axes.set_xlabel("iteration", color=INK)

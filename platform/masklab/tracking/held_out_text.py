@@ -11,7 +11,7 @@ from masklab.config.trained_model import TrainedModel
 from masklab.errors import DataError
 from masklab.text.corpus import TokenCorpus
 from masklab.text.dataset import Dataset
-from masklab.text.preparation import corpus_for
+from masklab.text.preparation import text_for
 
 UNKNOWN_SHOWN = 8
 
@@ -21,7 +21,7 @@ def held_out_text(trained: TrainedModel, dataset: Dataset, home: Path, tell: Cal
 
     Raises DataError when its validation split has characters that the model does not know.
     """
-    corpus = corpus_for(dataset, home / ".corpora")
+    corpus = text_for(dataset, home / ".corpora")
     if trained.corpus_fingerprint not in (None, corpus.fingerprint):
         tell(
             f"the text has changed since {trained.name} was trained: what is scored here may have been trained on"

@@ -60,18 +60,22 @@ class History(Record):
     def after(self, event: Event) -> History:
         """The history with `event` in it. A run that starts at an iteration forgets what it had seen beyond that."""
         if isinstance(event, RunStarted):
-            return self.model_copy(
-                update={
-                    "evaluations": tuple(e for e in self.evaluations if e.iteration <= event.iteration),
-                    "boundaries": tuple(b for b in self.boundaries if b.iteration <= event.iteration),
-                }
-            )
+            return self.until(event.iteration)
         if isinstance(event, EvaluationDone):
             return self.model_copy(update={"evaluations": (*self.evaluations, _record_of(event))})
         if isinstance(event, StageAdvanced):
             boundary = Boundary(iteration=event.iteration, ended=event.ended, begun=event.begun, reason=event.reason)
             return self.model_copy(update={"boundaries": (*self.boundaries, boundary)})
         return self
+
+    def until(self, iteration: int) -> History:
+        """What was seen up to `iteration`."""
+        return self.model_copy(
+            update={
+                "evaluations": tuple(e for e in self.evaluations if e.iteration <= iteration),
+                "boundaries": tuple(b for b in self.boundaries if b.iteration <= iteration),
+            }
+        )
 
     def best(self, figure: Callable[[EvaluationRecord], float | None]) -> tuple[float, int] | None:
         """The lowest value of a figure and its iteration; None when no evaluation has it."""
@@ -100,7 +104,7 @@ def _record_of(event: EvaluationDone) -> EvaluationRecord:
         train_loss=event.train_loss,
         loss=event.evaluation.loss,
         stage_losses=tuple(score.loss for score in event.evaluation.stages),
-        nelbo_nats=event.evaluation.nelbo.nats,
+        nelbo_nats=event.evaluation.nelbo.nats if event.evaluation.nelbo else None,
         chars=event.chars,
         masked_chars=event.masked_chars,
         elapsed_seconds=event.elapsed_seconds,

@@ -40,16 +40,14 @@ def _of_evaluation(evaluation: Evaluation, section: str = "val") -> dict[str, fl
     """Under `val/`, or for the large final pool, which is another estimate of the same, under `final/`."""
     metrics = {
         f"{section}/loss": evaluation.loss,
-        f"{section}/accuracy": evaluation.accuracy,
-        f"{section}/model_vs_random": evaluation.model_vs_random,
         f"{section}/mask_ratio": evaluation.mask_ratio,
         f"{section}/run_length": evaluation.run_length,
-        f"{section}/nelbo_nats": evaluation.nelbo.nats,
-        f"{section}/nelbo_bpc": evaluation.nelbo.bpc,
-        f"{section}/nelbo_stderr": evaluation.nelbo.stderr,
     }
+    metrics |= {f"{section}/{name}": figure for name, figure in evaluation.figures.items()}
+    if nelbo := evaluation.nelbo:
+        metrics |= {f"{section}/nelbo_nats": nelbo.nats, f"{section}/nelbo_bpc": nelbo.bpc, f"{section}/nelbo_stderr": nelbo.stderr}
     for i, score in enumerate(evaluation.stages):
-        metrics |= {f"{section}/stage_loss/{i:02d}": score.loss, f"{section}/stage_accuracy/{i:02d}": score.accuracy}
+        metrics |= {f"{section}/stage_{name}/{i:02d}": figure for name, figure in {"loss": score.loss, **score.figures}.items()}
     return metrics
 
 

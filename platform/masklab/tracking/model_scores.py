@@ -12,10 +12,10 @@ from masklab.errors import DataError
 from masklab.likelihood.estimate import Estimate, SequenceValues
 from masklab.likelihood.evaluation import Likelihood, likelihood
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
-from masklab.likelihood.scoring import score_sequences
 from masklab.likelihood.settings import EvaluationSettings
+from masklab.modes.character_scores import score_sequences
+from masklab.modes.token_classifier import TokenClassifier
 from masklab.text.corpus import TokenCorpus
-from masklab.text.windows import evenly_spaced
 from masklab.training.pool import ValidationPool
 
 
@@ -65,15 +65,6 @@ class ModelScores:
             "stages": [vars(stage) for stage in self.stages],
         }
 
-    def metrics(self) -> dict[str, float]:
-        """Names and figures as MLflow keeps them."""
-        out: dict[str, float] = {}
-        for name, values in self.bounds().items():
-            estimate = values.estimate
-            out |= {f"evaluation/{name}_nats": estimate.nats, f"evaluation/{name}_stderr": estimate.stderr}
-            out |= {f"evaluation/{name}_bpc": estimate.bits}
-        return out | {f"evaluation/stage_loss/{i:02d}": stage.loss for i, stage in enumerate(self.stages)}
-
 
 def rows_of(curriculum: Curriculum, block_size: int, settings: EvaluationSettings) -> int:
     """How many sequences go through the network, to be scored."""
@@ -85,13 +76,13 @@ def rows_of(curriculum: Curriculum, block_size: int, settings: EvaluationSetting
 
 def stage_pools(corpus: TokenCorpus, curriculum: Curriculum, block_size: int, settings: EvaluationSettings) -> list[ValidationPool]:
     """A pool for each validation stage. Raises DataError when one masks nothing."""
-    text = evenly_spaced(corpus.validation, block_size, settings.stage_sequences)
+    rows = corpus.validation_rows(block_size, settings.stage_sequences)
     pools = []
     for number, stage in enumerate(curriculum.pools):
-        pools.append(ValidationPool.of(stage.masking, text, corpus.vocabulary, settings.seed, number))
+        pools.append(ValidationPool.made(TokenClassifier(), stage.masking, rows, corpus.vocabulary, settings.seed, number))
         if not pools[-1].selected.any():
             raise DataError(
-                f"validation stage {number} ({stage.masking.describe()}) masks nothing in {len(text)} sequences of {block_size} "
+                f"validation stage {number} ({stage.masking.describe()}) masks nothing in {len(rows)} sequences of {block_size} "
                 "characters; raise its mask ratio or evaluation.stage_sequences"
             )
     return pools

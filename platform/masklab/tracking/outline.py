@@ -8,6 +8,7 @@ from pathlib import Path
 from masklab.curriculum.curriculum import Curriculum
 from masklab.curriculum.stage import Stage
 from masklab.curriculum.timetable import unreachable
+from masklab.modes.mode import Mode
 from masklab.training.settings import TrainingSettings
 
 
@@ -45,6 +46,10 @@ class RunOutline:
     """Steps between evaluations, at which alone a stage can end."""
     unreachable: tuple[int, ...] = ()
     """Stages that cannot begin within the budget, whatever the evaluations say, as far as that is known."""
+    mode: str = "token_classifier"
+    """What is predicted, in words."""
+    fills_masks: bool = True
+    """Whether the counted positions are those that the stages mask; in other modes all count."""
     browse: str | None = None
     """The command or address that shows the run in MLflow; None when it is not kept there."""
 
@@ -55,6 +60,7 @@ class RunOutline:
         name: str,
         folder: Path,
         curriculum: Curriculum,
+        mode: Mode,
         objective: str,
         training: TrainingSettings,
         vocabulary_size: int,
@@ -76,11 +82,15 @@ class RunOutline:
             started_at=started_at,
             eval_interval=training.eval_interval,
             unreachable=unreachable(curriculum, iterations, training.eval_interval) if iterations is not None else (),
+            mode=mode.describe(),
+            fills_masks=mode.fills_masks,
             browse=browse,
         )
 
     def target_ratio(self, stage: int) -> float:
-        """The mean share of masked positions that batches aim at while `stage` is current."""
+        """The mean share of counted positions that batches aim at while `stage` is current."""
+        if not self.fills_masks:
+            return 1.0
         mixed = self.mixed[stage]
         return sum(self.stages[s].expected_ratio for s in mixed) / len(mixed)
 

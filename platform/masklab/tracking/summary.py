@@ -9,7 +9,7 @@ from masklab.text.atomic_file import write_text
 from masklab.tracking.history import History, Number, Record
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.trouble import Trouble
-from masklab.training.events import RunFinished, RunStarted
+from masklab.training.events import Nelbo, RunFinished, RunStarted
 
 
 class PoolSummary(Record):
@@ -19,8 +19,8 @@ class PoolSummary(Record):
     best_loss: Number
     best_iteration: int | None
     final_loss: Number
-    final_accuracy: Number
-    final_true_probability: Number
+    final_figures: dict[str, Number]
+    """What else the mode tells of the pool, by name."""
 
 
 class StageSummary(Record):
@@ -34,14 +34,27 @@ class StageSummary(Record):
 
 
 class NelboSummary(Record):
-    """Strict NELBO on held-out text, with one standard error."""
+    """Strict NELBO on held-out text, or the negative log-likelihood where that is known, with one standard error."""
 
     nats: Number
     stderr: Number
     bpc: Number
     sequences: int
+    exact: bool
+    """Whether it is the negative log-likelihood itself."""
     best_nats: Number
     best_iteration: int | None
+
+    @property
+    def name(self) -> str:
+        """NELBO, or NLL where it is exact."""
+        return "NLL" if self.exact else "NELBO"
+
+    @classmethod
+    def of(cls, nelbo: Nelbo, best: tuple[float, int] | None) -> NelboSummary:
+        """The final figures, and the lowest of the evaluations with its iteration."""
+        nats, iteration = best or (None, None)
+        return cls(best_nats=nats, best_iteration=iteration, **vars(nelbo))
 
 
 class RunSummary(Record):
@@ -51,6 +64,7 @@ class RunSummary(Record):
     folder: str
     curriculum: str
     description: str
+    mode: str
     objective: str
     finished_because: str
     iterations: int
@@ -66,9 +80,10 @@ class RunSummary(Record):
     """Equal for runs that saw the same rows and masks."""
     checkpoint: str | None
     loss: Number
-    accuracy: Number
-    model_vs_random: Number
-    nelbo: NelboSummary
+    figures: dict[str, Number]
+    """What the mode tells of all pools together, by name."""
+    nelbo: NelboSummary | None
+    """None in a mode that gives no likelihood."""
     stages: tuple[StageSummary, ...]
     validation: tuple[PoolSummary, ...]
     troubles: tuple[str, ...]
@@ -95,6 +110,7 @@ class RunSummary(Record):
             folder=str(outline.folder),
             curriculum=outline.curriculum,
             description=outline.description,
+            mode=outline.mode,
             objective=outline.objective,
             finished_because=finished.reason,
             iterations=finished.iteration,
@@ -108,22 +124,21 @@ class RunSummary(Record):
             batches_digest=finished.batches_digest,
             checkpoint=str(checkpoint) if checkpoint else None,
             loss=final.loss,
-            accuracy=final.accuracy,
-            model_vs_random=final.model_vs_random,
-            nelbo=NelboSummary(
-                nats=final.nelbo.nats,
-                stderr=final.nelbo.stderr,
-                bpc=final.nelbo.bpc,
-                sequences=final.nelbo.sequences,
-                best_nats=best[0] if best else None,
-                best_iteration=best[1] if best else None,
-            ),
+            figures=dict(final.figures),
+            nelbo=NelboSummary.of(final.nelbo, best) if final.nelbo else None,
             stages=_stages(outline, history, finished),
             validation=_pools(outline, history, finished),
             troubles=tuple(trouble.words for trouble in troubles),
             sample=finished.sample,
             browse=outline.browse,
         )
+
+    @property
+    def yardstick(self) -> NelboSummary:
+        """The NELBO. Raises RunError in a mode that gives no likelihood."""
+        if self.nelbo is None:
+            raise RunError(f"run '{self.name}' has no NELBO: {self.mode} gives no likelihood")
+        return self.nelbo
 
     def write(self, path: Path) -> None:
         """Write `summary.json`, whole or not at all."""
@@ -167,8 +182,7 @@ def _pools(outline: RunOutline, history: History, finished: RunFinished) -> tupl
                 best_loss=best[0] if best else None,
                 best_iteration=best[1] if best else None,
                 final_loss=score.loss,
-                final_accuracy=score.accuracy,
-                final_true_probability=score.true_probability,
+                final_figures=dict(score.figures),
             )
         )
     return tuple(rows)

@@ -8,7 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from masklab.tracking.summary import RunSummary
+from masklab.tracking.mode_figures import title_of, written
+from masklab.tracking.summary import NelboSummary, RunSummary
 from masklab.tracking.wording import amount, duration, figure
 
 SAMPLE_CHARS = 600
@@ -16,15 +17,12 @@ SAMPLE_CHARS = 600
 
 def summary_block(summary: RunSummary) -> RenderableType:
     """The end of a run: yardstick, stages, what was noticed, a sample, and where everything lies."""
-    nelbo = summary.nelbo
-    error = figure(None if nelbo.stderr is None or not nelbo.nats else nelbo.stderr * (nelbo.bpc or 0) / nelbo.nats, 4)
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    bits = Text(f"{figure(nelbo.bpc, 4)} ± {error} bits per character", style="bold")
     rows = [
-        ("NELBO", bits.append(f"   ({figure(nelbo.nats, 4)} ± {figure(nelbo.stderr, 4)} nats)", style="not bold")),
-        ("true character", Text(f"{figure(summary.model_vs_random, 2)} times as probable as by chance")),
+        *_yardstick(summary.nelbo),
+        *((title_of(name), Text(written(name, value))) for name, value in summary.figures.items()),
         ("trained", Text(f"{summary.iterations:,} iterations, {amount(summary.chars)} characters in {duration(summary.train_seconds)}")),
         ("first step after", Text(duration(summary.seconds_to_first_step))),
         ("ended because", Text(summary.finished_because)),
@@ -38,9 +36,18 @@ def summary_block(summary: RunSummary) -> RenderableType:
     parts += [_stages_table(summary), Text(""), _pools_table(summary), Text("")]
     for trouble in summary.troubles:
         parts.append(Padding(Text.assemble(("notice  ", "bold yellow"), trouble), (0, 0, 1, 0)))
-    sample = Text(summary.sample[:SAMPLE_CHARS].strip("\n"))  # a Text, since brackets in it are no markup
-    parts.append(Panel(sample, title="sample", title_align="left", border_style="dim"))
+    if summary.sample:
+        sample = Text(summary.sample[:SAMPLE_CHARS].strip("\n"))  # a Text, since brackets in it are no markup
+        parts.append(Panel(sample, title="sample", title_align="left", border_style="dim"))
     return Group(*parts)
+
+
+def _yardstick(nelbo: NelboSummary | None) -> list[tuple[str, Text]]:
+    if nelbo is None:
+        return []
+    error = figure(None if nelbo.stderr is None or not nelbo.nats else nelbo.stderr * (nelbo.bpc or 0) / nelbo.nats, 4)
+    bits = Text(f"{figure(nelbo.bpc, 4)} ± {error} bits per character", style="bold")
+    return [(nelbo.name, bits.append(f"   ({figure(nelbo.nats, 4)} ± {figure(nelbo.stderr, 4)} nats)", style="not bold"))]
 
 
 def _stages_table(summary: RunSummary) -> Table:
@@ -58,10 +65,11 @@ def _stages_table(summary: RunSummary) -> Table:
 def _pools_table(summary: RunSummary) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("validation stage", overflow="fold")
-    for name in ("best loss", "at", "final loss", "right", "p(true)"):
+    names = list(summary.validation[0].final_figures)[:3]
+    for name in ("best loss", "at", "final loss", *map(title_of, names)):
         table.add_column(name, justify="right", no_wrap=True)
     for i, pool in enumerate(summary.validation):
         at = "–" if pool.best_iteration is None else f"{pool.best_iteration:,}"
-        right, true = (figure(None if x is None else 100 * x, 1) for x in (pool.final_accuracy, pool.final_true_probability))
-        table.add_row(Text(f"{i} {pool.title}"), figure(pool.best_loss, 4), at, figure(pool.final_loss, 4), f"{right}%", f"{true}%")
+        others = (written(name, pool.final_figures[name]) for name in names)
+        table.add_row(Text(f"{i} {pool.title}"), figure(pool.best_loss, 4), at, figure(pool.final_loss, 4), *others)
     return table

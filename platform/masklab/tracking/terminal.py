@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from masklab.curriculum.progress import Decision
+from masklab.tracking.mode_figures import in_a_line, title_of, written
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.summary_block import summary_block
 from masklab.tracking.trouble import Trouble
-from masklab.tracking.wording import amount, duration, figure
+from masklab.tracking.wording import amount, duration, figure, rate
 from masklab.training.events import EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
 
 LINE_EVERY_SHARE, LINE_EVERY_SECONDS, LINE_AT_LATEST_SECONDS = 0.05, 5.0, 60.0
@@ -86,7 +87,7 @@ class Terminal:
     def _step(self, event: StepDone) -> None:
         stage, speed, left = (
             f"{event.stage}/{self._last_stage}",
-            f"{amount(event.chars_per_second)} chars/s",
+            f"{rate(event.chars_per_second)} chars/s",
             duration(event.remaining_seconds),
         )
         if self._bar and self._task is not None:
@@ -122,7 +123,8 @@ class Terminal:
     def _stage_table(self, event: EvaluationDone) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         table.add_column("  stage", no_wrap=True, overflow="ellipsis", max_width=max(20, self.console.width - 46))
-        for name in ("loss", "best", "right", "p(true)"):
+        names = list(event.evaluation.stages[0].figures)[:2]
+        for name in ("loss", "best", *map(title_of, names)):
             table.add_column(name, justify="right", no_wrap=True)
         trained = self._outline.mixed[event.stage] if self._outline.pools_match_stages() else ()
         for i, (stage, score) in enumerate(zip(self._outline.validation, event.evaluation.stages, strict=True)):
@@ -131,8 +133,7 @@ class Terminal:
                 Text(f"{mark} {i} {stage.title}"),
                 figure(score.loss, 3),
                 figure(self._best[i], 3),
-                f"{score.accuracy:.1%}",
-                f"{score.true_probability:.1%}",
+                *(written(name, score.figures[name]) for name in names),
                 style=style,
             )
         return table
@@ -141,10 +142,9 @@ class Terminal:
 def evaluation_line(event: EvaluationDone) -> str:
     """The figures of an evaluation that compare across curricula, in one line."""
     e = event.evaluation
-    return (
-        f"{event.budget_used:4.0%}  iteration {event.iteration:>6,}  validation {figure(e.loss, 4)}  "
-        f"NELBO {figure(e.nelbo.bpc, 3)} bits/char  {figure(e.model_vs_random, 1)}x random"
-    )
+    bound = f"{e.nelbo.name} {figure(e.nelbo.bpc, 3)} bits/char  " if e.nelbo else ""
+    begin = f"{event.budget_used:4.0%}  iteration {event.iteration:>6,}  validation {figure(e.loss, 4)}  "
+    return f"{begin}{bound}{in_a_line(e.figures)}"
 
 
 def _bar(console: Console) -> Progress:

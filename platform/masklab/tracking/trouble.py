@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -64,14 +64,14 @@ class TroubleDetector:
         elif isinstance(event, EvaluationDone):
             found = [
                 _not_finite(event.evaluation.loss),
-                _weak_model(event.evaluation.model_vs_random, event.iteration, FAIR_ITERATIONS),
+                _weak_model(event.evaluation.figures.get("model_vs_random"), event.iteration, FAIR_ITERATIONS),
                 self._stage_without_end(event),
                 self._widening_gap(event),
             ]
         elif isinstance(event, RunFinished):
             found = [
                 _not_finite(event.evaluation.loss),
-                _weak_model(event.evaluation.model_vs_random, event.iteration, FAIR_ITERATIONS // 3),
+                _weak_model(event.evaluation.figures.get("model_vs_random"), event.iteration, FAIR_ITERATIONS // 3),
                 self._stages_never_reached(event),
                 self._holes_of_the_training(event),
             ]
@@ -171,10 +171,16 @@ class TroubleDetector:
         )
 
     def _holes_of_the_plan(self) -> tuple[str, str] | None:
-        self._announced_holes = ratio_holes([stage.ratio_range for stage in self._outline.stages])
+        self._announced_holes = self._holes(range(len(self._outline.stages)))
         if not self._announced_holes:
             return None
         return "untrained_ratios_planned", f"no stage of this curriculum trains {_hole_words(self._announced_holes)}; " + CURE
+
+    def _holes(self, stages: Iterable[int]) -> list[tuple[float, float]]:
+        """Mask ratios that none of `stages` trains, where a likelihood, or generation, would need them."""
+        if not self._outline.fills_masks:
+            return []
+        return ratio_holes([self._outline.stages[s].ratio_range for s in stages])
 
     def _progression_without_effect(self) -> tuple[str, str] | None:
         mixed = self._outline.mixed
@@ -187,7 +193,7 @@ class TroubleDetector:
 
     def _holes_of_the_training(self, event: RunFinished) -> tuple[str, str] | None:
         trained = {s for stage in range(self._last_trained(event) + 1) for s in self._outline.mixed[stage]}
-        holes = ratio_holes([self._outline.stages[s].ratio_range for s in sorted(trained)])
+        holes = self._holes(sorted(trained))
         if not holes or holes == self._announced_holes:
             return None
         cure = CURE if self._announced_holes else "see that the later stages are reached within the budget"
@@ -204,8 +210,8 @@ def _hole_words(holes: list[tuple[float, float]]) -> str:
     )
 
 
-def _weak_model(model_vs_random: float, iteration: int, fair: int) -> tuple[str, str] | None:
-    if iteration < fair or not model_vs_random < WEAK_MODEL:
+def _weak_model(model_vs_random: float | None, iteration: int, fair: int) -> tuple[str, str] | None:
+    if model_vs_random is None or iteration < fair or not model_vs_random < WEAK_MODEL:
         return None
     return "weak_model", (
         f"after {iteration} iterations the true character is only {model_vs_random:.2f} times as probable as by chance "

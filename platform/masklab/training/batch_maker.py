@@ -11,12 +11,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from masklab.corruption.masking import MaskDraw
 from masklab.curriculum.curriculum import Curriculum
+from masklab.modes.examples import Examples
+from masklab.modes.mode import Mode
 from masklab.rng import RowStreams, root_key
+from masklab.text.rows import Rows, RowSource
 from masklab.text.vocabulary import Vocabulary
-from masklab.text.windows import Windows
-from masklab.training.batch import Batch, BatchKey, Tokens, digest_of
+from masklab.training.batch import Batch, BatchKey, digest_of
 from masklab.training.objective import denominator, row_coefficients
 from masklab.training.settings import ObjectiveSettings
 
@@ -25,7 +26,8 @@ from masklab.training.settings import ObjectiveSettings
 class BatchMaker:
     """The recipe of every batch of a run."""
 
-    windows: Windows
+    mode: Mode
+    texts: RowSource
     vocabulary: Vocabulary
     curriculum: Curriculum
     objective: ObjectiveSettings
@@ -38,37 +40,31 @@ class BatchMaker:
         The text of row i depends on the seed, the step and i alone, so two curricula with one seed read the same windows.
         """
         rows = np.arange(first, self.rows_per_step if last is None else last)
-        targets = self.windows.take(self.seed, key.step * self.rows_per_step + rows)
-        inputs, draw = self._corrupt(key, rows, targets)
+        made = self._examples(key, rows, self.texts.take(self.seed, key.step * self.rows_per_step + rows))
         return Batch(
             key=key,
-            inputs=inputs,
-            targets=targets,
-            selected=draw.selected,
-            noise_level=draw.probability,
-            coefficients=row_coefficients(self.objective, draw),
-            denominator=denominator(self.objective, draw.selected),
-            digest=digest_of(key, rows, inputs, targets, draw.selected),
+            inputs=made.inputs,
+            targets=made.targets,
+            selected=made.selected,
+            noise_level=made.noise_level,
+            coefficients=row_coefficients(self.objective, made.draw),
+            denominator=denominator(self.objective, made.selected),
+            digest=digest_of(key, rows, made.inputs, made.targets, made.selected),
         )
 
-    def _corrupt(self, key: BatchKey, rows: NDArray[np.int64], targets: Tokens) -> tuple[Tokens, MaskDraw]:
-        """Corrupt each row by its stage: row i belongs to the mixed stage number i modulo their count."""
+    def _examples(self, key: BatchKey, rows: NDArray[np.int64], texts: Rows) -> Examples:
+        """Examples of each row by its stage: row i belongs to the mixed stage number i modulo their count."""
         mixed = self.curriculum.mixed_stages(key.stage)
-        inputs = np.empty_like(targets)
-        whole = MaskDraw(np.empty(targets.shape, bool), np.empty(len(rows), np.float32), np.empty(len(rows), np.float32))
+        parts, places = [], []
         for place, stage in enumerate(mixed):
-            mine = rows % len(mixed) == place
-            if not mine.any():
+            mine = np.flatnonzero(rows % len(mixed) == place)
+            if not len(mine):
                 continue
             total = len(range(place, self.rows_per_step, len(mixed)))
             streams = RowStreams.of(root_key(self.seed, stage, key.step), rows[mine] // len(mixed), total)
-            masking = self.curriculum.stages[stage].masking
-            draw = masking.draw(streams, targets.shape[1])
-            inputs[mine] = masking.replacement.apply(targets[mine], draw.selected, streams, self.vocabulary)
-            whole.selected[mine] = draw.selected
-            whole.probability[mine] = draw.probability
-            whole.elbo_weight[mine] = draw.elbo_weight
-        return inputs, whole
+            parts.append(self.mode.examples(texts.at(mine), self.curriculum.stages[stage].masking, streams, self.vocabulary))
+            places.append(mine)
+        return parts[0] if len(parts) == 1 else Examples.joined(parts).at(np.argsort(np.concatenate(places)))
 
 
 class BatchSource(Protocol):

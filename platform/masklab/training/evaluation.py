@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from masklab.likelihood.exact_count import nelbo
-from masklab.likelihood.scoring import SequenceScores, score_sequences
 from masklab.model.transformer import Transformer
+from masklab.modes.character_scores import SequenceScores
+from masklab.modes.examples import Examples
+from masklab.modes.mode import Mode
 from masklab.training.events import Evaluation, Nelbo, StageScore
 from masklab.training.pool import Pools, ValidationPool
 from masklab.training.precision import Precision
@@ -25,6 +28,7 @@ from masklab.training.ranks import Ranks
 class Evaluator:
     """Scores the pools of a run. `batch_size` sequences go through the model at a time; it does not change a figure."""
 
+    mode: Mode
     pools: Pools
     vocabulary_size: int
     batch_size: int
@@ -36,51 +40,37 @@ class Evaluator:
     def evaluate(self, model: Transformer, stage: int, final: bool = False) -> Evaluation:
         """Score all pools with the current weights; the large yardstick when `final`."""
         began = time.perf_counter()
-        scores = [self._score(model, pool) for pool in self.pools.stages]
-        yardstick = nelbo(self._score(model, self.pools.final_nelbo if final else self.pools.nelbo))
-        stages = tuple(_stage_score(s) for s in scores)
-        count = sum(float(s.count.sum()) for s in scores)
-        shown = [self.pools.stages[stage]] if self.has_own_pools else list(self.pools.stages)
+        pools = self.pools.stages
+        scores = [self._scores(model, pool) for pool in pools]
+        stages = tuple(_stage_score(self.mode.figures(own, pool)) for own, pool in zip(scores, pools, strict=True))
+        together = self.mode.figures(np.concatenate(scores), Examples.joined(pools))
+        shown = [pools[stage]] if self.has_own_pools else list(pools)
         return Evaluation(
             stages=stages,
-            nelbo=Nelbo(yardstick.nats, yardstick.stderr, yardstick.nats / math.log(2), len(yardstick_pool(self.pools, final))),
+            nelbo=self._yardstick(model, self.pools.final_nelbo if final else self.pools.nelbo),
             loss=sum(s.loss for s in stages) / len(stages),
-            accuracy=sum(float(s.correct.sum()) for s in scores) / count,
-            model_vs_random=self.vocabulary_size * sum(float(s.true_probability_sum.sum()) for s in scores) / count,
+            figures=self.mode.overall(together, self.vocabulary_size),
             mask_ratio=float(np.mean([p.mask_ratio for p in shown])),
             run_length=float(np.mean([p.run_length for p in shown])),
             seconds=time.perf_counter() - began,
         )
 
-    def _score(self, model: Transformer, pool: ValidationPool) -> SequenceScores:
-        """Score each sequence of `pool` on exactly one rank; every rank gets all the figures."""
-        first, last = self.ranks.part(len(pool))
-        figures = np.zeros((4, len(pool)))
-        if last > first:
-            part = slice(first, last)
-            with self.precision.autocast():
-                own = score_sequences(
-                    model,
-                    pool.inputs[part],
-                    pool.targets[part],
-                    pool.selected[part],
-                    pool.noise_level[part],
-                    self.batch_size,
-                    torch.device(self.precision.device),
-                )
-            figures[:, part] = np.stack([own.cross_entropy_sum, own.count, own.correct, own.true_probability_sum])
-        return SequenceScores(*self.ranks.total(figures))
+    def _yardstick(self, model: Transformer, pool: ValidationPool | None) -> Nelbo | None:
+        """The likelihood, or the bound on it; None in a mode that has none."""
+        if pool is None:
+            return None
+        estimate = nelbo(SequenceScores.of(self._scores(model, pool)))
+        return Nelbo(estimate.nats, estimate.stderr, estimate.nats / math.log(2), len(pool), exact=self.mode.causal)
+
+    def _scores(self, model: Transformer, pool: ValidationPool) -> NDArray[np.float64]:
+        """The scores (N, K) of all sequences: each rank scores its part, and all ranks add up what they have."""
+        part = slice(*self.ranks.part(len(pool)))
+        with self.precision.autocast():
+            own = self.mode.scores(model, pool.at(part), self.batch_size, torch.device(self.precision.device))
+        whole = np.zeros((len(pool), own.shape[1]))
+        whole[part] = own
+        return self.ranks.total(whole)
 
 
-def yardstick_pool(pools: Pools, final: bool) -> ValidationPool:
-    """The pool behind the NELBO."""
-    return pools.final_nelbo if final else pools.nelbo
-
-
-def _stage_score(scores: SequenceScores) -> StageScore:
-    count = float(scores.count.sum())
-    return StageScore(
-        loss=float(scores.cross_entropy_sum.sum()) / count,
-        accuracy=float(scores.correct.sum()) / count,
-        true_probability=float(scores.true_probability_sum.sum()) / count,
-    )
+def _stage_score(figures: dict[str, float]) -> StageScore:
+    return StageScore(figures["loss"], {name: figure for name, figure in figures.items() if name != "loss"})

@@ -6,6 +6,7 @@ groups by everything before the last slash. The step axis is the iteration: the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,8 @@ class StageScore:
     """One validation stage's pool, scored: plain cross-entropy in nats per masked character, dropout off."""
 
     loss: float
-    accuracy: float
-    """Share of masked positions where the most probable character is the true one."""
-    true_probability: float
-    """Mean probability given to the true character at masked positions."""
+    figures: Mapping[str, float]
+    """What else the mode tells of it, by name; see the `figures` of the modes."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,13 @@ class Nelbo:
     """Bits per character."""
     sequences: int
     """Masked sequences scored."""
+    exact: bool = False
+    """Whether it is the negative log-likelihood itself."""
+
+    @property
+    def name(self) -> str:
+        """NELBO, or NLL where it is exact."""
+        return "NLL" if self.exact else "NELBO"
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,12 @@ class Evaluation:
     """All pools scored once by all workers together."""
 
     stages: tuple[StageScore, ...]
-    nelbo: Nelbo
+    nelbo: Nelbo | None
+    """None in a mode that gives no likelihood."""
     loss: float
     """Mean of the stages' losses, nats per masked character."""
-    accuracy: float
-    model_vs_random: float
-    """Mean probability of the true character at masked positions, over 1/V."""
+    figures: Mapping[str, float]
+    """What the mode tells of all pools together, by name."""
     mask_ratio: float
     run_length: float
     """Mean length of the masked runs in the current stage's pool, in characters."""

@@ -27,9 +27,9 @@ from torch import nn
 
 from masklab.curriculum.progress import Decision, Progress, StageLosses, advance
 from masklab.model.size import flops_per_char, parameter_count
-from masklab.model.transformer import Transformer
 from masklab.rng import root_key
 from masklab.sampling.generation import sample
+from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.batch import BatchKey
 from masklab.training.batch_maker import BatchSource
@@ -39,7 +39,7 @@ from masklab.training.evaluation import Evaluator
 from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
 from masklab.training.learning_rate import learning_rate
 from masklab.training.meter import Meter
-from masklab.training.optimizer import make_optimizer
+from masklab.training.optimizer import make_optimizer, restore
 from masklab.training.pool import Pools
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
@@ -85,11 +85,12 @@ class Loop:
         ranks: Ranks | None = None,
         wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
         store: CheckpointStore | None = None,
+        labels: Labels | None = None,
     ) -> None:
         self.recipe, self.vocabulary, self.source, self.precision, self.store = recipe, vocabulary, source, precision, store
         self.ranks = ranks or Ranks()
         settings = recipe.training
-        self.model = Transformer(recipe.model, vocabulary.size, vocabulary.extended_size, seed=recipe.seed).to(precision.device)
+        self.model = recipe.mode.build(recipe.model, vocabulary, labels, recipe.seed).to(precision.device)
         self.position = Position()
         checkpoint = store.newest() if store else None
         if checkpoint:
@@ -104,7 +105,7 @@ class Loop:
         scaler = precision.scaler()
         if checkpoint:
             saved = checkpoint.optimizer()
-            optimizer.load_state_dict(saved["optimizer"])
+            restore(optimizer, saved["optimizer"])
             scaler.load_state_dict(saved["scaler"])
         self.stepper = Stepper(
             loss_module=wrap(LossModule(self.model, recipe.mode, recipe.objective.label_smoothing)),
@@ -117,6 +118,7 @@ class Loop:
             grad_clip=settings.grad_clip,
         )
         self.evaluator = Evaluator(
+            mode=recipe.mode,
             pools=pools,
             vocabulary_size=vocabulary.size,
             batch_size=recipe.validation.batch_size or 4 * settings.batch_size,
@@ -255,7 +257,7 @@ class Loop:
             yield from self._save()
         self.source.close()
         text = ""
-        if self.ranks.rank == 0:
+        if self.ranks.rank == 0 and self.recipe.mode.writes:
             text = sample(self.model, self.vocabulary, settings.block_size, self.recipe.sampling)[0]
         yield RunFinished(
             iteration=position.iteration,

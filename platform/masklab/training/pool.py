@@ -1,4 +1,4 @@
-"""Validation pools: masked sequences made once, hashed, and scored by every run alike.
+"""Validation pools: examples made once, hashed, and scored by every run alike.
 
 Shapes: N sequences, T positions.
 """
@@ -9,17 +9,16 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from masklab.corruption.exact_count import ExactCount
 from masklab.corruption.masking import Masking
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import DataError
+from masklab.modes.examples import Examples
+from masklab.modes.mode import Mode
 from masklab.rng import RowStreams, root_key
-from masklab.text.corpus import TokenCorpus
+from masklab.text.preparation import Corpus
+from masklab.text.rows import Rows
 from masklab.text.vocabulary import Vocabulary
-from masklab.text.windows import evenly_spaced
-from masklab.training.batch import Tokens
 from masklab.training.settings import ValidationSettings
 
 YARDSTICK = 1_000_000
@@ -27,21 +26,12 @@ YARDSTICK = 1_000_000
 
 
 @dataclass(frozen=True)
-class ValidationPool:
-    """`inputs` and `targets` (N, T) tokens, `selected` (N, T) bool, `noise_level` (N,) float32."""
-
-    inputs: Tokens
-    targets: Tokens
-    selected: NDArray[np.bool_]
-    noise_level: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        """Number of sequences."""
-        return len(self.inputs)
+class ValidationPool(Examples):
+    """Examples (N, T) that stay as they are."""
 
     @property
     def digest(self) -> str:
-        """A hash of every character and every mask."""
+        """A hash of every input, target and mask."""
         sha = hashlib.sha256(str((self.inputs.shape, str(self.inputs.dtype))).encode())
         for array in (self.inputs, self.targets, np.packbits(self.selected), self.noise_level):
             sha.update(np.ascontiguousarray(array).tobytes())
@@ -61,48 +51,45 @@ class ValidationPool:
         return float(self.selected.sum() / runs) if runs else 0.0
 
     @classmethod
-    def of(cls, masking: Masking, text: Tokens, vocabulary: Vocabulary, seed: int, number: int) -> ValidationPool:
-        """Mask the sequences `text` (N, T) once, under the key `(seed, number)`."""
-        streams = RowStreams.of(root_key(seed, number), np.arange(len(text)), len(text))
-        draw = masking.draw(streams, text.shape[1])
-        inputs = masking.replacement.apply(text, draw.selected, streams, vocabulary)
-        return cls(inputs, text, draw.selected, draw.probability)
+    def made(cls, mode: Mode, masking: Masking, rows: Rows, vocabulary: Vocabulary, seed: int, number: int) -> ValidationPool:
+        """What `mode` makes of `rows` (N, window) once, corrupted by `masking` under the key `(seed, number)`."""
+        streams = RowStreams.of(root_key(seed, number), np.arange(len(rows)), len(rows))
+        return cls.of(mode.examples(rows, masking, streams, vocabulary))
 
 
 @dataclass(frozen=True)
 class Pools:
-    """All that an evaluation scores: one pool for each validation stage, and the yardstick's two."""
+    """All that an evaluation scores: one pool for each validation stage, and the yardstick's two, where the mode has one."""
 
     stages: tuple[ValidationPool, ...]
-    nelbo: ValidationPool
-    final_nelbo: ValidationPool
+    nelbo: ValidationPool | None
+    final_nelbo: ValidationPool | None
 
     @property
     def digest(self) -> str:
         """A hash over all the pools."""
-        return hashlib.sha256("".join(p.digest for p in (*self.stages, self.nelbo, self.final_nelbo)).encode()).hexdigest()
+        pools = (*self.stages, *filter(None, (self.nelbo, self.final_nelbo)))
+        return hashlib.sha256("".join(p.digest for p in pools).encode()).hexdigest()
 
 
-def make_pools(corpus: TokenCorpus, curriculum: Curriculum, settings: ValidationSettings, block_size: int) -> Pools:
-    """Make the pools of a run from windows spread evenly over the validation split.
+def make_pools(corpus: Corpus, mode: Mode, curriculum: Curriculum, settings: ValidationSettings, block_size: int) -> Pools:
+    """Make the pools of a run from rows spread evenly over the validation split.
 
     Raises DataError when a pool has no selected position at all, since its loss would be 0/0.
     """
 
-    def text(count: int) -> Tokens:
-        return evenly_spaced(corpus.validation, block_size, count)
+    def made(masking: Masking, count: int, number: int) -> ValidationPool:
+        rows = corpus.validation_rows(mode.window(block_size), count)
+        return ValidationPool.made(mode, masking, rows, corpus.vocabulary, settings.seed, number)
 
-    def yardstick(count: int, number: int) -> ValidationPool:
-        return ValidationPool.of(ExactCount(), text(count), corpus.vocabulary, settings.seed, number)
-
-    stages = tuple(
-        ValidationPool.of(stage.masking, text(settings.sequences), corpus.vocabulary, settings.seed, number)
-        for number, stage in enumerate(curriculum.pools)
-    )
+    stages = tuple(made(stage.masking, settings.sequences, number) for number, stage in enumerate(curriculum.pools))
     for number, pool in enumerate(stages):
         if not pool.selected.any():
             raise DataError(
                 f"validation stage {number} ({curriculum.pools[number].masking.describe()}) masks nothing in {len(pool)} sequences of "
                 f"{block_size} characters; raise its mask ratio or validation.sequences"
             )
-    return Pools(stages, yardstick(settings.nelbo_sequences, YARDSTICK), yardstick(settings.final_nelbo_sequences, YARDSTICK + 1))
+    if mode.yardstick is None:
+        return Pools(stages, None, None)
+    counts = (settings.nelbo_sequences, settings.final_nelbo_sequences)
+    return Pools(stages, *(made(mode.yardstick, count, YARDSTICK + i) for i, count in enumerate(counts)))

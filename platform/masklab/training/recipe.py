@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from masklab.curriculum.curriculum import Curriculum
 from masklab.model.config import ModelConfig
-from masklab.modes.token_classifier import TokenClassifier
+from masklab.modes.any_mode import AnyMode
 from masklab.sampling.settings import SamplingSettings
-from masklab.text.corpus import TokenCorpus
-from masklab.text.windows import Placement, Windows
+from masklab.text.preparation import Corpus
+from masklab.text.windows import Placement
 from masklab.training.batch_maker import BatchMaker
 from masklab.training.pool import Pools, make_pools
 from masklab.training.settings import ObjectiveSettings, SystemSettings, TrainingSettings, ValidationSettings
@@ -22,7 +22,7 @@ class Recipe:
     seed: int
     windows: Placement
     curriculum: Curriculum
-    mode: TokenClassifier
+    mode: AnyMode
     model: ModelConfig
     objective: ObjectiveSettings
     training: TrainingSettings
@@ -30,10 +30,11 @@ class Recipe:
     system: SystemSettings
     sampling: SamplingSettings
 
-    def batch_maker(self, corpus: TokenCorpus) -> BatchMaker:
+    def batch_maker(self, corpus: Corpus) -> BatchMaker:
         """Makes this run's batches out of `corpus`. Raises DataError when the text is shorter than a block."""
         return BatchMaker(
-            windows=Windows(corpus.train, self.training.block_size, self.windows, corpus.vocabulary),
+            mode=self.mode,
+            texts=corpus.training_rows(self.mode.window(self.training.block_size), self.windows),
             vocabulary=corpus.vocabulary,
             curriculum=self.curriculum,
             objective=self.objective,
@@ -41,6 +42,6 @@ class Recipe:
             rows_per_step=self.training.rows_per_step,
         )
 
-    def pools(self, corpus: TokenCorpus) -> Pools:
+    def pools(self, corpus: Corpus) -> Pools:
         """The validation pools of this run. Raises DataError when the validation split is shorter than a block."""
-        return make_pools(corpus, self.curriculum, self.validation, self.training.block_size)
+        return make_pools(corpus, self.mode, self.curriculum, self.validation, self.training.block_size)

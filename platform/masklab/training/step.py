@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from masklab.model.transformer import Transformer
-from masklab.modes.token_classifier import ModeBatch, TokenClassifier
+from masklab.modes.mode import Mode, ModeBatch
 from masklab.training.batch import Batch
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
@@ -23,13 +25,13 @@ from masklab.training.ranks import Ranks
 class LossModule(nn.Module):
     """The model with its mode's loss: the one module that is wrapped for several workers."""
 
-    def __init__(self, model: Transformer, mode: TokenClassifier, label_smoothing: float) -> None:
+    def __init__(self, model: Transformer, mode: Mode, label_smoothing: float) -> None:
         super().__init__()
         self.model, self.mode, self.label_smoothing = model, mode, label_smoothing
 
     def forward(self, batch: ModeBatch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """The weighted sum of cross-entropies, and the plain one without a gradient; `coefficients` is (B,)."""
-        losses_N = self.mode.cross_entropy(self.model, batch, self.label_smoothing)
+        """The weighted sum of the losses, and the plain one without a gradient; `coefficients` is (B,)."""
+        losses_N = self.mode.losses(self.model, batch, self.label_smoothing)
         weighted_N = losses_N * coefficients[batch.rows]
         return weighted_N.sum(), losses_N.detach().sum()
 
@@ -46,11 +48,16 @@ def micro_batches(batch: Batch, size: int) -> Iterator[tuple[ModeBatch, Tensor]]
                 inputs=inputs,
                 noise_level=torch.from_numpy(batch.noise_level[part].copy()),
                 positions=torch.from_numpy(positions),
-                targets=torch.from_numpy(batch.targets[part].ravel()[positions].astype(np.int64)),
+                targets=torch.from_numpy(_as_numbers(batch.targets[part].ravel()[positions])),
                 rows=torch.from_numpy(positions // selected.shape[1]),
             ),
             torch.from_numpy(batch.coefficients[part].copy()),
         )
+
+
+def _as_numbers(targets: NDArray[Any]) -> NDArray[Any]:
+    """Targets as torch wants them: numbers of classes int64, and others float32."""
+    return targets.astype(np.float32 if targets.dtype.kind == "f" else np.int64)
 
 
 @dataclass(frozen=True)

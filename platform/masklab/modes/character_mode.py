@@ -1,0 +1,52 @@
+"""Modes that predict a character at each counted position: their loss, and what is told of them.
+
+Shapes: B sequences, T positions, C channels, N counted positions in the batch, V characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masklab.modes.examples import Examples
+from masklab.modes.mode import Mode, ModeBatch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from masklab.model.transformer import Transformer
+
+
+class CharacterMode(Mode):
+    """Cross-entropy over the V characters."""
+
+    writes: ClassVar[bool] = True
+
+    def losses(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
+        """Cross-entropy (N,) in nats at the counted positions."""
+        import torch.nn.functional as F
+
+        hidden_NC = model.hidden(batch.inputs, batch.noise_level, batch.positions)
+        logits_NV = model.head(hidden_NC)
+        return F.cross_entropy(logits_NV.float(), batch.targets, reduction="none", label_smoothing=label_smoothing)
+
+    def scores(self, model: Transformer, examples: Examples, batch_size: int, device: torch.device) -> NDArray[np.float64]:
+        """The four sums of `SequenceScores`, (B, 4)."""
+        from masklab.modes.character_scores import score_sequences
+
+        part = (examples.inputs, examples.targets, examples.selected, examples.noise_level)
+        return score_sequences(model, *part, batch_size, device).columns
+
+    def figures(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
+        """Means over the counted positions: see `SequenceScores.figures`."""
+        from masklab.modes.character_scores import SequenceScores
+
+        return SequenceScores.of(scores).figures
+
+    def overall(self, figures: Mapping[str, float], vocabulary_size: int) -> dict[str, float]:
+        """The share that is right, and how much more probable than by chance the true character is: its mean probability over 1/V."""
+        return {"accuracy": figures["accuracy"], "model_vs_random": vocabulary_size * figures["true_probability"]}

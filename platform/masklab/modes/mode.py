@@ -1,0 +1,113 @@
+"""What the modes have in common: a way to make examples, a head, a loss, and figures.
+
+The loop, the curricula, the checkpoints and the tracking are the same for all. A mode is one file, and one line in `any_mode.py`.
+
+Shapes: B sequences, T positions, N counted positions in the batch, O outputs of the head, K figures of one sequence.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masklab.corruption.masking import Masking
+from masklab.modes.examples import Examples
+from masklab.rng import RowStreams
+from masklab.schema import Section
+from masklab.text.labels import Labels
+from masklab.text.rows import Rows
+from masklab.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:  # a configuration is read without loading torch
+    import torch
+    from torch import Tensor
+
+    from masklab.model.config import ModelConfig
+    from masklab.model.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class ModeBatch:
+    """A micro-batch on the model's device.
+
+    `inputs` (B, T) int64; `noise_level` (B,) float32; `positions` (N,) int64 into the flattened (B * T,) rows;
+    `targets` (N,), int64 or float32, what is to be predicted there; `rows` (N,) int64, the sequence of each.
+    """
+
+    inputs: Tensor
+    noise_level: Tensor
+    positions: Tensor
+    targets: Tensor
+    rows: Tensor
+
+    def to(self, device: torch.device) -> ModeBatch:
+        """A copy on `device`, without waiting for it when the memory is pinned."""
+        return ModeBatch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+
+
+class Mode(Section):
+    """What is predicted from what."""
+
+    needs_masks: ClassVar[bool] = True
+    """Whether the stages of the curriculum decide what is corrupted. Otherwise they must mask nothing."""
+    needs_labels: ClassVar[bool] = False
+    """Whether rows must have labels."""
+    causal: ClassVar[bool] = False
+    """Whether a position sees only itself and those before it."""
+    writes: ClassVar[bool] = False
+    """Whether the model can generate text."""
+    fills_masks: ClassVar[bool] = False
+    """Whether exactly the positions that a stage selects are counted."""
+
+    @property
+    def yardstick(self) -> Masking | None:
+        """The corruption under which a mean over counted positions is a likelihood, or a bound on it; None where there is none."""
+        return None
+
+    def window(self, block_size: int) -> int:
+        """Tokens of text behind an example of T = `block_size` positions."""
+        return block_size
+
+    @abstractmethod
+    def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:
+        """Examples (B, T) of `rows` (B, window), corrupted as `masking` says. Pure: the same streams, the same examples."""
+
+    def outputs(self, labels: Labels | None) -> int | None:
+        """Outputs O of a head of its own; None for one logit a character."""
+        return None
+
+    def build(self, config: ModelConfig, vocabulary: Vocabulary, labels: Labels | None = None, seed: int = 0) -> Transformer:
+        """The network with first weights of `seed`, on the CPU."""
+        from masklab.model.transformer import Transformer
+
+        return Transformer(config, vocabulary.size, vocabulary.extended_size, seed, outputs=self.outputs(labels), causal=self.causal)
+
+    @abstractmethod
+    def losses(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
+        """The loss (N,) in nats at the counted positions, row by row; float32 whatever the autocast format."""
+
+    @abstractmethod
+    def scores(self, model: Transformer, examples: Examples, batch_size: int, device: torch.device) -> NDArray[np.float64]:
+        """What the network makes of each sequence alone, (B, K); (0, K) of none. No dropout, no smoothing, no weights.
+
+        It must not depend on `batch_size`, but for rounding.
+        """
+
+    @abstractmethod
+    def figures(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
+        """`loss` in nats, and other figures by name, of the sequences (B,) whose scores are (B, K)."""
+
+    def overall(self, figures: Mapping[str, float], vocabulary_size: int) -> dict[str, float]:
+        """What is told of all pools together: `figures` of their sequences, without the loss."""
+        return {name: figure for name, figure in figures.items() if name != "loss"}
+
+    def describe(self) -> str:
+        """The mode and its keys, e.g. `sequence_classifier, pooling mean`."""
+        values: dict[str, Any] = self.model_dump()
+        name = values.pop("type")
+        return ", ".join([name, *(f"{key} {value}" for key, value in values.items() if value is not None)])

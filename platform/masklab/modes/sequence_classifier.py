@@ -1,0 +1,148 @@
+"""The classifier of whole texts: X = [CLS], text and padding, Y = one class or one number.
+
+Padding is attended to by nothing and pooled into nothing, so that it never changes what is said of a text. A number is predicted on
+the scale of the training labels, with mean 0 and deviation 1, and told in their own unit.
+
+Shapes: B sequences, T positions, C channels, O outputs (classes, or 1 for a number).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masklab.corruption.masking import Masking
+from masklab.modes.examples import Examples
+from masklab.modes.label_figures import confusion, macro_f1, r_squared, rmse
+from masklab.modes.label_memory import SCALE, WEIGHTS, ClassWeights, remember_scale, remember_weights
+from masklab.modes.mode import Mode, ModeBatch
+from masklab.rng import RowStreams
+from masklab.text.labels import Labels
+from masklab.text.rows import Rows
+from masklab.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from masklab.model.config import ModelConfig
+    from masklab.model.transformer import Transformer
+
+PAD, CLS = SPECIAL_TOKENS.index("[PAD]"), SPECIAL_TOKENS.index("[CLS]")
+
+
+class SequenceClassifier(Mode):
+    """Predict the label of a whole text."""
+
+    type: Literal["sequence_classifier"] = "sequence_classifier"
+    """Which mode this is."""
+    pooling: Literal["cls", "mean"] = "mean"
+    """What stands for a text: the position of [CLS] (cls), or the mean over the positions of its characters (mean)."""
+    class_weights: ClassWeights = "none"
+    """What rows of a class count for in training: 1 (none), or the less the more rows it has, 1 on average (balanced)."""
+
+    needs_masks: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = True
+
+    def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:
+        """The rows (B, T) as they are; the position of [CLS], the first, is counted and has the label."""
+        assert rows.labels is not None and rows.labels.ndim == 1, "rows with a label each"
+        number = rows.labels.dtype.kind == "f"
+        targets = np.zeros(rows.tokens.shape, np.float32 if number else np.uint16)
+        targets[:, 0] = rows.labels
+        selected = np.zeros(rows.tokens.shape, bool)
+        selected[:, 0] = True
+        one = np.ones(len(rows), np.float32)
+        return Examples(rows.tokens, targets, selected, np.zeros_like(one), one)
+
+    def outputs(self, labels: Labels | None) -> int:
+        """One for each class, or one for a number."""
+        assert labels is not None, "rows with labels"
+        return 1 if labels.is_number else len(labels.names)
+
+    def build(self, config: ModelConfig, vocabulary: Vocabulary, labels: Labels | None = None, seed: int = 0) -> Transformer:
+        """The network, which also knows the scale of the labels, or the weights of the classes."""
+        model = super().build(config, vocabulary, labels, seed)
+        assert labels is not None
+        if labels.is_number:
+            remember_scale(model, labels)
+        else:
+            remember_weights(model, labels, self.class_weights)
+        return model
+
+    def losses(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
+        """Cross-entropy (B,) in nats, weighted by class; or the squared error of a number, in deviations of the labels."""
+        import torch.nn.functional as F
+
+        logits_BO = self._logits(model, batch.inputs, batch.noise_level)
+        if batch.targets.is_floating_point():
+            mean, deviation = model.get_buffer(SCALE)
+            return (logits_BO[:, 0] - (batch.targets - mean) / deviation) ** 2
+        weights = model.get_buffer(WEIGHTS)
+        return F.cross_entropy(logits_BO, batch.targets, weights, reduction="none", label_smoothing=label_smoothing)
+
+    def _logits(self, model: Transformer, inputs_BT: Tensor, noise_level_B: Tensor) -> Tensor:
+        """What the head says of each text: (B, O) float32."""
+        import torch
+
+        keys_BT = inputs_BT != model.vocabulary_size + PAD
+        if self.pooling == "cls":
+            first_B = torch.arange(0, inputs_BT.numel(), inputs_BT.shape[1], device=inputs_BT.device)
+            return model.head(model.hidden(inputs_BT, noise_level_B, first_B, keys_BT)).float()
+        text_BT1 = (keys_BT & (inputs_BT != model.vocabulary_size + CLS))[..., None]
+        hidden_BTC = model.hidden(inputs_BT, noise_level_B, None, keys_BT)
+        pooled_BC = (hidden_BTC * text_BT1).sum(1) / text_BT1.sum(1).clamp(min=1)
+        return model.head(pooled_BC).float()
+
+    def scores(self, model: Transformer, examples: Examples, batch_size: int, device: torch.device) -> NDArray[np.float64]:
+        """Of each text its loss, and the class or number that is predicted for it: (B, 2)."""
+        said_BO = self._said(model, examples.inputs, batch_size, device)
+        true_B = examples.targets[:, 0]
+        if true_B.dtype.kind == "f":
+            deviation = float(model.get_buffer(SCALE)[1])
+            return np.stack([((said_BO[:, 0] - true_B) / deviation) ** 2, said_BO[:, 0]], axis=1)
+        return np.stack([-said_BO[np.arange(len(true_B)), true_B], said_BO.argmax(axis=1)], axis=1)
+
+    def predictions(self, model: Transformer, inputs: NDArray[Any], batch_size: int, device: torch.device) -> NDArray[np.float64]:
+        """For each of the texts `inputs` (B, T) the probability of each class (B, O), or the number (B, 1)."""
+        said_BO = self._said(model, inputs, batch_size, device)
+        return np.exp(said_BO) if hasattr(model, WEIGHTS) else said_BO
+
+    def _said(self, model: Transformer, inputs: NDArray[Any], batch_size: int, device: torch.device) -> NDArray[np.float64]:
+        """Logarithms of the classes' probabilities (B, O), or the number in its own unit (B, 1)."""
+        import torch
+
+        from masklab.model.evaluation_mode import evaluation_mode
+
+        said = []
+        with evaluation_mode(model):
+            for first in range(0, len(inputs), batch_size):
+                part = torch.from_numpy(inputs[first : first + batch_size].astype(np.int64)).to(device)
+                logits_BO = self._logits(model, part, torch.zeros(len(part), device=device)).cpu().double()
+                if hasattr(model, WEIGHTS):
+                    said.append(logits_BO.log_softmax(-1).numpy())
+                else:
+                    mean, deviation = model.get_buffer(SCALE).tolist()
+                    said.append(logits_BO.numpy() * deviation + mean)
+        return np.concatenate(said) if said else np.zeros((0, 2))
+
+    def figures(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
+        """Accuracy and macro F1 of classes, beside the cross-entropy; RMSE and R squared of numbers, beside the squared error."""
+        loss, predicted = scores.T
+        true = examples.targets[:, 0]
+        if true.dtype.kind == "f":
+            return {"loss": float(loss.mean()), "rmse": rmse(true, predicted), "r_squared": r_squared(true, predicted)}
+        counts = self.confusion(scores, examples)
+        hits = counts.diagonal()
+        return {
+            "loss": float(loss.mean()),
+            "accuracy": float(hits.sum() / counts.sum()),
+            "macro_f1": macro_f1(hits, counts.sum(axis=0), counts.sum(axis=1)),
+        }
+
+    def confusion(self, scores: NDArray[np.float64], examples: Examples) -> NDArray[np.int64]:
+        """How often each class (a row) was taken for each class (a column), as far as the classes that occur reach."""
+        true, predicted = examples.targets[:, 0].astype(np.int64), scores[:, 1].astype(np.int64)
+        return confusion(true, predicted, 1 + int(max(true.max(), predicted.max())))

@@ -1,0 +1,124 @@
+"""The classifier of characters by given labels: X = text and padding, Y = the class of each character that has one.
+
+Shapes: B sequences, T positions, C channels, N labelled positions in the batch, O classes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from masklab.corruption.masking import Masking
+from masklab.errors import ConfigError
+from masklab.modes.examples import Examples
+from masklab.modes.label_figures import macro_f1
+from masklab.modes.label_memory import WEIGHTS, ClassWeights, remember_weights
+from masklab.modes.mode import Mode, ModeBatch
+from masklab.rng import RowStreams
+from masklab.text.labels import Labels
+from masklab.text.rows import Rows
+from masklab.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from masklab.model.config import ModelConfig
+    from masklab.model.transformer import Transformer
+
+PAD = SPECIAL_TOKENS.index("[PAD]")
+
+
+class TokenLabeller(Mode):
+    """Predict the label of each character."""
+
+    type: Literal["token_labeller"] = "token_labeller"
+    """Which mode this is."""
+    num_classes: int | None = Field(default=None, ge=2)
+    """How many classes the labels must have; as many as they have when not given."""
+    class_weights: ClassWeights = "none"
+    """What characters of a class count for in training: 1 (none), or the less the more there are, 1 on average (balanced)."""
+
+    needs_masks: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = True
+
+    def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:
+        """The rows (B, T) as they are; the labelled positions are counted."""
+        assert rows.labels is not None and rows.labels.ndim == 2, "rows with a label for each character"
+        one = np.ones(len(rows), np.float32)
+        return Examples(rows.tokens, np.maximum(rows.labels, 0).astype(np.uint16), rows.labels >= 0, np.zeros_like(one), one)
+
+    def outputs(self, labels: Labels | None) -> int:
+        """One for each class. Raises ConfigError when there are more or fewer than `num_classes`."""
+        assert labels is not None, "rows with labels"
+        if self.num_classes not in (None, len(labels.names)):
+            raise ConfigError(
+                f"mode.num_classes = {self.num_classes}: the labels have {len(labels.names)} classes; leave it out or correct it"
+            )
+        return len(labels.names)
+
+    def build(self, config: ModelConfig, vocabulary: Vocabulary, labels: Labels | None = None, seed: int = 0) -> Transformer:
+        """The network, which also knows the weights of the classes."""
+        model = super().build(config, vocabulary, labels, seed)
+        assert labels is not None
+        remember_weights(model, labels, self.class_weights)
+        return model
+
+    def losses(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
+        """Cross-entropy (N,) in nats, weighted by class."""
+        import torch.nn.functional as F
+
+        logits_NO = self._logits(model, batch.inputs, batch.noise_level, batch.positions)
+        weights = model.get_buffer(WEIGHTS)
+        return F.cross_entropy(logits_NO, batch.targets, weights, reduction="none", label_smoothing=label_smoothing)
+
+    def _logits(self, model: Transformer, inputs_BT: Tensor, noise_level_B: Tensor, positions_N: Tensor) -> Tensor:
+        """What the head says of the characters at `positions`: (N, O) float32."""
+        keys_BT = inputs_BT != model.vocabulary_size + PAD
+        return model.head(model.hidden(inputs_BT, noise_level_B, positions_N, keys_BT)).float()
+
+    def scores(self, model: Transformer, examples: Examples, batch_size: int, device: torch.device) -> NDArray[np.float64]:
+        """Of each text the sum of its losses, then for each class how often it was predicted rightly, predicted, and true: (B, 1 + 3 O)."""
+        import torch
+
+        from masklab.model.evaluation_mode import evaluation_mode
+
+        O = len(model.get_buffer(WEIGHTS))  # noqa: E741
+        out = np.zeros((len(examples), 1 + 3 * O))
+        with evaluation_mode(model):
+            for first in range(0, len(examples), batch_size):
+                part = examples.at(slice(first, first + batch_size))
+                positions_N = np.flatnonzero(part.selected)
+                if not len(positions_N):
+                    continue
+                inputs = torch.from_numpy(part.inputs.astype(np.int64)).to(device)
+                noise = torch.from_numpy(part.noise_level.copy()).to(device)
+                logits_NO = self._logits(model, inputs, noise, torch.from_numpy(positions_N).to(device)).cpu().double()
+                out[first : first + batch_size] = _sums(logits_NO, part, positions_N)
+        return out
+
+    def figures(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
+        """Mean cross-entropy, share that is right, and macro F1 over the labelled characters of all texts together."""
+        loss, sums = scores[:, 0].sum(), scores[:, 1:].sum(axis=0)
+        hits, predicted, true = sums.reshape(3, -1)
+        count = true.sum()
+        return {"loss": float(loss / count), "accuracy": float(hits.sum() / count), "macro_f1": macro_f1(hits, predicted, true)}
+
+
+def _sums(logits_NO: Tensor, part: Examples, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The scores (B, 1 + 3 O) of a few texts."""
+    B, O = len(part), logits_NO.shape[1]  # noqa: E741
+    rows_N = positions_N // part.inputs.shape[1]
+    true_N = part.targets.ravel()[positions_N].astype(np.int64)
+    predicted_N = logits_NO.argmax(-1).numpy()
+    losses_N = -logits_NO.log_softmax(-1).numpy()[np.arange(len(true_N)), true_N]
+
+    def counts(classes_n: NDArray[np.int64], rows_n: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.bincount(rows_n * O + classes_n, minlength=B * O).reshape(B, O).astype(np.float64)
+
+    right = true_N == predicted_N
+    sums = [counts(true_N[right], rows_N[right]), counts(predicted_N, rows_N), counts(true_N, rows_N)]
+    return np.concatenate([np.bincount(rows_N, losses_N, minlength=B)[:, None], *sums], axis=1)
