@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,27 +168,33 @@ def _labels(train: Sequence[LabelledText], validation: Sequence[LabelledText], l
     """What the labels of the training rows mean. Raises DataError when there is one alone, or validation rows have others."""
     match label_type:
         case "class":
-            return Labels(names=tuple(sorted({str(row.label) for row in train}, key=_sort_key)))
+            return _classes("rows", Counter(str(row.label) for row in train))
         case "number":
             values = np.array([row.label for row in train], np.float64)
             if len(values) == 1 or values.std() == 0:
                 raise DataError(f"{where}: every training row is labelled {values[0]:g}, which leaves nothing to learn; give other numbers")
             return Labels(mean=float(values.mean()), deviation=float(values.std()))
         case "per_token":
-            names = _token_classes(train)
-            if len(names) == 1:
-                raise DataError(f"{where}: every character is labelled {shown(names.pop())}, and one class leaves nothing to learn")
+            counts = _token_classes(train)
+            if len(counts) == 1:
+                raise DataError(f"{where}: every character is labelled {shown(*counts)}, and one class leaves nothing to learn")
             for row in validation:
-                if unseen := _token_classes([row]) - names:
+                if unseen := _token_classes([row]).keys() - counts.keys():
                     raise DataError(
                         f"{where}: {row.place}: the label {shown(min(unseen))} is in rows that are held out and in none to train on; "
                         f"add rows with it, or take it out"
                     )
-            return Labels("tokens", tuple(sorted(names, key=_sort_key)))
+            return _classes("tokens", counts)
 
 
-def _token_classes(rows: Iterable[LabelledText]) -> set[str]:
-    return {name for row in rows if isinstance(row.label, tuple) for name in row.label if name is not None}
+def _classes(of: Literal["rows", "tokens"], counts: Counter[str]) -> Labels:
+    names = sorted(counts, key=_sort_key)
+    return Labels(of, tuple(names), tuple(counts[name] for name in names))
+
+
+def _token_classes(rows: Iterable[LabelledText]) -> Counter[str]:
+    """How many characters have each label."""
+    return Counter(name for row in rows if isinstance(row.label, tuple) for name in row.label if name is not None)
 
 
 def _encoded(rows: Sequence[LabelledText], labels: Labels, vocabulary: Vocabulary) -> LabelledRows:

@@ -12,11 +12,12 @@ from masklab.errors import DataError
 class Labels:
     """Classes by `names`, label number i being `names[i]`; or a number, whose training rows have this `mean` and `deviation`.
 
-    `of` says whether a whole row has one label, or each of its tokens.
+    `counts` are the training rows, or tokens, of each class. `of` says whether a whole row has one label, or each of its tokens.
     """
 
     of: Literal["rows", "tokens"] = "rows"
     names: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
     mean: float = 0.0
     deviation: float = 1.0
 
@@ -27,14 +28,16 @@ class Labels:
 
     def to_json(self) -> dict[str, Any]:
         """What a file keeps of them."""
-        return {"of": self.of, "names": list(self.names), "mean": self.mean, "deviation": self.deviation}
+        return {"of": self.of, "names": list(self.names), "counts": list(self.counts), "mean": self.mean, "deviation": self.deviation}
 
     @classmethod
     def from_json(cls, value: Any) -> Labels:
         """The inverse of `to_json`. Raises DataError for anything else."""
         try:
             names = tuple(value["names"])
+            counts = tuple(value["counts"])
             assert all(isinstance(name, str) for name in names) and value["of"] in ("rows", "tokens")
-            return cls(value["of"], names, float(value["mean"]), float(value["deviation"]))
+            assert all(type(count) is int for count in counts) and len(counts) == len(names)
+            return cls(value["of"], names, counts, float(value["mean"]), float(value["deviation"]))
         except (AssertionError, KeyError, TypeError, ValueError) as error:
-            raise DataError("stored labels must have 'of', 'names', 'mean' and 'deviation'; the file is damaged") from error
+            raise DataError("stored labels must have 'of', 'names', 'counts', 'mean' and 'deviation'; the file is damaged") from error
