@@ -1,4 +1,4 @@
-"""Makes the corpus of a dataset ahead of time, and says what it made."""
+"""Makes the corpus of a dataset ahead of time, and says what it made; or carries an older configuration over."""
 
 from __future__ import annotations
 
@@ -10,13 +10,34 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "platform"))
 
 from masklab.config.command_line import main  # noqa: E402
+from masklab.config.job_tree import RUN_GROUPS, JobTree  # noqa: E402
 
 if TYPE_CHECKING:
-    from masklab.config.tree import Config
+    from masklab.config.prepare_tree import PrepareConfig
+
+DESCRIPTION = """\
+Make the corpus of a dataset: read the text, split it, and keep it ready for training.
+With import=FILE: carry a configuration of nanoGPT, or a dataset's training_config.py, over to files of masklab; nothing of it is run."""
 
 
-def prepare(config: Config) -> None:
-    """Prepare the corpus and print its sizes, fingerprint and place."""
+PREPARE = JobTree(
+    "prepare_tree",
+    "PrepareConfig",
+    groups=RUN_GROUPS,
+    shorthands={"import": "older.file", "name": "older.name"},
+    examples=(
+        "dataset=shakespeare_char",
+        "import=config/train_shakespeare_char.py",
+        "import=data/mine/training_config.py name=mine",
+    ),
+)
+
+
+def prepare(config: PrepareConfig) -> None:
+    """Prepare the corpus and print its sizes, fingerprint and place; or carry over the older configuration that is named."""
+    if config.older.file is not None:
+        carry_over(config.older.file, config.older.name)
+        return
     from masklab.config.home import home_of
     from masklab.text.preparation import corpus_for, corpus_path
 
@@ -35,5 +56,13 @@ def prepare(config: Config) -> None:
         print(f"{name:<12} {value}")
 
 
+def carry_over(file: str, name: str | None) -> None:
+    """Write the older configuration `file` as files of this project, and print what became of it."""
+    from masklab.config import older_import
+    from masklab.config.older_table import table
+
+    print("\n".join(table(older_import.carry_over(Path(file).expanduser(), name, PROJECT))))
+
+
 if __name__ == "__main__":
-    sys.exit(main("prepare", "Make the corpus of a dataset: read the text, split it, and keep it ready for training.", prepare, PROJECT))
+    sys.exit(main("prepare", DESCRIPTION, prepare, PROJECT, tree=PREPARE))
