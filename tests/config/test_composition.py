@@ -152,6 +152,22 @@ def test_a_mistake_is_named_with_its_place_and_remedy(override: str, message: st
     assert message in error_of(override)
 
 
+@pytest.mark.parametrize(
+    ("ratios", "message"),
+    [
+        ("0.5", "sampling.ratios = 0.5: must be one of linear, cosine, a list"),
+        ("cosin", "sampling.ratios = 'cosin': must be one of linear, cosine, a list (did you mean 'cosine'?)"),
+        ("[0.5,2]", "sampling.ratios.1 = 2: must be below 1.0"),
+        ("[a]", "sampling.ratios.0 = 'a': must be a number"),
+        ("[]", "sampling.ratios: no ratios; give at least 1"),
+    ],
+)
+def test_a_word_or_a_list_is_asked_for_once(ratios: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(["sampling.strategy=remask", f"sampling.ratios={ratios}"], PROJECT)
+    assert str(caught.value) == message
+
+
 def test_a_wrong_curriculum_lists_those_there_are_and_the_nearest() -> None:
     message = error_of("curriculum=stiky")
     assert all(name in message for name in group_names(PROJECT)["curriculum"])

@@ -219,6 +219,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no steps": (["checkpoint=tiny", "statistics.steps=[0]"], "0 is no number of steps"),
     "unknown curriculum": (["checkpoint=tiny", "curriculum=stiky"], "did you mean 'sticky'?"),
     "one sequence": (["checkpoint=tiny", "evaluation.sequences=1"], "evaluation.sequences = 1: must be at least 2"),
+    "context of a block": (
+        ["checkpoint=tiny", "evaluation.context=32"],
+        "evaluation.context = 32: tiny was trained on blocks of 32 characters; give fewer",
+    ),
     "long prompt": (["checkpoint=tiny", "sampling.prompt=" + "the " * 9], "has 36 characters"),
     "other characters": (["checkpoint=tiny", "against=foreign"], "foreign has other characters than tiny"),
 }

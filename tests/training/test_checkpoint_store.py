@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,17 @@ def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert torch.equal(model.weight, torch.full((2, 3), 7.0))
     assert checkpoint.state == {"iteration": 7}
     assert (checkpoint.path / "config.yaml").read_text() == "a: 1\n"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_all_files_have_the_permissions_that_the_umask_leaves(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        checkpoint = saved(tmp_path, 1).newest()
+    finally:
+        os.umask(before)
+    assert checkpoint is not None
+    assert {stat.S_IMODE(file.stat().st_mode) for file in checkpoint.path.iterdir()} == {mode}
 
 
 def test_two_are_kept_and_nothing_partial_is_left(tmp_path: Path) -> None:

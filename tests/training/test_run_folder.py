@@ -44,6 +44,15 @@ def test_keys_that_change_no_figure_may_differ(tmp_path: Path) -> None:
     RunFolder.claim(tmp_path, "a", CONFIG | {"scaling": {"num_workers": 2}, "batches": {"producer": False}})
 
 
+def test_a_description_may_differ_and_long_values_are_cut(tmp_path: Path) -> None:
+    begun(tmp_path)
+    told = CONFIG | {"curriculum": {"stages": [{"type": "random"}], "description": "Words " * 50}}
+    RunFolder.claim(tmp_path, "a", told)
+    with pytest.raises(RunError) as caught:
+        RunFolder.claim(tmp_path, "a", told | {"sampling": {"prompt": "the mask hides\n" * 50}})
+    assert "(sampling.prompt: None -> the mask hides the mask hides the mas...)" in str(caught.value)
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "thesis.tex").write_text("x")

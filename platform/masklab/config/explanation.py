@@ -45,8 +45,21 @@ def explain(error: ValidationError, tree: Mapping[str, Any], root: type[Section]
     """All problems of `tree`, which failed to make a `root`, on one line."""
     # a list whose items are all wrong counts as empty too, which helps nobody
     details = [d for d in error.errors(include_url=False) if not (d["type"] == "too_short" and d["input"])]
-    lines = dict.fromkeys(_line(detail, tree, root) for detail in details)
+    lines = dict.fromkeys(_line(detail, tree, root) for detail in _one_a_field(details))
     return "; ".join(lines)
+
+
+def _one_a_field(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Where one of some words or a list may be given: for a list what is wrong within it, for anything else the words and `a list`."""
+    words = {d["loc"][:-1]: d for d in details if d["type"] == "literal_error" and str(d["loc"][-1]).startswith("literal[")}
+    for detail in details:
+        loc = detail["loc"]
+        if loc[:-1] in words and detail["type"] in ("tuple_type", "list_type"):
+            continue
+        if words.get(loc[:-1]) is not detail:
+            yield detail
+        elif not isinstance(detail["input"], list | tuple):
+            yield detail | {"ctx": {"expected": f"{detail['ctx']['expected']} or a list"}}
 
 
 def _line(detail: ErrorDetails, tree: Mapping[str, Any], root: type[Section]) -> str:

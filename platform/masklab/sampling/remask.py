@@ -46,8 +46,10 @@ class Remask(Sampler):
     def _consistent(self) -> Self:
         if self.steps is not None and isinstance(self.ratios, tuple):
             raise ValueError(f"steps={self.steps} is given beside a list of ratios, which has its own number of steps; give one of the two")
-        if (self.remask_by == "detector") != (self.detector_checkpoint is not None):
-            raise ValueError("remask_by=detector and detector_checkpoint go together; give both or none")
+        if self.remask_by == "detector" and self.detector_checkpoint is None:
+            raise ValueError("remask_by=detector lacks detector_checkpoint; give it the run or checkpoint of the network that doubts")
+        if self.remask_by != "detector" and self.detector_checkpoint is not None:
+            raise ValueError(f"detector_checkpoint is not used by remask_by={self.remask_by}; give remask_by=detector, or leave it out")
         if self.remask_by == "random" and self.randomness_strength:
             raise ValueError("randomness_strength means nothing beside remask_by=random, which is all chance; leave it out")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from masklab.config.evaluate_tree import EvaluateConfig
 from masklab.config.trained_model import TrainedModel
-from masklab.errors import CheckpointError, DataError, UserError
+from masklab.errors import CheckpointError, ConfigError, DataError, UserError
 from masklab.likelihood.estimate import difference
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.sampling.generation import generate, start_of
@@ -63,6 +64,7 @@ class Plan:
             if other.block_size != trained.block_size:
                 say(f"blocks of {block_size} characters are scored, the shorter ones that one of the two was trained on")
         corpus = held_out_text(trained, config.dataset, home, say)
+        _refuse_context(config.evaluation.context, [model for model in (trained, other) if model])
         if config.evaluation.context and len(corpus.validation) < config.evaluation.context + block_size:
             raise DataError(
                 f"evaluation.context = {config.evaluation.context}: with blocks of {block_size} characters more than the "
@@ -84,6 +86,15 @@ class Plan:
     def models(self) -> list[TrainedModel]:
         """The model, and the other one if there is one."""
         return [self.trained, self.other] if self.other else [self.trained]
+
+
+def _refuse_context(context: int, models: Sequence[TrainedModel]) -> None:
+    """Raise ConfigError for more given characters than a model has ever seen at once."""
+    for model in models:
+        if context >= model.block_size:
+            raise ConfigError(
+                f"evaluation.context = {context}: {model.name} was trained on blocks of {model.block_size} characters; give fewer"
+            )
 
 
 def _other(config: EvaluateConfig, home: Path) -> TrainedModel | None:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,7 +139,7 @@ class CheckpointStore:
         partial = self.folder / f".partial_{final.name}"
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         writers: dict[str, Callable[[Path], object]] = {
-            "model.safetensors": lambda path: save_file(weights, path),
+            "model.safetensors": lambda path: _save_weights(weights, path),
             "optimizer.pt": lambda path: torch.save(optimizer, path),
             "state.json": lambda path: path.write_text(json.dumps(state, indent=1, allow_nan=False)),
         }
@@ -187,6 +188,14 @@ class CheckpointStore:
         if not self.folder.is_dir():
             return []
         return sorted(p for p in self.folder.iterdir() if NAME.fullmatch(p.name))
+
+
+def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    """Save with the permissions of any new file: `save_file` alone lets only the owner read what it writes."""
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    save_file(weights, path)
+    path.chmod(mode)
 
 
 def _write_all(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -> None:

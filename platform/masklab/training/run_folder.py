@@ -22,7 +22,9 @@ from masklab.errors import RunError
 from masklab.text.atomic_file import UNFINISHED, write_text
 
 CHANGEABLE = ("scaling", "batches", "tracking", "run.folder", "compare.seeds", "compare.parallel", "sweep.num_trials", "sweep.parallel")
-"""Parts of a config that may change between the parts of one run, since they change no figure."""
+"""Parts of a config that may change between the parts of one run, since they change no figure; nor do descriptions."""
+LONGEST_VALUE = 40
+"""Characters of a value in a message."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,13 @@ def _differing(known: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
     """Keys whose values differ, each as `key: old -> new`."""
     before, after = dict(_flat(known)), dict(_flat(asked))
     for key in before.keys() | after.keys():
-        if key.startswith(CHANGEABLE):
+        if key.startswith(CHANGEABLE) or key.endswith(".description"):
             continue
         old, new = before.get(key), after.get(key)
         if old != new:
-            yield f"{key}: {old} -> {new}"
+            yield f"{key}: {_short(old)} -> {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    words = " ".join(str(value).split())
+    return words if len(words) <= LONGEST_VALUE else f"{words[: LONGEST_VALUE - 3]}..."
