@@ -34,6 +34,8 @@ class Told:
     status: int = -1
     ended: list[str] = field(default_factory=list)
     objects: int = 0
+    held: list[int] = field(default_factory=list)
+    """How many of those the store still held whenever a trial had ended."""
     record: SweepRecord | None = None
 
     @property
@@ -78,16 +80,21 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
     def run(*overrides: str, stop_after: int | None = None) -> Told:
         told, line = Told(), words(home, *overrides)
         ended, put = SweepTerminal.ended, ray_cluster.put
+        numbers: list[str] = []
 
         def end(self: SweepTerminal, record: SweepRecord, known: TrialRecord) -> None:
             ended(self, record, known)
             told.ended.append(known.name)
+            known_to_ray = ray_cluster._private.worker.global_worker.core_worker.get_all_reference_counts()
+            told.held.append(sum(number in known_to_ray for number in numbers))
             if len(told.ended) == stop_after:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         def count(value: Any) -> Any:
             told.objects += 1
-            return put(value)
+            reference = put(value)
+            numbers.append(reference.hex())
+            return reference
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MASKLAB_HOME", str(home))
@@ -192,6 +199,15 @@ def test_the_object_store_holds_each_thing_once_for_all_trials(failed: tuple[Tol
     told, _ = failed
     assert told.objects <= 3, "the corpus, and pools for each of two curricula"
     assert resumed.objects == 2
+
+
+@pytest.mark.ray
+def test_the_object_store_does_not_grow_with_trials_that_share_nothing(command: Command) -> None:
+    space = 'sweep.space={curriculum.stages.0.mask_ratio: "uniform(0.1,0.3)"}'
+    told = command(space, "curriculum=sticky", "run.name=apart", "sweep.num_trials=5", "sweep.parallel=1", "tracking.enabled=false")
+    assert told.statuses == ["finished"] * 5
+    assert told.objects == 6, "the corpus, and pools for each of five curricula"
+    assert max(told.held) <= 3, "the corpus, and pools for the trial that has ended and for the next"
 
 
 @pytest.mark.ray

@@ -6,17 +6,18 @@ driver is gone, takes its workers along.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
 from masklab.cluster.connection import Share
-from masklab.cluster.trial import Trial
+from masklab.cluster.trial import Trial, remember_loop
 from masklab.cluster.worker_group import run_workers
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.reporter import Reporter
 from masklab.tracking.tracker import NullTracker, Tracker
 from masklab.training.checkpoint import CheckpointStore
-from masklab.training.events import Event
+from masklab.training.events import Event, RunFinished, RunStarted
 
 
 def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: None) -> None:
@@ -33,7 +34,14 @@ def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: Non
         tracker.log_artifact(folder / "config.yaml")
         reporter = Reporter(trial.outline, tracker)
 
+        began = time.perf_counter()
+
         def handle(event: Event) -> None:
+            nonlocal began
+            if isinstance(event, RunStarted):
+                began = time.perf_counter()
+            elif isinstance(event, RunFinished):
+                remember_loop(trial, time.perf_counter() - began)
             reporter.handle(event)
             listen(event)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ from masklab.tracking.nested_runs import NestedRuns
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.sweep_record import SweepRecord, TrialRecord
 from masklab.tracking.sweep_terminal import SweepTerminal
+from masklab.training.run_folder import LOOP_SECONDS
 
 TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -57,6 +59,7 @@ class SweepConductor:
         self._waiting: deque[PlannedTrial] = deque()
         self._suggestions: Suggestions | None = None
         self._running: dict[int, tuple[PlannedTrial, RunHandle | None]] = {}
+        self._begun_at: dict[int, float] = {}
         self._reasons: dict[int, str] = {}
         self._stopper = AskedToStop()
 
@@ -112,6 +115,8 @@ class SweepConductor:
     def begin(self) -> Handed | None:
         """Start the books of the next trial that can be begun."""
         while not self._stopper.asked and (trial := self._next()):
+            if not trial.folder.checkpoints.exists():
+                self._begun_at[trial.number] = time.monotonic()
             try:
                 trial.folder.begin(dump(trial.config))
                 pools, handle = self._pools_of(trial), self._child(trial)
@@ -167,7 +172,9 @@ class SweepConductor:
     def _close(self, number: int, otherwise: str, reason: str = "") -> None:
         """End a trial, which is finished when its folder says so, and `otherwise` what is told."""
         trial, handle = self._running.pop(number)
-        known = trial_record(trial, self._known(number).model_copy(update={"status": otherwise, "reason": reason}))
+        wall = time.monotonic() - self._begun_at[number] if number in self._begun_at else None
+        told = {"status": otherwise, "reason": reason, "wall_seconds": wall, "loop_seconds": trial.folder.memory().get(LOOP_SECONDS)}
+        known = trial_record(trial, self._known(number).model_copy(update=told))
         if self.nested:
             self.nested.end(handle, {"failed": "FAILED", "interrupted": "KILLED"}.get(known.status, "FINISHED"))  # type: ignore[arg-type]
         self._note(known)
@@ -196,9 +203,15 @@ class SweepConductor:
         return Trial(assignment, outline, workers=self.share.workers)
 
     def _pools_of(self, trial: PlannedTrial) -> list[Any]:
-        """The trial's pools in the object store: once for all trials whose validation stages are the same."""
-        stages = repr(trial.config.curriculum.pools)
+        """The trial's pools in the object store: once for all trials whose validation stages are the same.
+
+        Pools that no trial uses any more make room for others, so that what the store holds does not grow with the trials.
+        """
+        stages = stages_of(trial)
         if stages not in self._pools:
+            in_use = {stages_of(other) for other in (*self._waiting, *(running for running, _ in self._running.values()))}
+            for unused in self._pools.keys() - in_use:
+                self._pools.pop(unused).clear()  # Tune keeps what it was handed, and so this very list
             self._pools[stages] = [ray.put(trial.config.recipe.pools(self.plan.corpus))]
         return self._pools[stages]
 
@@ -215,6 +228,11 @@ class SweepConductor:
     def _note(self, known: TrialRecord) -> None:
         self.record = self.record.with_trial(known)
         self.record.write(self.plan.folder.path)
+
+
+def stages_of(trial: PlannedTrial) -> str:
+    """Tells apart trials whose pools differ: their validation stages in words."""
+    return repr(trial.config.curriculum.pools)
 
 
 def trial_resources(share: Share, gpus: float) -> dict[str, float]:

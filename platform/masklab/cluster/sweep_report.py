@@ -19,8 +19,17 @@ def show(record: SweepRecord) -> None:
     """Print the trials, best first, and how to train the best again."""
     for line in text_table(record):
         print(line)
+    for line in overhead(record):
+        print(line)
     if record.retrain:
         print(f"train the best again: {record.retrain}")
+
+
+def overhead(record: SweepRecord) -> Iterator[str]:
+    """One line on what the trials took beside their loops, in seconds, where that is known."""
+    seconds = [trial.overhead_seconds for trial in record.ranked if trial.overhead_seconds is not None]
+    if seconds:
+        yield f"overhead per trial beside its loop: {sum(seconds) / len(seconds):.1f} s on average, {max(seconds):.1f} s at most"
 
 
 def draw(record: SweepRecord, folder: Path) -> Iterator[Path]:
@@ -65,6 +74,7 @@ def description(record: SweepRecord) -> str:
     if best := record.best:
         parts += [f"**Best: trial {best.name}, {figure(best.nelbo_nats, 4)} ± {figure(best.nelbo_stderr, 4)} nats per character**"]
         parts += [f"`{best.described()}`", f"Train it again:\n\n```sh\n{record.retrain}\n```"]
+    parts += [line.capitalize() for line in overhead(record)]
     if shares := importance_of(record):
         parts += ["Share of the variance that a key explains: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items())]
     return "\n\n".join([*parts, markdown_table(record)])

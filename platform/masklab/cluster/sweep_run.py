@@ -80,7 +80,8 @@ def with_retraining(plan: SweepPlan, record: SweepRecord) -> SweepRecord:
 
 
 def _opening(trial: PlannedTrial, known: TrialRecord | None) -> TrialRecord:
-    fresh = TrialRecord(number=trial.number, values=trial.point, curriculum=trial.config.curriculum.name)
+    times = {"wall_seconds": known.wall_seconds, "loop_seconds": known.loop_seconds} if known else {}
+    fresh = TrialRecord(number=trial.number, values=trial.point, curriculum=trial.config.curriculum.name, **times)
     if trial.folder.is_finished:
         return fresh.with_summary(RunSummary.read(trial.folder.path / "summary.json"))
     return known if known and known.status == "stopped" else fresh

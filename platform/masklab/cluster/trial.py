@@ -6,7 +6,8 @@ itself: many small runs fill the cluster by their number, and a producer beside 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import ray
@@ -24,6 +25,7 @@ from masklab.tracking.reporter import MetricsLog, Reporter
 from masklab.tracking.tracker import NullTracker, Tracker
 from masklab.training.events import Event, RunFinished
 from masklab.training.loop import Loop
+from masklab.training.run_folder import LOOP_SECONDS, RunFolder
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,23 @@ class CurveSettings:
     levels: int
     windows: int
     seed: int
+
+
+class Stopwatch:
+    """How long a generator takes for what it yields, in seconds, without what is done with that."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The same events."""
+        while True:
+            asked = time.perf_counter()
+            event = next(events, None)
+            self.seconds += time.perf_counter() - asked
+            if event is None:
+                return
+            yield event
 
 
 @dataclass(frozen=True)
@@ -73,16 +92,23 @@ def _reported(trial: Trial, loop: Loop, tracker: Tracker, listen: Callable[[Even
     logged = trial.assignment.tracking.logged if trial.assignment.tracking else None
     figures, reporter = MetricsLog(tracker, logged), Reporter(trial.outline, tracker)
     finished: RunFinished | None = None
-    for event in loop.run():
+    stopwatch = Stopwatch()
+    for event in stopwatch.timed(loop.run()):
         if isinstance(event, RunFinished):
             finished = event
             _score(trial, loop, tracker)
+            remember_loop(trial, stopwatch.seconds)
         figures.handle(event)
         reporter.handle(event)
         listen(event)
     assert finished is not None and loop.store is not None, "a loop ends with RunFinished"
     loop.store.drop_older()
     return finished
+
+
+def remember_loop(trial: Trial, seconds: float) -> None:
+    """Keep how long the loop took in this part of the run, its final figures included."""
+    RunFolder(trial.outline.folder).remember(**{LOOP_SECONDS: seconds})
 
 
 def _score(trial: Trial, loop: Loop, tracker: Tracker) -> None:

@@ -36,11 +36,20 @@ class TrialRecord(Record):
     iterations: int = 0
     chars: int = 0
     train_seconds: Number = None
+    wall_seconds: Number = None
+    """From when the driver began it to its end; None unless it was trained from first to last in one go."""
+    loop_seconds: Number = None
+    """What of that its loop took, final figures included."""
 
     @property
     def name(self) -> str:
         """The name of its folder."""
         return f"{self.number:03d}"
+
+    @property
+    def overhead_seconds(self) -> float | None:
+        """What it took beside its loop: to start its process, to report, to end."""
+        return None if self.wall_seconds is None or self.loop_seconds is None else self.wall_seconds - self.loop_seconds
 
     def described(self) -> str:
         """E.g. `training.learning_rate=0.003 curriculum=sticky`."""

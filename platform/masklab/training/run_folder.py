@@ -21,6 +21,8 @@ import yaml
 from masklab.errors import RunError
 from masklab.text.atomic_file import UNFINISHED, write_text
 
+LOOP_SECONDS = "loop_seconds"
+"""What a run that was trained in one process remembers: the time in its loop, until its end."""
 CHANGEABLE = ("scaling", "batches", "tracking", "run.folder", "compare.seeds", "compare.parallel", "sweep.num_trials", "sweep.parallel")
 """Parts of a config that may change between the parts of one run, since they change no figure; nor do descriptions."""
 LONGEST_VALUE = 40
