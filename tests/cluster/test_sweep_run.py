@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -266,6 +269,7 @@ def test_a_guided_search_goes_on_from_what_it_found(command: Command) -> None:
         ([SPACE, "sweep.search=grid", "sweep.num_trials=5"], "the grid has 6 points"),
         (['sweep.space={ramp.start: "uniform(0.1,1.5)", curriculum: "choice(ramp)"}', "sweep.search=optuna"], "must be below 1"),
         ([SPACE, "sweep.scheduler=asha", "training.max_iters=null", "training.max_minutes=1"], "equal numbers of characters"),
+        ([SPACE, "scaling.num_workers=2", "scaling.gpus_per_trial=0.5"], "takes a whole GPU"),
         ([], "nothing to search over"),
     ],
 )
@@ -295,6 +299,56 @@ def test_trials_of_several_workers_are_as_many_as_have_room_for_all_of_theirs() 
     assert at_a_time(nodes, Share(2, 1, 0), 0.0) == 4
     assert at_a_time(nodes, Share(2, 2, 0), 0.0) == 2
     assert at_a_time(nodes, Share(3, 1, 1), 1.0) == 1
+
+
+@pytest.mark.parametrize("spelling", ["sweep.gpus_per_trial", "scaling.gpus_per_trial"])
+def test_a_share_of_a_gpu_has_two_names_and_is_no_part_of_the_best_trials_command(
+    tmp_path: Path, text: str, root: Path, spelling: str
+) -> None:
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    plan = planned(tmp_path, root, SPACE, f"{spelling}=0.25")
+    assert plan.config.sweep.gpus_per_trial == 0.25
+    assert not any("gpus_per_trial" in word for word in plan.retraining({}))
+
+
+def test_four_trials_share_the_gpu_that_one_would_take(tmp_path: Path, text: str, root: Path) -> None:
+    """On a cluster of its own, which says that it has a GPU; the trials meet, and then need none."""
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    line = words(tmp_path, SPACE, "sweep.num_trials=4", "sweep.parallel=4", "scaling.gpus_per_trial=0.25", "tracking.enabled=false")
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"MASKLAB_HOME": str(tmp_path)}
+    environment["PYTHONPATH"] = str(root / "platform")
+    script = [sys.executable, Path(__file__).parent / "gpu_meeting.py", root, *line]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    record = SweepRecord.read(tmp_path / "runs" / NAME)
+    assert [(trial.status, trial.reason) for trial in record.trials] == [("stopped", "")] * 4
+    assert len(list((tmp_path / "meeting").iterdir())) == 4
+
+
+@pytest.mark.ray
+def test_trials_of_several_workers_are_stopped_with_their_workers_and_finished_by_them(command: Command, ray_cluster: Any) -> None:
+    rates = 'sweep.space={training.learning_rate: "choice(1e-2,1e-7)"}'
+    halved = ["run.name=nested", "sweep.search=grid", "sweep.scheduler=asha", "sweep.grace=0.2", "scaling.num_workers=2"]
+    told = command(rates, *halved, "sweep.parallel=4")
+    assert told.record
+    assert told.statuses == ["finished", "stopped"]
+    assert [trial.chars for trial in told.record.trials] == [20 * 4 * 32, 5 * 4 * 32]
+    assert told.record.trials[0].nelbo_nats and told.record.trials[0].overhead_seconds
+    deadline = time.monotonic() + 30
+    while ray_cluster.available_resources().get("CPU") != ray_cluster.cluster_resources()["CPU"]:
+        assert time.monotonic() < deadline, "workers of a trial that was stopped still hold their cores"
+        time.sleep(0.1)
+
+
+@pytest.mark.ray
+def test_a_worker_that_fails_is_a_failed_trial_with_its_reason(command: Command, home: Path, root: Path) -> None:
+    asked = [SPACE, "run.name=broken", "sweep.num_trials=1", "scaling.num_workers=2", "tracking.enabled=false"]
+    (trial,) = planned(home, root, *asked).trials
+    trial.folder.begin(dump(trial.config))
+    trial.folder.checkpoints.write_text("no folder")
+    told = command(*asked)
+    assert (told.status, told.statuses) == (1, ["failed"])
+    assert told.record and "checkpoints" in told.record.trials[0].reason
 
 
 def test_the_points_of_a_longer_search_begin_with_those_of_a_shorter_one(tmp_path: Path, text: str, root: Path) -> None:

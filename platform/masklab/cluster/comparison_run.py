@@ -8,8 +8,8 @@ on where an earlier one was stopped.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -29,6 +29,7 @@ from masklab.tracking.mlflow_run import DatasetInput, RunHandle
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
 from masklab.tracking.provenance import run_tags
+from masklab.training.folder_lock import alone
 from masklab.training.run_folder import RunFolder
 
 
@@ -78,30 +79,34 @@ def _conducted(plan: ComparisonPlan, record: ComparisonRecord, project: Path) ->
     share = share_for(plan.config.model_copy(update={"scaling": own}))
     waiting = [run for run, known in zip(plan.runs, record.runs, strict=False) if known.status == "waiting"]
     parallel = min(room(nodes_of_the_cluster(), share.cpus, share.gpus), plan.config.compare.parallel or len(waiting), len(waiting))
-    record, nested = _begun(plan, record, project)
-    conductor = Conductor(plan, record, share, nested, _tags(plan, project), ComparisonTerminal(parallel))
-    with ending(nested):
+    with _books(plan, record, project) as (opened, nested):
+        conductor = Conductor(plan, opened, share, nested, _tags(plan, project), ComparisonTerminal(parallel))
         conductor.conduct(waiting, parallel)
         return _kept(plan, conductor.record, nested)
 
 
 def _reported(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> ComparisonRecord:
     """Report a comparison whose driver was killed between its last run and its report."""
-    record, nested = _begun(plan, record, project)
-    with ending(nested):
-        record.write(plan.folder.path)
-        return _kept(plan, record, nested)
+    with _books(plan, record, project) as (opened, nested):
+        opened.write(plan.folder.path)
+        return _kept(plan, opened, nested)
 
 
-def _begun(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> tuple[ComparisonRecord, NestedRuns | None]:
-    """Open the comparison's books, here and in MLflow. Raises TrackingError."""
+@contextmanager
+def _books(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> Iterator[tuple[ComparisonRecord, NestedRuns | None]]:
+    """Open the comparison's books, here and in MLflow, for this process alone.
+
+    Raises RunError where another command is at work on the comparison, and TrackingError.
+    """
     plan.folder.begin(dump_values(resolved(plan.config, plan.arms)))
-    plan.folder.remember(**{REPORTED: False})
-    nested = _nested_runs(plan, record, _tags(plan, project))
-    if nested and plan.store:
-        browse = plan.store.browse(nested.parent.experiment_id, nested.parent.run_id)
-        record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
-    return record, nested
+    with alone(plan.folder.path, patience=5.0):
+        plan.folder.remember(**{REPORTED: False})
+        nested = _nested_runs(plan, record, _tags(plan, project))
+        if nested and plan.store:
+            browse = plan.store.browse(nested.parent.experiment_id, nested.parent.run_id)
+            record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
+        with ending(nested):
+            yield record, nested
 
 
 def _kept(plan: ComparisonPlan, record: ComparisonRecord, nested: NestedRuns | None) -> ComparisonRecord:

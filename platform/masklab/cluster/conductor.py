@@ -20,6 +20,7 @@ from masklab.tracking.comparison_terminal import ComparisonTerminal
 from masklab.tracking.description import plan_markdown
 from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.nested_runs import NestedRuns, status_of
+from masklab.training.folder_lock import wait_until_left
 
 STOPPING_SECONDS = 10.0
 """How long runs that are stopped have to send their last figures."""
@@ -66,6 +67,7 @@ class Conductor:
 
     def _start(self, run: PlannedRun) -> None:
         run.folder.begin(dump(run.config))
+        wait_until_left(run.folder.path)
         handle = self._child(run)
         self._running[self._task.remote(self.trial(run, handle))] = run, handle
         self._note(run_record(self.plan, run).model_copy(update={"status": "running"}))

@@ -29,6 +29,7 @@ from masklab.tracking.nested_runs import NestedRuns
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.sweep_record import SweepRecord, TrialRecord
 from masklab.tracking.sweep_terminal import SweepTerminal
+from masklab.training.folder_lock import wait_until_left
 from masklab.training.run_folder import LOOP_SECONDS
 
 TUNE_SETTINGS = {
@@ -119,11 +120,15 @@ class SweepConductor:
                 self._begun_at[trial.number] = time.monotonic()
             try:
                 trial.folder.begin(dump(trial.config))
+                wait_until_left(trial.folder.path)
                 pools, handle = self._pools_of(trial), self._child(trial)
             except UserError as error:
                 self._cannot_begin(self._known(trial.number), error)
                 continue
             self._running[trial.number] = trial, handle
+            if trial.folder.is_finished:  # by a process that outlived its driver for a moment
+                self._close(trial.number, "interrupted")
+                continue
             self._note(self._known(trial.number).model_copy(update={"status": "running", "reason": ""}))
             return Handed(trial.number, self._trial(trial, pools, handle))
         return None

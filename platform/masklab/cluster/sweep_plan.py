@@ -129,7 +129,8 @@ class SweepPlan:
 
     def retraining(self, point: Mapping[str, Value]) -> list[str]:
         """The words of the command that trains the trial at `point` again as a run of its own, to the same figures."""
-        keys = {word: word.lstrip("+~").partition("=")[0] for word in self.overrides}
+        given = {word: word.lstrip("+~").partition("=")[0] for word in self.overrides}
+        keys = {word: TUNE.shorthands.get(key, key) for word, key in given.items()}
         shared = [word for word, key in keys.items() if key.split(".")[0] not in OWN_KEYS and key not in point]
         seed = [] if "run.seed" in point else [f"run.seed={self.config.run.seed}"]
         return ["python", "jobs/train.py", *shared, *overrides_of(point), *seed, f"run.name={self.name}-best"]

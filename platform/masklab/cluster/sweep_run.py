@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from masklab.cluster.connection import Share, connected, nodes_of_the_cluster, room, share_for
@@ -24,6 +24,7 @@ from masklab.tracking.provenance import git_commit, run_tags, versions
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.sweep_record import SweepRecord, TrialRecord
 from masklab.tracking.sweep_terminal import SweepTerminal
+from masklab.training.folder_lock import alone
 from masklab.training.run_folder import RunFolder
 
 
@@ -99,29 +100,33 @@ def _conducted(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepReco
     waiting = [trial for trial in plan.trials if trial.number in unbegun]
     missing = len(waiting) + max(0, plan.wanted - len(record.trials))
     parallel = min(at_a_time(nodes_of_the_cluster(), share, gpus), config.sweep.parallel or missing, missing)
-    record, nested = _begun(plan, record, project)
-    conductor = SweepConductor(plan, record, share, nested, _tags(plan, project), SweepTerminal(plan.wanted, parallel))
-    with ending(nested):
+    with _books(plan, record, project) as (opened, nested):
+        conductor = SweepConductor(plan, opened, share, nested, _tags(plan, project), SweepTerminal(plan.wanted, parallel))
         conductor.conduct(waiting, parallel, gpus)
         return _kept(plan, conductor.record, nested)
 
 
 def _reported(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepRecord:
     """Report a sweep whose driver was killed between its last trial and its report."""
-    record, nested = _begun(plan, record, project)
-    with ending(nested):
-        return _kept(plan, record, nested)
+    with _books(plan, record, project) as (opened, nested):
+        return _kept(plan, opened, nested)
 
 
-def _begun(plan: SweepPlan, record: SweepRecord, project: Path) -> tuple[SweepRecord, NestedRuns | None]:
-    """Open the sweep's books, here and in MLflow. Raises TrackingError."""
+@contextmanager
+def _books(plan: SweepPlan, record: SweepRecord, project: Path) -> Iterator[tuple[SweepRecord, NestedRuns | None]]:
+    """Open the sweep's books, here and in MLflow, for this process alone.
+
+    Raises RunError where another command is at work on the sweep, and TrackingError.
+    """
     plan.folder.begin(dump(plan.config))
-    plan.folder.remember(**{REPORTED: False})
-    nested = _nested_runs(plan, record, _tags(plan, project))
-    if nested and plan.store:
-        browse = plan.store.browse(nested.parent.experiment_id, nested.parent.run_id)
-        record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
-    return record, nested
+    with alone(plan.folder.path, patience=5.0):
+        plan.folder.remember(**{REPORTED: False})
+        nested = _nested_runs(plan, record, _tags(plan, project))
+        if nested and plan.store:
+            browse = plan.store.browse(nested.parent.experiment_id, nested.parent.run_id)
+            record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
+        with ending(nested):
+            yield record, nested
 
 
 def _kept(plan: SweepPlan, record: SweepRecord, nested: NestedRuns | None) -> SweepRecord:

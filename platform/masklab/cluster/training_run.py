@@ -32,6 +32,7 @@ from masklab.tracking.summary import RunSummary
 from masklab.tracking.terminal import Terminal
 from masklab.tracking.tracker import NullTracker, Status, Tracker
 from masklab.training.events import Event, StepDone
+from masklab.training.folder_lock import wait_until_left
 from masklab.training.pool import Pools
 from masklab.training.recipe import Recipe
 from masklab.training.run_folder import RunFolder
@@ -103,6 +104,7 @@ def train(config: Config, project: Path, started_at: float) -> int:
     share = share_for(plan.config)
     handle = _mlflow_run(plan, project)
     plan.folder.begin(dump(plan.config))
+    wait_until_left(plan.folder.path)
     if handle:
         plan.folder.remember(mlflow_run_id=handle.run_id, pools_digest=plan.pools.digest)
     status: Status = "FAILED"

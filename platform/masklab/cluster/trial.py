@@ -24,6 +24,7 @@ from masklab.tracking.outline import RunOutline
 from masklab.tracking.reporter import MetricsLog, Reporter
 from masklab.tracking.tracker import NullTracker, Tracker
 from masklab.training.events import Event, RunFinished
+from masklab.training.folder_lock import at_work
 from masklab.training.loop import Loop
 from masklab.training.run_folder import LOOP_SECONDS, RunFolder
 
@@ -69,6 +70,11 @@ def run_trial(trial: Trial, listen: Callable[[Event], None] = lambda event: None
 
     What the run leaves behind is whole when `summary.json` is there. Raises what the loop raises.
     """
+    with at_work(trial.outline.folder):
+        return _trained(trial, listen)
+
+
+def _trained(trial: Trial, listen: Callable[[Event], None]) -> RunFinished:
     assignment = trial.assignment
     torch.set_flush_denormal(True)  # holds for the threads that this one starts, so it comes first
     torch.set_num_threads(assignment.threads)

@@ -18,6 +18,7 @@ from masklab.cluster.trainer import Trainer
 from masklab.config.interruption import terminating_as_interrupt
 from masklab.errors import ResourceError, UserError
 from masklab.training.events import Event
+from masklab.training.folder_lock import at_work
 
 
 def run_workers(assignment: Assignment, share: Share, folder: Path, handle: Callable[[Event], None]) -> None:
@@ -28,7 +29,7 @@ def run_workers(assignment: Assignment, share: Share, folder: Path, handle: Call
     relay = EventRelay.remote()  # type: ignore[attr-defined]
     listener = Listener(relay, handle)
     trainer = Trainer(
-        train_worker,
+        _work,
         train_loop_config={"assignment": replace(assignment, relay=relay)},
         scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=bool(share.gpus), resources_per_worker=share.resources()),
         run_config=RunConfig(
@@ -45,6 +46,12 @@ def run_workers(assignment: Assignment, share: Share, folder: Path, handle: Call
             raise cause from error
         raise
     listener.close()
+
+
+def _work(handed: dict[str, Any]) -> dict[str, Any] | None:
+    """The training function, in a folder that is its own as long as the process lives."""
+    with at_work(handed["assignment"].checkpoints.parent):
+        return train_worker(handed)
 
 
 def cause_of(error: BaseException) -> BaseException:

@@ -29,7 +29,7 @@ class JobTree:
 
     `inherited` are the keys whose values come from the configuration of the run that `checkpoint=` names; a tree that has some is
     not composed from `jobs/conf/config.yaml`. `choices` are the files of groups that are taken unless others are named. `shorthands`
-    stand at the top for a longer key.
+    stand for another key.
     """
 
     module: str
@@ -94,6 +94,7 @@ TUNE = JobTree(
     "sweep_tree",
     "TuneConfig",
     groups=tuple(FOLDERS),
+    shorthands={"scaling.gpus_per_trial": "sweep.gpus_per_trial"},
     examples=(
         "sweep=learning_rate curriculum=sticky training.max_chars=1000000 run.name=NAME",
         "sweep=ramp sweep.num_trials=32 training.max_chars=1000000",

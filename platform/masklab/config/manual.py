@@ -31,7 +31,7 @@ def manual(job: str, description: str, root: Path, tree: JobTree = TRAIN) -> str
         lines += [*(f"  {group + '=':<12} {', '.join(names)}" for group, names in files.items()), ""]
     lines += ["Examples:", *(f"  python jobs/{job}.py {example}".rstrip() for example in tree.examples), ""]
     if tree.shorthands:
-        lines += ["For short:", *(f"  {short + '=':<12} means {whole}=" for short, whole in tree.shorthands.items()), ""]
+        lines += ["Other names:", *(f"  {short + '=':<12} means {whole}=" for short, whole in tree.shorthands.items()), ""]
     if tree.inherited:
         lines += [f"From the run that checkpoint= names, unless given: {', '.join(tree.inherited)}.", ""]
     lines.append("Keys (the chosen files may set other values than these defaults):" if tree.groups else "Keys:")
