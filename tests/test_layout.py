@@ -121,10 +121,15 @@ def test_every_curriculum_loads_and_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", group_names(PROJECT)["dataset"])
 def test_every_dataset_loads(name: str) -> None:
-    dataset = compose(
-        [f"dataset={name}", "dataset.path=some/file"] if name in ("text", "nanogpt", "labelled") else [f"dataset={name}"], PROJECT
-    ).dataset
-    assert dataset.name == name
+    mode = ["mode=sequence_classifier"] if name in ("labelled", "python_packages") else []
+    place = ["dataset.path=some/file"] if name in ("text", "nanogpt", "labelled") else []
+    assert compose([*mode, f"dataset={name}", *place], PROJECT).dataset.name == name
+
+
+@pytest.mark.parametrize("name", group_names(PROJECT)["mode"])
+def test_every_mode_loads(name: str) -> None:
+    labels = ["dataset=labelled", "dataset.path=some/file", "dataset.label_type=per_token"] if name == "token_labeller" else []
+    assert compose([f"mode={name}", *labels], PROJECT).mode.type == name
 
 
 @pytest.mark.parametrize("name", group_names(PROJECT)["model"])

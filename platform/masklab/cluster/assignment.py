@@ -38,8 +38,9 @@ class Assignment:
 
 def documents_of(config: Config, corpus: TokenCorpus) -> dict[str, str]:
     """What each checkpoint of a run holds beside its state, by file name: all that is needed to use its weights."""
-    return {
+    documents = {
         "config.yaml": dump(config),
         "vocabulary.json": json.dumps(corpus.vocabulary.to_json()),
         "corpus.json": json.dumps({"fingerprint": corpus.fingerprint}),
     }
+    return documents | ({"labels.json": json.dumps(corpus.labels.to_json())} if corpus.labels else {})

@@ -63,7 +63,8 @@ class Plan:
         corpus = corpus_for(config.dataset, home / ".corpora")
         recipe = config.recipe
         recipe.batch_maker(corpus)
-        start_of(config.sampling, corpus.vocabulary, config.training.block_size)
+        if config.mode.writes:
+            start_of(config.sampling, corpus.vocabulary, config.training.block_size)
         pools = recipe.pools(corpus)
         if store:
             store.check()
@@ -80,6 +81,7 @@ class Plan:
             name=self.name,
             folder=self.folder.path,
             curriculum=self.config.curriculum,
+            mode=self.config.mode,
             objective=self.config.objective.describe(),
             training=self.config.training,
             vocabulary_size=self.corpus.vocabulary.size,
@@ -205,6 +207,6 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
 def _report(plan: Plan, reporter: Reporter, event: Event) -> None:
     """Report an event; the picture of the masks is drawn once training is under way, not before it."""
     reporter.handle(event)
-    if isinstance(event, StepDone) and not (plan.folder.figures / "masks.png").exists():
+    if isinstance(event, StepDone) and plan.recipe.mode.fills_masks and not (plan.folder.figures / "masks.png").exists():
         stages = zip(plan.config.curriculum.pools, plan.pools.stages, strict=True)
         reporter.show_masks([(stage.masking.describe(), pool.selected[:32]) for stage, pool in stages])

@@ -10,6 +10,7 @@ from pathlib import Path
 from masklab.config.tree import Config
 from masklab.config.writing import load
 from masklab.errors import CheckpointError, ConfigError, DataError, RunError, did_you_mean
+from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.checkpoint import MANIFEST, NAME, Checkpoint, flaw_of, open_checkpoint
 from masklab.training.run_folder import RunFolder
@@ -50,6 +51,15 @@ class FoundCheckpoint:
         except (OSError, ValueError, RecursionError, DataError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise CheckpointError(f"checkpoint {self.checkpoint.path}: vocabulary.json: {reason}") from error
+
+    def labels(self) -> Labels:
+        """What the labels mean that it predicts. Raises CheckpointError when that cannot be read."""
+        self._vouched_for("labels.json")
+        try:
+            return Labels.from_json(json.loads((self.checkpoint.path / "labels.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError, DataError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CheckpointError(f"checkpoint {self.checkpoint.path}: labels.json: {reason}") from error
 
     def _vouched_for(self, name: str) -> None:
         """Raise CheckpointError for a file that was not saved with the checkpoint: its SHA-256 is nowhere."""

@@ -60,5 +60,29 @@ def _mode_problems(config: Config) -> Iterator[str]:
                 f"curriculum = {curriculum.name}: mode {mode.type} masks nothing, so there is nothing for a curriculum to make harder; "
                 "use curriculum=none"
             )
+    yield from _label_problems(config)
     if config.objective.weighting == "elbo" and not mode.fills_masks:
         yield f"objective.weighting = elbo: is the likelihood of filling masks, and mode {mode.type} fills none; use none"
+
+
+def _label_problems(config: Config) -> Iterator[str]:
+    """A mode that predicts labels needs a dataset that has them, and the other way round."""
+    mode, dataset = config.mode, config.dataset
+    if mode.labels_of == dataset.labels_of:
+        return
+    if mode.labels_of is None:
+        yield (
+            f"dataset = {dataset.name}: has labels, and mode {mode.type} reads plain text; take a plain text such as dataset=python_docs, "
+            "or mode=sequence_classifier"
+        )
+    elif dataset.labels_of is None:
+        yield (
+            f"dataset = {dataset.name}: is plain text, and mode {mode.type} predicts labels; take dataset=python_packages, or "
+            "dataset=labelled with dataset.path= dataset.text_column= dataset.label_column="
+        )
+    else:
+        fitting = "token_labeller" if dataset.labels_of == "tokens" else "sequence_classifier"
+        yield (
+            f"mode = {mode.type}: predicts labels of {mode.labels_of}, and dataset {dataset.name} has labels of {dataset.labels_of}; "
+            f"take mode={fitting}"
+        )

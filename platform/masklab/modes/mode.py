@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +55,8 @@ class Mode(Section):
 
     needs_masks: ClassVar[bool] = True
     """Whether the stages of the curriculum decide what is corrupted. Otherwise they must mask nothing."""
-    needs_labels: ClassVar[bool] = False
-    """Whether rows must have labels."""
+    labels_of: ClassVar[Literal["rows", "tokens"] | None] = None
+    """What must have labels: whole rows, or each of their tokens; None where plain text is read."""
     causal: ClassVar[bool] = False
     """Whether a position sees only itself and those before it."""
     writes: ClassVar[bool] = False

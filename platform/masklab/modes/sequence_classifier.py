@@ -44,7 +44,7 @@ class SequenceClassifier(Mode):
     """What rows of a class count for in training: 1 (none), or the less the more rows it has, 1 on average (balanced)."""
 
     needs_masks: ClassVar[bool] = False
-    needs_labels: ClassVar[bool] = True
+    labels_of: ClassVar[Literal["rows", "tokens"] | None] = "rows"
 
     def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:
         """The rows (B, T) as they are; the position of [CLS], the first, is counted and has the label."""
@@ -79,7 +79,8 @@ class SequenceClassifier(Mode):
         logits_BO = self._logits(model, batch.inputs, batch.noise_level)
         if batch.targets.is_floating_point():
             mean, deviation = model.get_buffer(SCALE)
-            return (logits_BO[:, 0] - (batch.targets - mean) / deviation) ** 2
+            standard_B = (batch.targets - mean) / deviation
+            return F.mse_loss(logits_BO[:, 0], standard_B, reduction="none")
         weights = model.get_buffer(WEIGHTS)
         return F.cross_entropy(logits_BO, batch.targets, weights, reduction="none", label_smoothing=label_smoothing)
 

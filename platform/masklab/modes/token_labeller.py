@@ -43,7 +43,7 @@ class TokenLabeller(Mode):
     """What characters of a class count for in training: 1 (none), or the less the more there are, 1 on average (balanced)."""
 
     needs_masks: ClassVar[bool] = False
-    needs_labels: ClassVar[bool] = True
+    labels_of: ClassVar[Literal["rows", "tokens"] | None] = "tokens"
 
     def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:
         """The rows (B, T) as they are; the labelled positions are counted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -63,7 +63,15 @@ class Dataset(Section):
     @property
     def is_labelled(self) -> bool:
         """Whether its rows have labels."""
-        return isinstance(self.origin, LabelledOrigin)
+        return self.labels_of is not None
+
+    @property
+    def labels_of(self) -> Literal["rows", "tokens"] | None:
+        """What has labels: whole rows, or each of their tokens; None for plain text."""
+        origin = self.origin
+        if not isinstance(origin, LabelledOrigin):
+            return None
+        return "tokens" if origin.label_type == "per_token" else "rows"
 
     @property
     def origin(self) -> Source:

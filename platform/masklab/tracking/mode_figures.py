@@ -8,11 +8,14 @@ from masklab.tracking.wording import figure
 
 NAMES = {
     "accuracy": "right",
+    "macro_f1": "macro F1",
+    "rmse": "RMSE",
+    "r_squared": "R²",
     "true_probability": "p(true)",
     "model_vs_random": "true character, times as probable as by chance",
 }
 """What tables say where that is shorter, or clearer, than the name of the metric."""
-SHARES = ("accuracy", "true_probability", "balanced_accuracy")
+SHARES = ("accuracy", "true_probability", "balanced_accuracy", "macro_f1")
 """Figures that are written as per cent."""
 
 

@@ -85,6 +85,8 @@ class TroubleDetector:
 
     def _ratio_off_target(self, event: StepDone) -> tuple[str, str] | None:
         """The mean realised ratio of the current stage against its target; a window across two stages does not count."""
+        if not self._outline.fills_masks:
+            return None  # what is counted is not what is masked
         last, self._last_step = self._last_step, event
         if last is None or last.stage != event.stage:
             self._ratio_sum, self._ratio_iterations = 0.0, 0

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from masklab.rng import UINT64, mix64
 
 Tokens = NDArray[np.uint8] | NDArray[np.uint16]
+Targets = Tokens | NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,15 @@ class BatchKey:
 class Batch:
     """Some rows of the global batch named by `key`.
 
-    `inputs` and `targets` (B, T) tokens; `selected` (B, T) bool; `noise_level` (B,) float32, the share of positions the masking
-    aimed at; `coefficients` (B,) float32, what a selected position's cross-entropy counts for; `denominator`, this part's share
-    of what the batch's sum is divided by; `digest`, a 64-bit sum of its rows' hashes, so that parts add up to the whole.
+    `inputs` (B, T) tokens; `targets` (B, T) tokens, numbers of classes, or numbers to be predicted; `selected` (B, T) bool;
+    `noise_level` (B,) float32, the share of positions the masking aimed at; `coefficients` (B,) float32, what a selected position's
+    loss counts for; `denominator`, this part's share of what the batch's sum is divided by; `digest`, a 64-bit sum of its rows'
+    hashes, so that parts add up to the whole.
     """
 
     key: BatchKey
     inputs: Tokens
-    targets: Tokens
+    targets: Targets
     selected: NDArray[np.bool_]
     noise_level: NDArray[np.float32]
     coefficients: NDArray[np.float32]
@@ -51,15 +53,17 @@ def _digest(stage, step, rows, inputs, targets, selected):  # type: ignore[no-un
     for b in range(inputs.shape[0]):
         state = mix64(key ^ UINT64(rows[b]))
         for t in range(inputs.shape[1]):
-            packed = UINT64(inputs[b, t]) | (UINT64(targets[b, t]) << UINT64(16)) | (UINT64(selected[b, t]) << UINT64(32))
-            state = mix64(state ^ packed)
+            target = UINT64(targets[b, t])  # its lower half beside the input, its upper half above the selection
+            halves = ((target & UINT64(0xFFFF)) << UINT64(16)) | ((target >> UINT64(16)) << UINT64(33))
+            state = mix64(state ^ (UINT64(inputs[b, t]) | halves | (UINT64(selected[b, t]) << UINT64(32))))
         total += state
     return total
 
 
-def digest_of(key: BatchKey, rows: NDArray[np.int64], inputs: Tokens, targets: Tokens, selected: NDArray[np.bool_]) -> int:
+def digest_of(key: BatchKey, rows: NDArray[np.int64], inputs: Tokens, targets: Targets, selected: NDArray[np.bool_]) -> int:
     """Sum modulo 2**64 of a hash for each row: inputs, targets, selection, and the row's place in the global batch `key`."""
-    return int(_digest(UINT64(key.stage), UINT64(key.step), rows, inputs, targets, selected))
+    bits = targets.view(np.uint32) if targets.dtype == np.float32 else targets
+    return int(_digest(UINT64(key.stage), UINT64(key.step), rows, inputs, bits, selected))
 
 
 def pack(batches: Sequence[Batch]) -> dict[str, Any]:
