@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -21,3 +23,11 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings, device: torch.d
         betas=(settings.beta1, settings.beta2),
         fused=device.type in ("cuda", "cpu"),
     )
+
+
+def restore(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load the moments that `saved` holds, and keep the optimizer's own numbers: the settings in force are those of the configuration."""
+    own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, numbers in zip(optimizer.param_groups, own, strict=True):
+        group.update(numbers)
