@@ -35,7 +35,7 @@ def simulated(rng: np.random.Generator, effects: dict[str, float], seeds: int, n
 
 
 def against_baseline(outcomes: Outcomes, **options: float) -> tuple[Contrast, ...]:
-    return contrasts(outcomes, outcomes.pairs_against(BASELINE), **options)
+    return contrasts(outcomes, [(arm, BASELINE) for arm in outcomes.arms if arm != BASELINE], **options)
 
 
 def one(arm: list[float], baseline: list[float], **options: float) -> Contrast:
@@ -115,13 +115,14 @@ def test_too_few_seeds_to_see_the_margin_is_said_with_the_number_that_would_do()
     contrast = one([2.2, 2.4, 2.1], [2.25, 2.3, 2.15], margin=0.02)
     assert contrast.verdict is TOO_FEW
     assert contrast.seeds_needed is not None and contrast.seeds_needed > 100
-    assert f"a difference of 0.020 takes {contrast.seeds_needed} seeds" in sentence(contrast)
+    assert f"a difference of 0.020 needs {contrast.seeds_needed} seeds" in sentence(contrast)
 
 
 def test_two_seeds_decide_nothing() -> None:
     contrast = one([2.000, 2.100], [2.5, 2.60001])
     assert contrast.p_holm < 0.05 and contrast.verdict is TOO_FEW
-    assert "at least 3 seeds are needed" in sentence(contrast)
+    assert contrast.seeds_needed == 3, "2 would show it, and no verdict is given on them"
+    assert sentence(contrast).endswith("; a difference of 0.500005 needs 3 seeds.")
 
 
 def test_identical_runs_are_not_told_apart_and_have_no_undefined_figure() -> None:

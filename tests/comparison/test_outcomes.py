@@ -23,7 +23,6 @@ def test_a_failed_run_is_missing_and_leaves_its_seed_out_of_the_pairs() -> None:
     assert difference.seeds == (1, 2)
     np.testing.assert_allclose(difference.values, [0.5, 0.5])
     assert TABLE.mean("sticky") == pytest.approx(2.6)
-    assert TABLE.pairs_against("uniform") == (("sticky", "uniform"),)
 
 
 def test_an_arm_without_any_figure_has_no_mean() -> None:

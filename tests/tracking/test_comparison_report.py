@@ -231,6 +231,14 @@ def test_the_pictures_share_a_page_without_clashes_and_take_its_colours(whole: P
     assert "prefers-color-scheme: dark" in text
 
 
+def test_pictures_are_drawn_to_one_scale(tmp_path: Path) -> None:
+    Story().write(tmp_path)
+    write_report(tmp_path)
+    widths = {path.stem: float(re.findall(r'viewBox="0 0 ([0-9.]+)', path.read_text())[0]) for path in (tmp_path / "report").glob("*.svg")}
+    assert "targets" in widths
+    assert max(widths.values()) <= 1.25 * min(widths.values()), "a page makes all of them as wide as its column"
+
+
 def test_hostile_words_stay_words(tmp_path: Path) -> None:
     story = with_arm_words(replace(QUICK, name=f"x{HOSTILE}", troubles=(HOSTILE,), failed={("rising", 1): HOSTILE}), HOSTILE)
     page, text = report(story, tmp_path)

@@ -47,6 +47,19 @@ def start(store: Store, **changes: Any) -> Any:
     return start_run(store, "masklab", **arguments)
 
 
+def test_a_new_experiment_is_one_of_models_and_an_old_one_is_left_as_it_is(store: Store) -> None:
+    client = client_of(store.uri)
+    theirs = client.create_experiment("theirs", tags={"mlflow.experimentKind": "genai_development"})
+    plain = client.create_experiment("plain")
+    for name in ("theirs", "plain", "ours"):
+        start_run(store, name, run_name="x", params={"a": 1}, tags={})
+    start_run(store, "ours", run_name="y", params={"a": 1}, tags={})
+    ours = client.get_experiment_by_name("ours")
+    assert ours is not None and ours.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert client.get_experiment(theirs).tags["mlflow.experimentKind"] == "genai_development"
+    assert "mlflow.experimentKind" not in client.get_experiment(plain).tags
+
+
 def test_a_run_has_its_params_tags_dataset_and_description(store: Store) -> None:
     params = {"training": {"batch_size": 16, "min_lr": None}, "curriculum": {"stages": [{"type": "sticky"}, {"type": "diffusion"}]}}
     many = {f"key{i:03d}": i for i in range(250)}

@@ -66,6 +66,11 @@ def test_stages_that_cannot_begin_are_told_at_the_start_and_not_again() -> None:
     assert [t.kind for t in TroubleDetector(mixed).feed(run_story.started())] == ["cosmetic_progression"]
 
 
+def test_a_run_that_ends_before_its_first_evaluation_is_told() -> None:
+    assert "after 99 iterations, before the first evaluation at 100" in told(run_story.finished(99))["no_evaluation"].words
+    assert "no_evaluation" not in told(run_story.finished(100))
+
+
 def gap_run(validation: list[float], training: list[float]) -> list[Event]:
     pairs = zip(validation, training, strict=True)
     return [run_story.evaluated(100 * i, (v, 9.0), train_loss=t) for i, (v, t) in enumerate(pairs)]

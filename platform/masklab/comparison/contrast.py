@@ -15,7 +15,7 @@ from masklab.comparison.outcomes import Outcomes
 from masklab.comparison.paired_difference import PairedDifference
 from masklab.comparison.paired_test import paired_t, sign_flip
 from masklab.comparison.power import detectable, seeds_needed
-from masklab.comparison.verdict import Verdict, verdict_on
+from masklab.comparison.verdict import FEWEST_SEEDS, Verdict, verdict_on
 from masklab.errors import UserError
 
 ALPHA = 0.05
@@ -51,7 +51,8 @@ class Contrast:
     detectable: float | None
     """The smallest difference that this many seeds find in four of five reports; None where the seeds do not differ."""
     seeds_needed: int | None
-    """Seeds that find a difference of `margin`, or where that is 0 one as large as this, in four of five reports; None for no number."""
+    """Seeds that find a difference of `margin`, or where that is 0 one as large as this, in four of five reports; never
+    fewer than a verdict takes, None for no number."""
     verdict: Verdict
 
 
@@ -88,6 +89,7 @@ def _contrast(
     values, deviation, n = difference.values, difference.deviation, len(difference)
     low, high = interval(values, 1 - alpha)
     smallest = detectable(deviation, n, alpha / pairs) if deviation else None
+    needed = seeds_needed(margin or difference.mean, deviation, alpha / pairs) if deviation else None
     return Contrast(
         arm=pair[0],
         baseline=pair[1],
@@ -106,6 +108,6 @@ def _contrast(
         pairs=pairs,
         margin=margin,
         detectable=smallest,
-        seeds_needed=seeds_needed(margin or difference.mean, deviation, alpha / pairs) if deviation else None,
+        seeds_needed=None if needed is None else max(needed, FEWEST_SEEDS),
         verdict=verdict_on(n, p_holm, (low, high), smallest, alpha, margin),
     )

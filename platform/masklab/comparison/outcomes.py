@@ -66,11 +66,6 @@ class Outcomes:
         both = ~np.isnan(self.figures_of(arm)) & ~np.isnan(self.figures_of(baseline))
         return tuple(seed for seed, has in zip(self.seeds, both, strict=True) if has)
 
-    def pairs_against(self, baseline: str) -> tuple[tuple[str, str], ...]:
-        """Every other arm with the `baseline`."""
-        self.figures_of(baseline)
-        return tuple((arm, baseline) for arm in self.arms if arm != baseline)
-
     def difference(self, arm: str, baseline: str) -> PairedDifference:
         """What `arm` has above `baseline`, seed by seed. Raises UserError for fewer than two common seeds."""
         seeds = self.common_seeds(arm, baseline)

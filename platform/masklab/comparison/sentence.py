@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from masklab.comparison.contrast import Contrast
-from masklab.comparison.verdict import FEWEST_SEEDS, Verdict
+from masklab.comparison.power import MOST_SEEDS
+from masklab.comparison.verdict import Verdict
 
 
 def sentence(contrast: Contrast) -> str:
@@ -37,11 +38,8 @@ def _undecided(c: Contrast) -> str:
 
 
 def _too_few(c: Contrast) -> str:
-    if len(c.seeds) < FEWEST_SEEDS:
-        rest = f"at least {FEWEST_SEEDS} seeds are needed"
-    else:
-        needed = "no number of seeds in reach" if c.seeds_needed is None else f"{c.seeds_needed} seeds"
-        rest = f"a difference of {_number(c.margin, _digits(c))} takes {needed}"
+    needed = f"over {MOST_SEEDS:,}" if c.seeds_needed is None else f"{c.seeds_needed:,}"
+    rest = f"a difference of {_number(c.margin or abs(c.difference), _digits(c))} needs {needed} seeds"
     return f"Too few seeds to tell {c.arm} from {c.baseline}: {_above_or_below(c)} ({_evidence(c)}); {rest}."
 
 

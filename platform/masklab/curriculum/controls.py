@@ -132,17 +132,6 @@ def planned_shares(curriculum: Curriculum) -> tuple[float, ...]:
     return tuple(even if share is None else share * scale for share in own)
 
 
-def same_training(arms: Sequence[Curriculum]) -> dict[str, str]:
-    """The name of each arm that is trained exactly as an earlier one, with the name of that one."""
-    first: dict[str, str] = {}
-    same = {}
-    for arm in arms:
-        earlier = first.setdefault(training_digest(arm), arm.name)
-        if earlier != arm.name:
-            same[arm.name] = earlier
-    return same
-
-
 def training_digest(curriculum: Curriculum) -> str:
     """A hash of what decides how a run is trained; that of a curriculum without progression leaves out all that would govern one."""
     body = curriculum.model_dump(mode="json", exclude={"name", "description", "validation_stages"})

@@ -103,7 +103,7 @@ def reach_figure(curves: SeedCurves, panels: Mapping[str, Sequence[str]], baseli
 
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(5.5 * columns, 0.4 + 3.6 * lines), layout="constrained")
+    figure = Figure(figsize=(11, 0.4 + 3.6 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)

@@ -28,7 +28,7 @@ from masklab.tracking.wording import duration, figure
 
 VERDICT_COLUMNS = (
     *("arm", "against", "difference, nats", "%", "95 % interval", "p (Holm)", "p (flips)"),
-    *("seeds", "needed", "detectable", "verdict"),
+    *("seeds", "seeds needed", "detectable", "verdict"),
 )
 TARGETS = 5
 SPENDING = ("characters", "masked characters", "FLOPs", "seconds", "iterations")

@@ -25,6 +25,8 @@ PARAMS_PER_BATCH = 100
 TAG_LENGTH = 8000
 DIGEST_LENGTH = 36
 DESCRIPTION_TAG = "mlflow.note.content"
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""What a new experiment is marked with, so that the UI opens its runs and charts rather than traces; one that exists stays as it is."""
 PARENT_TAG = "mlflow.parentRunId"
 KEY_TAG = "run_key"
 """Tells a run apart from all others before the store has given it a number."""
@@ -175,7 +177,7 @@ def _experiment(client: MlflowClient, store: Store, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=store.artifact_location))
+            return str(client.create_experiment(name, artifact_location=store.artifact_location, tags=EXPERIMENT_TAGS))
         except MlflowException:  # another driver made it in the meantime, or else this raises again
             found = client.get_experiment_by_name(name)
             if found is None:

@@ -72,6 +72,7 @@ class TroubleDetector:
             found = [
                 _not_finite(event.evaluation.loss),
                 _weak_model(event.evaluation.figures.get("model_vs_random"), event.iteration, FAIR_ITERATIONS // 3),
+                self._ended_before_an_evaluation(event),
                 self._stages_never_reached(event),
                 self._holes_of_the_training(event),
             ]
@@ -112,6 +113,15 @@ class TroubleDetector:
             f"{event.budget_used:.0%} of the budget is spent and stage 0 of {len(stages)} has not ended "
             f"(stale evaluations so far: {event.progress.stale_evaluations}); "
             "lower curriculum.patience, set max_share or max_iters on the stage, or use curriculum.advance_on=current_stage"
+        )
+
+    def _ended_before_an_evaluation(self, event: RunFinished) -> tuple[str, str] | None:
+        every = self._outline.eval_interval
+        if event.iteration >= every:
+            return None
+        return "no_evaluation", (
+            f"the budget was spent after {event.iteration} iterations, before the first evaluation at {every}: there is no learning curve, "
+            "and no stage could end; lower training.eval_interval, or give a larger budget"
         )
 
     def _stages_out_of_reach(self) -> tuple[str, str] | None:
