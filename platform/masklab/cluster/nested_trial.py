@@ -6,7 +6,6 @@ driver is gone, takes its workers along.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -17,7 +16,7 @@ from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.reporter import Reporter
 from masklab.tracking.tracker import NullTracker, Tracker
 from masklab.training.checkpoint import CheckpointStore
-from masklab.training.events import Event, RunFinished, RunStarted
+from masklab.training.events import Event, RunFinished
 
 
 def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: None) -> None:
@@ -34,14 +33,9 @@ def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: Non
         tracker.log_artifact(folder / "config.yaml")
         reporter = Reporter(trial.outline, tracker)
 
-        began = time.perf_counter()
-
         def handle(event: Event) -> None:
-            nonlocal began
-            if isinstance(event, RunStarted):
-                began = time.perf_counter()
-            elif isinstance(event, RunFinished):
-                remember_loop(trial, time.perf_counter() - began)
+            if isinstance(event, RunFinished):
+                remember_loop(trial, event.train_seconds + event.evaluation.seconds)
             reporter.handle(event)
             listen(event)
 
