@@ -1,4 +1,4 @@
-"""A network that predicts masked characters as the judge of written ones.
+"""Networks as the judges of written characters: one that predicts masked characters, and one that detects replaced ones.
 
 Shapes: B texts, R of these rows, T positions, M hidden positions in these rows, V characters.
 """
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from masklab.model.evaluation_mode import evaluation_mode
 from masklab.model.transformer import Transformer
+from masklab.modes.replaced_token_detector import log_odds
 from masklab.sampling.canvas import Canvas
 from masklab.sampling.decoding import log_softmax
 
@@ -71,3 +72,32 @@ class FoldedJudge:
         log_MV = log_softmax(self.model.head(hidden_MC).cpu().double().numpy())
         log_M: NDArray[np.float64] = np.take_along_axis(log_MV, tokens_RT[hidden_RT][:, None], axis=1)[:, 0]
         return -np.expm1(log_M)
+
+
+@dataclass
+class DetectorJudge:
+    """The doubt about a character is the probability that it is a replaced one, by a detector that sees the whole text in one pass.
+
+    The odds are those that the network itself gives: samplers only compare doubts with each other.
+    `evaluations` (B,) counts the passes of each of the `count` texts.
+    """
+
+    model: Transformer
+    mask_id: int
+    count: int
+    batch_size: int = 64
+    evaluations: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.evaluations = np.zeros(self.count, np.int64)
+
+    def doubt(self, canvas: Canvas, rows_R: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(R, T), from 0 for none to 1; 0 at positions that are given or masked."""
+        tokens_RT = canvas.tokens[rows_R]
+        doubtful_RT = ~canvas.given[rows_R] & (tokens_RT != self.mask_id)
+        needed_R = doubtful_RT.any(axis=1)
+        doubt_RT = np.zeros(tokens_RT.shape)
+        odds = log_odds(self.model, tokens_RT[needed_R], self.batch_size, next(self.model.parameters()).device)
+        doubt_RT[needed_R] = np.where(doubtful_RT[needed_R], (1 + np.tanh(odds / 2)) / 2, 0.0)
+        self.evaluations[rows_R[needed_R]] += 1
+        return doubt_RT

@@ -1,0 +1,43 @@
+"""What `mode.generator_checkpoint` names: found, held against its hashes, and written down so that a run keeps to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from masklab.config.checkpoint_reference import WEIGHTS, FoundCheckpoint, find_checkpoint
+from masklab.config.tree import Config
+from masklab.errors import CheckpointError, UserError
+from masklab.modes.replaced_token_detector import ReplacedTokenDetector
+from masklab.training.checkpoint import sha256_of
+
+KEY = "mode.generator_checkpoint"
+
+
+def with_generator(config: Config, home: Path) -> Config:
+    """The same `config` with the folder of the generator that it names, if any, and the digest of its weights.
+
+    Raises RunError or CheckpointError when there is none, it is damaged or untrained, it fills no masks, or the digest is of another.
+    """
+    mode = config.mode
+    if not isinstance(mode, ReplacedTokenDetector) or mode.generator_checkpoint is None:
+        return config
+    try:
+        found = find_checkpoint(mode.generator_checkpoint, home)
+        _fills_masks(found)
+    except UserError as error:
+        raise type(error)(f"{KEY}: {str(error).removeprefix('checkpoint = ')}") from error
+    digest = sha256_of(found.checkpoint.path / WEIGHTS)
+    if mode.generator_digest not in (None, digest):
+        raise CheckpointError(f"{KEY} = {found.checkpoint.path}: its weights are not those of mode.generator_digest; leave the digest out")
+    resolved = {"generator_checkpoint": str(found.checkpoint.path), "generator_digest": digest}
+    return config.model_copy(update={"mode": mode.model_copy(update=resolved)})
+
+
+def _fills_masks(found: FoundCheckpoint) -> None:
+    mode = found.config().mode
+    if not mode.fills_masks:
+        raise CheckpointError(
+            f"checkpoint {found.checkpoint.path} has mode.type={mode.type}, which fills no masks; name a token_classifier"
+        )
+    if found.checkpoint.state.get("iteration") == 0:
+        raise CheckpointError(f"checkpoint {found.checkpoint.path} is untrained: it was saved before the first step; train the run first")

@@ -1,0 +1,119 @@
+"""A network that fills masks, as the source of what a detector has to find out (ELECTRA, Clark et al. 2020, section 2).
+
+Shapes: B sequences, T positions, M masked positions of a sequence, V characters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masklab.errors import CheckpointError, DataError
+from masklab.rng import uniforms
+from masklab.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from masklab.model.transformer import Transformer
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A mask predictor on the CPU."""
+
+    path: Path
+    model: Transformer
+    vocabulary: Vocabulary
+    block_size: int
+
+    def fill(self, tokens: NDArray[Any], keys: NDArray[np.uint64]) -> NDArray[Any]:
+        """A copy of `tokens` (B, T) with a character drawn at each mask, all of a row from one pass, by the keys (B,) of the rows.
+
+        Each row goes through the network alone and on one thread, since the rounding of a pass depends on both, and a draw near the edge
+        between two characters on the rounding: so a row is the same in whatever part of a batch, and in whatever process.
+        """
+        import torch
+
+        from masklab.model.evaluation_mode import evaluation_mode
+
+        filled, T = tokens.copy(), tokens.shape[1]
+        draws_BT = uniforms(keys, T)
+        masked_BT = tokens == self.vocabulary.mask_id
+        with one_thread(), evaluation_mode(self.model):
+            for b in np.flatnonzero(masked_BT.any(axis=1)):
+                places_M = np.flatnonzero(masked_BT[b])
+                row_1T = torch.from_numpy(tokens[b : b + 1].astype(np.int64))
+                level_1 = torch.tensor([len(places_M) / T], dtype=torch.float32)
+                logits_MV = self.model.head(self.model.hidden(row_1T, level_1, torch.from_numpy(places_M)))
+                cumulative_MV = logits_MV.double().softmax(-1).cumsum(-1).numpy()
+                drawn_M = (cumulative_MV < draws_BT[b, places_M, None] * cumulative_MV[:, -1:]).sum(axis=1)
+                filled[b, places_M] = drawn_M.astype(tokens.dtype)
+        return filled
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread within."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=2)
+def generator_at(path: str, digest: str | None) -> Generator:
+    """The mask predictor of the checkpoint folder `path`, read once a process; `digest` is the SHA-256 of its weights.
+
+    Raises CheckpointError when it cannot be read, or its weights are others.
+    """
+    import yaml
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from masklab.model.config import ModelConfig
+    from masklab.model.transformer import Transformer
+
+    folder = Path(path)
+    try:
+        weights = (folder / WEIGHTS).read_bytes()
+        if digest is not None and hashlib.sha256(weights).hexdigest() != digest:
+            raise CheckpointError(f"mode.generator_checkpoint = {path}: {WEIGHTS} is not what the run was begun with; restore it")
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        vocabulary = Vocabulary.from_json(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
+        model = Transformer(ModelConfig.model_validate(config["model"]), vocabulary.size, vocabulary.extended_size)
+        model.load_state_dict(load(weights))
+        return Generator(folder, model.eval(), vocabulary, int(config["training"]["block_size"]))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError, SafetensorError, DataError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"mode.generator_checkpoint = {path}: is no checkpoint of a mask predictor that can be read ({reason})"
+        ) from error
+
+
+def fitting(generator: Generator, vocabulary: Vocabulary, block_size: int) -> Generator:
+    """The same generator. Raises CheckpointError when it was trained on other characters, or on shorter blocks."""
+    if generator.vocabulary != vocabulary:
+        raise CheckpointError(
+            f"mode.generator_checkpoint = {generator.path}: was trained on {generator.vocabulary.size} characters that are not the "
+            f"{vocabulary.size} of this text; take a generator of the same text"
+        )
+    if generator.block_size < block_size:
+        raise CheckpointError(
+            f"mode.generator_checkpoint = {generator.path}: was trained on blocks of {generator.block_size} characters, fewer than "
+            f"training.block_size = {block_size}; take a generator of longer blocks, or shorter ones here"
+        )
+    return generator
