@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -14,7 +14,9 @@ from ray import tune
 
 from masklab.cluster.assignment import Assignment, documents_of
 from masklab.cluster.connection import Share
+from masklab.cluster.sweep_generations import Generations
 from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan
+from masklab.cluster.sweep_population import carry_out, exchange_of, is_carried_out, next_exchange
 from masklab.cluster.sweep_scheduler import cut_too_soon, recall, scheduler_of
 from masklab.cluster.sweep_suggestions import Suggestions
 from masklab.cluster.sweep_trial import FAILURE, OBJECTIVE, SPENT, Handed, host_trial
@@ -63,6 +65,7 @@ class SweepConductor:
         self._begun_at: dict[int, float] = {}
         self._reasons: dict[int, str] = {}
         self._stopper = AskedToStop()
+        self._error: UserError | None = None
 
     def conduct(self, trials: Sequence[PlannedTrial], parallel: int, gpus: float) -> None:
         """Train `trials` in their order, and then what is suggested, `parallel` at a time; one that fails is noted, and the rest goes on.
@@ -74,7 +77,8 @@ class SweepConductor:
         config = self.plan.config
         if not config.scaling.ray_logs:
             logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is told in a line of our own
-        self._waiting = deque(trials)
+        self._waiting = deque(self._as_they_go_on(trials))
+        population = Generations(self, parallel) if self.plan.exchange_steps else None
         if config.sweep.search == "optuna":
             self._suggestions = Suggestions(config.sweep.distributions, config.sweep.seed, self.plan.wanted, self.record.trials)
         self.terminal.begin(self.record)
@@ -86,12 +90,12 @@ class SweepConductor:
                     host_trial,
                     name="ray",
                     storage_path=str(self.plan.folder.path),
-                    search_alg=TrialSource(self),
-                    scheduler=self._scheduler(),
-                    num_samples=self.plan.wanted,
+                    search_alg=TrialSource(self, population.must_wait) if population else TrialSource(self),
+                    scheduler=population or self._scheduler(),
+                    num_samples=self.plan.wanted + bool(population),
                     resources_per_trial=trial_resources(self.share, gpus),
                     reuse_actors=True,  # a trial's process takes seconds to start
-                    max_concurrent_trials=parallel,
+                    max_concurrent_trials=None if population else parallel,
                     stop=self._stopper,
                     callbacks=[Watch(self)],
                     trial_dirname_creator=lambda trial: f"{trial.config['handed'].number:03d}-{trial.trial_id}",
@@ -102,6 +106,8 @@ class SweepConductor:
             for number in list(self._running):
                 self._close(number, "interrupted")
             self.terminal.close()
+        if self._error:
+            raise self._error
         if self._stopper.asked:
             raise KeyboardInterrupt
 
@@ -121,7 +127,8 @@ class SweepConductor:
             try:
                 trial.folder.begin(dump(trial.config))
                 wait_until_left(trial.folder.path)
-                pools, handle = self._pools_of(trial), self._child(trial)
+                self._pools_of(trial)
+                handle = self._child(trial)
             except UserError as error:
                 self._cannot_begin(self._known(trial.number), error)
                 continue
@@ -130,8 +137,43 @@ class SweepConductor:
                 self._close(trial.number, "interrupted")
                 continue
             self._note(self._known(trial.number).model_copy(update={"status": "running", "reason": ""}))
-            return Handed(trial.number, self._trial(trial, pools, handle))
+            return self._handed(trial.number)
         return None
+
+    @property
+    def unbegun(self) -> int:
+        """The trials that Tune has not been given yet."""
+        return len(self._waiting)
+
+    def exchange(self, ready: Sequence[int]) -> dict[int, Handed]:
+        """Let the worst of the population's trials `ready` take over from the best; what each of them goes on with.
+
+        The sweep is stopped, with its error, where a state cannot be handed over; the same command hands it over again.
+        """
+        now = next_exchange(self.plan, self.record.exchanged_at)
+        assert now is not None, "a trial whose part has an end waits for an exchange"
+        try:
+            self.record = exchange_of(self.plan, self.record, {number: self._running[number][0] for number in ready}, now)
+            self.record.write(self.plan.folder.path)
+            for known, takeover in self.record.takeovers:
+                if takeover.iteration == now:
+                    trial, handle = self._running[known.number]
+                    self._running[known.number] = carry_out(self.plan, trial, takeover), handle
+                    self.terminal.took_over(known, takeover)
+                    self._tell_values(known, handle)
+        except UserError as error:
+            self._error, self._stopper.asked = error, True
+        return {number: self._handed(number) for number in ready}
+
+    def _as_they_go_on(self, trials: Sequence[PlannedTrial]) -> Iterator[PlannedTrial]:
+        """`trials`, each with the state that it has taken over, where an earlier driver was killed before all had theirs."""
+        for trial in trials:
+            lineage = self._known(trial.number).lineage
+            try:
+                done = not lineage or is_carried_out(trial, lineage[-1])
+                yield trial if done else carry_out(self.plan, trial, lineage[-1])
+            except UserError as error:
+                self._cannot_begin(self._known(trial.number), error)
 
     def _next(self) -> PlannedTrial | None:
         """The next trial that waits, or else one that is suggested; one that is unfit is noted with its reason."""
@@ -188,6 +230,11 @@ class SweepConductor:
         if known.status != "interrupted":
             self.terminal.ended(self.record, known)
 
+    def _handed(self, number: int) -> Handed:
+        """What Tune carries to the process of a trial that has begun."""
+        trial, handle = self._running[number]
+        return Handed(number, self._trial(trial, self._pools_of(trial), handle), next_exchange(self.plan, self.record.exchanged_at))
+
     def _trial(self, trial: PlannedTrial, pools: list[Any], handle: RunHandle | None) -> Trial:
         """The trial as its process gets it: small, since the corpus and the pools are references that trials share."""
         config = trial.config
@@ -225,7 +272,14 @@ class SweepConductor:
             return None
         tags = {**self.tags, "curriculum_hash": trial.config.curriculum.digest()}
         description = plan_markdown(trial.outline(self.plan.corpus.vocabulary.size, self.plan.started_at))
-        return self.nested.child(trial.folder, f"{self.plan.name}/{trial.name}", trial.point, tags, description)
+        handle = self.nested.child(trial.folder, f"{self.plan.name}/{trial.name}", trial.point, tags, description)
+        self._tell_values(self._known(trial.number), handle)
+        return handle
+
+    def _tell_values(self, known: TrialRecord, handle: RunHandle | None) -> None:
+        """Tell the MLflow run of a member of a population which values it has had since when."""
+        if self.nested and self.plan.exchange_steps:
+            self.nested.vary(handle, known.values_over_time, "; ".join(each.described() for each in known.lineage))
 
     def _known(self, number: int) -> TrialRecord:
         return next(trial for trial in self.record.trials if trial.number == number)

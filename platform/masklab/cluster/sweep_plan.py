@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from masklab.config.composition import compose_tree
 from masklab.config.job_tree import TUNE
@@ -53,6 +54,7 @@ class PlannedTrial:
             name=self.name,
             folder=self.folder.path,
             curriculum=self.config.curriculum,
+            mode=self.config.mode,
             objective=self.config.objective.describe(),
             training=self.config.training,
             vocabulary_size=vocabulary_size,
@@ -77,6 +79,8 @@ class SweepPlan:
     started_at: float
     earlier: SweepRecord | None
     wanted: int
+    exchange_steps: int | None = None
+    """The iterations between two exchanges of a population; None where the trials are none."""
     corners: tuple[Config, ...] = ()
     trials: tuple[PlannedTrial, ...] = ()
 
@@ -93,7 +97,11 @@ class SweepPlan:
         earlier = SweepRecord.read(folder.path) if (folder.path / FILE).exists() else None
         chosen = dict(enumerate(points(config.sweep))) if config.sweep.search != "optuna" else _known_points(folder, earlier)
         wanted = config.sweep.num_trials or len(chosen) if config.sweep.search == "grid" else config.sweep.num_trials or TRIALS
-        plan = cls(config, tuple(overrides), project, folder, corpus, store, started_at, earlier, wanted)
+        if config.sweep.scheduler == "pbt":
+            wanted = len(chosen)
+            chosen |= known_population(earlier, wanted)
+        steps = exchange_steps(config.sweep, config.training) if config.sweep.scheduler == "pbt" else None
+        plan = cls(config, tuple(overrides), project, folder, corpus, store, started_at, earlier, wanted, steps)
         ends = corners(config.sweep.distributions) if config.sweep.search == "optuna" else ()
         plan = replace(plan, corners=tuple(plan.config_at(0, point) for point in ends))
         trials = tuple(plan.trial(number, point) for number, point in chosen.items())
@@ -110,6 +118,9 @@ class SweepPlan:
         """Trial `number` at `point`. Raises a UserError for what is wrong with it, or where its folder holds another run."""
         config = self.config_at(number, point)
         parent, name = self.folder.path / "trials", f"{number:03d}"
+        if self.earlier and any(known.number == number and known.lineage for known in self.earlier.trials):
+            # a driver that was killed may have left the config of before a takeover, which is still to be carried out
+            return PlannedTrial(number, point, config, RunFolder(parent / name))
         return PlannedTrial(number, point, config, RunFolder.claim(parent, name, config.model_dump(mode="json")))
 
     def config_at(self, number: int, point: Point) -> Config:
@@ -119,6 +130,7 @@ class SweepPlan:
             assert isinstance(composed, TuneConfig)
             run = {"name": f"{number:03d}", "seed": composed.run.seed, "folder": str(self.folder.path / "trials")}
             sections = {name: value for name, value in composed.model_dump(mode="json").items() if name in Config.model_fields}
+            sections |= {"curriculum": self._shared_pools(sections["curriculum"])} if self.exchange_steps else {}
             config = validated(sections | {"run": run})
             config.recipe.batch_maker(self.corpus)
             start_of(config.sampling, self.corpus.vocabulary, config.training.block_size)
@@ -126,6 +138,20 @@ class SweepPlan:
         except ConfigError as error:
             raise ConfigError(f"{error} (in the sweep's trial {number}: {' '.join(overrides_of(point))})") from error
         return config
+
+    def _shared_pools(self, curriculum: dict[str, Any]) -> dict[str, Any]:
+        """The curriculum of a member of a population: each has the validation stages of the unvaried one, since a trial that takes over
+        goes on from the other's best loss. Raises ConfigError where it has other stages than those that a place in them is handed over for.
+        """
+        unvaried = self.config.curriculum.model_dump(mode="json")
+        asked, fixed = len(curriculum["stages"]), len(unvaried["stages"])
+        if asked != fixed:
+            raise ConfigError(
+                f"curriculum: {asked} stages, where the population's other trials have {fixed}; vary nothing that adds or drops one"
+            )
+        if curriculum["validation_stages"] is None and any(key.startswith(("curriculum.", "ramp.")) for key in self.config.sweep.space):
+            return curriculum | {"validation_stages": unvaried["stages"]}
+        return curriculum
 
     def retraining(self, point: Mapping[str, Value]) -> list[str]:
         """The words of the command that trains the trial at `point` again as a run of its own, to the same figures."""
@@ -154,6 +180,39 @@ def _known_points(folder: RunFolder, earlier: SweepRecord | None) -> dict[int, P
     """The points of an earlier part of the sweep, by number, but for those that were found unfit and so never began."""
     begun = (trial for trial in earlier.trials if (folder.path / "trials" / trial.name / "config.yaml").exists()) if earlier else ()
     return {trial.number: dict(trial.values) for trial in begun}
+
+
+def known_population(earlier: SweepRecord | None, wanted: int) -> dict[int, Point]:
+    """The values now in force of a population that has begun. Raises ConfigError for a number of trials that it does not have."""
+    if wanted < 2:
+        raise ConfigError(f"sweep.num_trials = {wanted}: a population has at least 2 trials; give more, or another sweep.scheduler")
+    if earlier and len(earlier.trials) != wanted:
+        raise ConfigError(
+            f"sweep.num_trials = {wanted}: the population of {earlier.name} has {len(earlier.trials)} trials, and none joins or leaves it "
+            "midway; use another run.name"
+        )
+    return {trial.number: dict(trial.values) for trial in earlier.trials} if earlier else {}
+
+
+def exchange_steps(settings: SweepSettings, training: TrainingSettings) -> int:
+    """The iterations from one exchange of a population to the next: `interval` of the budget, in whole evaluations.
+
+    Raises ConfigError where that holds no evaluation, where the budget holds no two, or where no state is kept then.
+    """
+    iterations, every = iterations_of(training), training.eval_interval
+    assert iterations, "the configuration has been checked"
+    steps = round(settings.interval * iterations / every) * every
+    share = f"sweep.interval = {settings.interval:g}: {settings.interval * iterations:.12g} of {iterations} steps"
+    if not steps:
+        raise ConfigError(f"{share} hold no evaluation, of which there is one every {every}; raise it, or evaluate more often")
+    if 2 * steps > iterations:
+        raise ConfigError(f"{share} are one part of {steps} with an evaluation every {every}, and leave no second; evaluate more often")
+    if training.checkpoint_interval is not None and steps % training.checkpoint_interval:
+        raise ConfigError(
+            f"training.checkpoint_interval = {training.checkpoint_interval}: a population exchanges its state every {steps} steps, and "
+            "it must be in a checkpoint then; drop it, or give a divisor of that"
+        )
+    return steps
 
 
 def budget_of(training: TrainingSettings) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from masklab.cluster.sweep_study import importance_of
 from masklab.tracking.figures import save_figure
+from masklab.tracking.lineage_figure import lineage_figure
 from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.sweep_figures import coordinates_figure, history_figure, importance_figure
 from masklab.tracking.sweep_record import FILE, SweepRecord
-from masklab.tracking.sweep_table import markdown_table, text_table
+from masklab.tracking.sweep_table import lineage_lines, markdown_table, text_table
 from masklab.tracking.wording import figure
 
 
@@ -19,10 +20,17 @@ def show(record: SweepRecord) -> None:
     """Print the trials, best first, and how to train the best again."""
     for line in text_table(record):
         print(line)
-    for line in overhead(record):
+    for line in (*overhead(record), *lineage_lines(record)):
         print(line)
     if record.retrain:
-        print(f"train the best again: {record.retrain}")
+        print(f"{retraining_words(record)}: {record.retrain}")
+
+
+def retraining_words(record: SweepRecord) -> str:
+    """What the command does that trains the best again. None repeats a run whose values changed on its way."""
+    if record.best and record.best.lineage:
+        return "the best changed its values on the way, which no single run repeats; train with its last ones from the start"
+    return "train the best again"
 
 
 def overhead(record: SweepRecord) -> Iterator[str]:
@@ -37,7 +45,9 @@ def draw(record: SweepRecord, folder: Path) -> Iterator[Path]:
     if not record.best:
         return
     pictures = {"history": history_figure(record), "coordinates": coordinates_figure(record)}
-    if shares := importance_of(record):
+    if record.scheduler == "pbt":
+        pictures["lineage"] = lineage_figure(record)
+    elif shares := importance_of(record):
         pictures["importance"] = importance_figure(shares, record.name)
     for name, picture in pictures.items():
         path = folder / f"{name}.png"
@@ -51,6 +61,8 @@ def keep(record: SweepRecord, folder: Path, pictures: Iterable[Path], parent: Ru
     for number, nats, best in history(record):
         tracker.log_metrics({"trial/nelbo_nats": nats, "best/nelbo_nats": best}, number)
     tracker.log_text(markdown_table(record), "table.md")
+    if lines := list(lineage_lines(record)):
+        tracker.log_text("\n".join(lines) + "\n", "lineage.txt")
     for path in (folder / FILE, folder / "config.yaml"):
         tracker.log_artifact(path)
     for path in pictures:
@@ -73,8 +85,10 @@ def description(record: SweepRecord) -> str:
     parts = [f"### Sweep over {', '.join(record.space)}"]
     if best := record.best:
         parts += [f"**Best: trial {best.name}, {figure(best.nelbo_nats, 4)} ± {figure(best.nelbo_stderr, 4)} nats per character**"]
-        parts += [f"`{best.described()}`", f"Train it again:\n\n```sh\n{record.retrain}\n```"]
+        parts += [f"`{best.described()}`", f"{retraining_words(record).capitalize()}:\n\n```sh\n{record.retrain}\n```"]
     parts += [line.capitalize() for line in overhead(record)]
-    if shares := importance_of(record):
+    if lines := list(lineage_lines(record)):
+        parts += ["Lineage:\n\n" + "\n".join(f"- {line}" for line in lines)]
+    elif record.scheduler != "pbt" and (shares := importance_of(record)):
         parts += ["Share of the variance that a key explains: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items())]
     return "\n\n".join([*parts, markdown_table(record)])

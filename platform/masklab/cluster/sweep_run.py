@@ -60,6 +60,8 @@ def opening_record(plan: SweepPlan, command: str) -> SweepRecord:
         name=plan.name,
         search=plan.config.sweep.search,
         space=plan.config.sweep.space,
+        scheduler=plan.config.sweep.scheduler,
+        exchanged_at=earlier.exchanged_at if earlier else 0,
         budget=budget_of(plan.config.training),
         trials=tuple(opening[number] for number in sorted(opening)),
         dataset=plan.config.dataset.name,
@@ -81,8 +83,9 @@ def with_retraining(plan: SweepPlan, record: SweepRecord) -> SweepRecord:
 
 
 def _opening(trial: PlannedTrial, known: TrialRecord | None) -> TrialRecord:
-    times = {"wall_seconds": known.wall_seconds, "loop_seconds": known.loop_seconds} if known else {}
-    fresh = TrialRecord(number=trial.number, values=trial.point, curriculum=trial.config.curriculum.name, **times)
+    kept = {"lineage", "wall_seconds", "loop_seconds"}
+    earlier = known.model_dump(include=kept) if known else {}
+    fresh = TrialRecord(number=trial.number, values=trial.point, curriculum=trial.config.curriculum.name, **earlier)
     if trial.folder.is_finished:
         return fresh.with_summary(RunSummary.read(trial.folder.path / "summary.json"))
     return known if known and known.status == "stopped" else fresh

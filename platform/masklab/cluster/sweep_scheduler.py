@@ -26,13 +26,13 @@ def grace_chars(settings: SweepSettings, training: TrainingSettings) -> int:
 
 
 def scheduler_of(settings: SweepSettings, training: TrainingSettings) -> Any:
-    """Tune's scheduler; None where every trial is trained to its end.
+    """Tune's scheduler of successive halving; None where every trial is trained to its end.
 
     At `grace` of the budget, and at each `reduction_factor` times as many characters, a trial goes on if it is among the best of
     that share so far. What a trial does with the whole of its budget is never cut.
     """
     iterations = iterations_of(training)
-    if settings.scheduler == "none" or iterations is None:
+    if settings.scheduler != "asha" or iterations is None:
         return None
     whole = iterations * training.chars_per_step
     return ASHAScheduler(
@@ -64,7 +64,7 @@ def recall(scheduler: Any, name: str, history: History) -> None:
 def cut_too_soon(settings: SweepSettings, configs: Iterable[Config]) -> Iterator[str]:
     """One line for each curriculum that may be stopped before its second stage begins, and is then judged by its first alone."""
     latest: dict[str, int] = {}
-    for config in configs if settings.scheduler != "none" else ():
+    for config in configs if settings.scheduler == "asha" else ():
         if begins := _second_stage(config):
             latest[config.curriculum.name] = max(latest.get(config.curriculum.name, 0), begins)
             training = config.training

@@ -64,5 +64,6 @@ def report(event: Event) -> None:
     A loss that is no number is worse than any.
     """
     if isinstance(event, EvaluationDone) and event.budget_used < 1:
+        assert event.evaluation.nelbo, "a sweep is of a mode that gives a likelihood"
         nats = event.evaluation.nelbo.nats
         tune.report({OBJECTIVE: nats if math.isfinite(nats) else math.inf, SPENT: event.chars, "iteration": event.iteration})

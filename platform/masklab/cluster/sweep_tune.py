@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol
@@ -30,12 +30,14 @@ class Books(Protocol):
 class TrialSource(Searcher):  # type: ignore[misc]
     """Gives Tune one trial after another. It has no state of its own to save: a sweep goes on by its own records."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, must_wait: Callable[[], bool] = lambda: False) -> None:
         super().__init__()
-        self._books = books
+        self._books, self._must_wait = books, must_wait
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial, or word that there is none."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial, or word that there is none; None while it must wait."""
+        if self._must_wait():
+            return None
         handed = self._books.begin()
         return {"handed": handed} if handed else Searcher.FINISHED
 

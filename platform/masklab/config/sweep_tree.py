@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from masklab.config.perturbation import why_fixed
 from masklab.config.search_space import Distribution, distribution
 from masklab.config.tree import Config
 from masklab.errors import ConfigError
@@ -37,12 +38,19 @@ class SweepSettings(Section):
     """Keys, each with a distribution: log(LOW, HIGH), uniform(LOW, HIGH), int(LOW, HIGH) or choice(A, B)."""
     search: Literal["grid", "random", "optuna"] = "random"
     """How points are chosen: all combinations, at random, or by what earlier ones have shown (TPE)."""
-    scheduler: Literal["none", "asha"] = "none"
-    """Which trials end early: none, or those that fall behind at certain numbers of characters seen (successive halving)."""
+    scheduler: Literal["none", "asha", "pbt"] = "none"
+    """What becomes of trials that fall behind: nothing; they end early (successive halving, by characters seen); or, in a population, they
+    take over the weights of better ones and vary their values (population based training)."""
     grace: float = Field(default=0.25, gt=0, le=1)
     """Share of the budget that each trial is trained for before it may be stopped."""
     reduction_factor: float = Field(default=3.0, gt=1)
     """One in so many trials goes on at each of these points, which lie so many times apart."""
+    interval: float = Field(default=0.1, gt=0, le=0.5)
+    """Share of the budget after which, each time, the worst of a population take over the weights of the best."""
+    quantile: float = Field(default=0.25, gt=0, le=0.5)
+    """Share of a population that takes over, and of those that are taken over."""
+    resample: float = Field(default=0.25, ge=0, le=1)
+    """Chance that a value which is taken over is drawn afresh, and not moved by a fifth."""
     num_trials: int | None = Field(default=None, ge=1)
     """Trials; 8 when not given, and for a grid all its points."""
     grid_points: int = Field(default=3, ge=2)
@@ -90,9 +98,26 @@ class TuneConfig(Config):
                 f"sweep.scheduler = '{self.sweep.scheduler}': trials are compared at equal numbers of characters; "
                 "give the budget as training.max_chars or max_iters"
             )
+        if self.sweep.scheduler == "pbt":
+            self._is_a_population()
         if self.scaling.num_workers > 1 and (self.sweep.gpus_per_trial or 1) < 1:
             raise ValueError(
                 f"sweep.gpus_per_trial = {self.sweep.gpus_per_trial:g}: with scaling.num_workers = {self.scaling.num_workers} each worker "
                 "takes a whole GPU; drop gpus_per_trial, or give a trial one worker"
             )
         return self
+
+    def _is_a_population(self) -> None:
+        """Raise ValueError for what a population cannot be asked."""
+        for key in self.sweep.space:
+            if reason := why_fixed(key):
+                raise ValueError(f"sweep.space: {key}: cannot be varied with sweep.scheduler=pbt; {reason}")
+        if self.sweep.search == "optuna":
+            raise ValueError(
+                "sweep.search = 'optuna': a population chooses its values itself once it has begun; "
+                "sweep.scheduler=pbt goes with random or grid"
+            )
+        if self.scaling.num_workers > 1:
+            raise ValueError(
+                f"scaling.num_workers = {self.scaling.num_workers}: each trial of a population has one worker; see sweep.parallel"
+            )

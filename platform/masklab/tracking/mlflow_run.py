@@ -144,6 +144,25 @@ def end_run(handle: RunHandle, status: Status) -> None:
         client_of(handle.uri).set_terminated(handle.run_id, status=status)
 
 
+def annotate_run(handle: RunHandle, metrics: Mapping[str, float], step: int, tags: Mapping[str, str]) -> None:
+    """Add figures at `step`, and tags, to a run that may be under way. Raises TrackingError."""
+    from mlflow.entities import Metric, RunTag
+
+    now = time.time_ns() // 1_000_000
+    with _in_one_line(handle.uri):
+        client_of(handle.uri).log_batch(
+            handle.run_id,
+            metrics=[Metric(name, value, now, step) for name, value in metrics.items()],
+            tags=[RunTag(name, value[:TAG_LENGTH]) for name, value in tags.items()],
+        )
+
+
+def steps_of(handle: RunHandle, metric: str) -> set[int]:
+    """The steps at which a run has a figure. Raises TrackingError."""
+    with _in_one_line(handle.uri):
+        return {point.step for point in client_of(handle.uri).get_metric_history(handle.run_id, metric)}
+
+
 def children_under_way(store: Store, parent: RunHandle) -> list[str]:
     """The numbers of the children of `parent` whose status says that they go on. Raises TrackingError."""
     with _in_one_line(store.uri):

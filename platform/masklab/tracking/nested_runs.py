@@ -17,7 +17,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from masklab.errors import TrackingError
-from masklab.tracking.mlflow_run import PARENT_TAG, DatasetInput, RunHandle, children_under_way, end_run, resume_run, start_run
+from masklab.tracking.mlflow_run import (
+    PARENT_TAG,
+    DatasetInput,
+    RunHandle,
+    annotate_run,
+    children_under_way,
+    end_run,
+    resume_run,
+    start_run,
+    steps_of,
+)
 from masklab.tracking.store import Store
 from masklab.tracking.tracker import Status
 from masklab.training.run_folder import RunFolder
@@ -91,6 +101,18 @@ class NestedRuns:
                 end_run(handle, status)
         except TrackingError as error:
             self._failed(f"the status {status} could not be stored: {error}")
+
+    def vary(self, handle: RunHandle | None, values: Mapping[int, Mapping[str, float | str]], lineage: str) -> None:
+        """Tell a run's values from each step on, those that it does not have yet: numbers as figures; and `lineage` as a tag."""
+        if handle is None:
+            return
+        try:
+            for step, point in values.items():
+                numbers = {f"values/{key}": float(value) for key, value in point.items() if not isinstance(value, str)}
+                missing = {name: value for name, value in numbers.items() if step not in steps_of(handle, name)}
+                annotate_run(handle, missing, step, {"lineage": lineage} if lineage else {})
+        except TrackingError as error:
+            self._failed(f"the values that a trial has taken over could not be stored: {error}")
 
     def _failed(self, words: str) -> None:
         self.failures += 1

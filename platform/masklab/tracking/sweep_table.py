@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from masklab.tracking.sweep_record import SweepRecord, TrialRecord
@@ -30,6 +31,15 @@ def markdown_table(record: SweepRecord) -> str:
     head, *body = rows(record)
     lines = [head, ("---",) * len(head), *body]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines)
+
+
+def lineage_lines(record: SweepRecord) -> Iterator[str]:
+    """A line for each takeover within a population, and how many trials each of the first ones has become."""
+    for trial, takeover in record.takeovers:
+        yield f"{trial.name} {takeover.described()}"
+    if record.takeovers:
+        descendants = Counter(record.ancestors().values())
+        yield "descended from " + ", ".join(f"{root:03d}: {number}" for root, number in descendants.most_common())
 
 
 def _cells(trial: TrialRecord, keys: list[str]) -> tuple[str, ...]:

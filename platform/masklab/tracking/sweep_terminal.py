@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from masklab.tracking.sweep_record import SweepRecord, TrialRecord
+from masklab.tracking.sweep_record import SweepRecord, Takeover, TrialRecord
 from masklab.tracking.wording import amount, duration, figure
 
 
@@ -48,6 +48,13 @@ class SweepTerminal:
             figures += f", stopped after {amount(trial.chars)} characters"
         progress = "" if self._live else f"   {self.line(record)}"
         self._say(Text(f"{trial.name}  {figures}   {trial.described()}{progress}"))
+
+    def took_over(self, trial: TrialRecord, takeover: Takeover) -> None:
+        """Tell of a trial that goes on from a better one."""
+        nats = f"{figure(takeover.nelbo_nats, 4)} -> {figure(takeover.donor_nelbo_nats, 4)} nats"
+        self._say(
+            Text(f"{trial.name}  takes over {takeover.donor:03d} after {amount(takeover.chars)} characters, {nats}   {takeover.changes()}")
+        )
 
     def show(self, record: SweepRecord) -> None:
         """Renew the live line."""

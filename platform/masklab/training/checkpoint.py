@@ -47,6 +47,11 @@ class Checkpoint:
         return frozenset(json.loads((self.path / MANIFEST).read_text())["files"])
 
     @property
+    def weights_sha256(self) -> str:
+        """The hash of `model.safetensors`, as the manifest has it."""
+        return str(json.loads((self.path / MANIFEST).read_text())["files"]["model.safetensors"]["sha256"])
+
+    @property
     def state(self) -> dict[str, Any]:
         """What `state.json` holds."""
         return dict(json.loads((self.path / "state.json").read_text()))
@@ -159,6 +164,28 @@ class CheckpointStore:
             raise CheckpointError(f"cannot write checkpoint {final}: {error}; the older ones are untouched") from error
         self._prune(final)
         return final
+
+    def adopt(self, donor: Checkpoint) -> Checkpoint:
+        """Take over another run's checkpoint, byte by byte, in place of all of one's own. Raises CheckpointError if it is not whole."""
+        final = self.folder / donor.path.name
+        partial = self.folder / f".partial_{final.name}"
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(donor.path, partial)
+            for file in (*partial.iterdir(), partial):
+                _flush(file)
+            if flaw := flaw_of(partial):
+                raise CheckpointError(f"checkpoint {donor.path} cannot be taken over: {flaw}")
+            if final.exists():
+                shutil.rmtree(final)
+            partial.rename(final)
+            _flush(self.folder)
+        except OSError as error:
+            raise CheckpointError(f"checkpoint {donor.path} cannot be copied to {final}: {error}") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        replace(self, keep=1)._prune(final)
+        return Checkpoint(final)
 
     def _prune(self, newest: Path) -> None:
         """Keep the newest `keep` up to the one just saved: a run that went on from an older one has disowned those beyond it."""
