@@ -29,7 +29,7 @@ class EnumeratedCausalModel(nn.Module):
         joint = JOINT.reshape((V,) * L)
         self.prefix = [joint.sum(axis=tuple(range(i, L))) for i in range(1, L + 1)]  # p of the first i characters
 
-    def hidden(self, tokens_BT: Tensor) -> Tensor:
+    def hidden(self, tokens_BT: Tensor, noise_level_B: Tensor) -> Tensor:
         rows = [
             [np.log(self.prefix[i + 1][tuple(r[: i + 1])] / self.prefix[i][tuple(r[: i + 1])]) for i in range(len(r))] for r in tokens_BT
         ]

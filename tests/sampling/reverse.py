@@ -27,9 +27,10 @@ def settings_of(**keys: Any) -> SamplingSettings:
     return SamplingSettings.model_validate(keys)
 
 
-def network(seed: int = 3, vocabulary: Vocabulary = LETTERS, **keys: Any) -> Transformer:
+def network(seed: int = 3, vocabulary: Vocabulary = LETTERS, causal: bool = False, **keys: Any) -> Transformer:
     """A small network with opinions: a new one is nearly uniform."""
-    model = Transformer(ModelConfig(n_layer=2, n_head=2, n_embd=16, **keys), vocabulary.size, vocabulary.extended_size, seed=seed)
+    config = ModelConfig(n_layer=2, n_head=2, n_embd=16, **keys)
+    model = Transformer(config, vocabulary.size, vocabulary.extended_size, seed=seed, causal=causal)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in model.parameters():

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from reverse import LETTERS, network, run_sampler, settings_of
 
 from masklab.errors import ConfigError, DataError
+from masklab.model.transformer import Transformer
 from masklab.rng import RowStreams, Stream, root_key
 from masklab.sampling.canvas import Canvas, Draw
 from masklab.sampling.generation import generate, sample
@@ -24,6 +25,8 @@ MASK = LETTERS.mask_id
 SAMPLERS: list[type[Sampler]] = list(get_args(get_args(SamplingStrategy)[0]))
 NAMES = [str(sampler.model_fields["strategy"].default) for sampler in SAMPLERS]
 every_strategy = pytest.mark.parametrize("strategy", NAMES)
+CAUSAL = {name for name, sampler in zip(NAMES, SAMPLERS, strict=True) if sampler.causal}
+every_strategy_that_fills = pytest.mark.parametrize("strategy", [name for name in NAMES if name not in CAUSAL])
 TEMPLATE = "b[3]de[7]caf[*]h"
 
 
@@ -33,7 +36,11 @@ def keys_of(strategy: str) -> dict[str, Any]:
     return {"strategy": strategy} | ({"steps": 6} if "steps" in fields else {}) | ({"block_length": 8} if "block_length" in fields else {})
 
 
-@every_strategy
+def network_for(strategy: str) -> Transformer:
+    return network(causal=strategy in CAUSAL)
+
+
+@every_strategy_that_fills
 @pytest.mark.parametrize("conditioned", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_nothing_stays_masked_and_given_characters_never_change(strategy: str, conditioned: bool, temperature: float) -> None:
@@ -56,7 +63,7 @@ def test_nothing_stays_masked_and_given_characters_never_change(strategy: str, c
 
 @every_strategy
 def test_each_text_is_as_it_would_be_alone(strategy: str) -> None:
-    model = network().double()
+    model = network_for(strategy).double()
     few, many = (generate(model, LETTERS, 16, settings_of(**keys_of(strategy), num_samples=n)) for n in (1, 5))
     assert np.array_equal(many.tokens[:1], few.tokens)
     assert np.array_equal(many.evaluations[:1], few.evaluations)
@@ -65,7 +72,7 @@ def test_each_text_is_as_it_would_be_alone(strategy: str) -> None:
 
 @every_strategy
 def test_the_seed_decides_the_text(strategy: str) -> None:
-    model = network()
+    model = network_for(strategy)
 
     def text(seed: int) -> list[str]:
         return sample(model, LETTERS, 16, settings_of(**keys_of(strategy), seed=seed))
@@ -75,14 +82,14 @@ def test_the_seed_decides_the_text(strategy: str) -> None:
 
 @every_strategy
 def test_batch_size_changes_no_text(strategy: str) -> None:
-    model = network().double()
+    model = network_for(strategy).double()
     texts = [sample(model, LETTERS, 16, settings_of(**keys_of(strategy), num_samples=5, batch_size=n)) for n in (1, 2, 64)]
     assert texts[0] == texts[1] == texts[2]
 
 
 @every_strategy
 def test_reuse_changes_no_text_and_saves_passes_or_none(strategy: str) -> None:
-    model, start = network().double(), np.full(16, MASK)
+    model, start = network_for(strategy).double(), np.full(16, MASK)
     settings = settings_of(**keys_of(strategy), num_samples=3)
     with_reuse, without = (run_sampler(model, start, MASK, settings, reuse=reuse) for reuse in (True, False))
     assert np.array_equal(with_reuse.tokens, without.tokens)
@@ -90,17 +97,12 @@ def test_reuse_changes_no_text_and_saves_passes_or_none(strategy: str) -> None:
 
 
 @every_strategy
-def test_evaluations_are_the_passes_that_the_network_saw(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = network()
-    rows, hidden = [], model.hidden
-
-    def spy(tokens, noise_level, positions):  # type: ignore[no-untyped-def]
-        rows.append(len(tokens))
-        return hidden(tokens, noise_level, positions)
-
-    monkeypatch.setattr(model, "hidden", spy)
+def test_evaluations_are_the_passes_that_the_network_saw(strategy: str) -> None:
+    model, shapes = network_for(strategy), []
+    model.embedding.register_forward_hook(lambda _module, inputs, _output: shapes.append(inputs[0].shape))
     got = generate(model, LETTERS, 16, settings_of(**keys_of(strategy), num_samples=3))
-    assert got.evaluations.sum() == sum(rows) > 0
+    assert got.evaluations.sum() == sum(B for B, _ in shapes) > 0
+    assert got.positions.sum() == sum(B * T for B, T in shapes)
 
 
 @every_strategy
@@ -119,18 +121,18 @@ def test_evaluations_are_the_passes_that_the_network_saw(strategy: str, monkeypa
     ids=lambda change: next(iter(change)),
 )
 def test_every_common_key_changes_the_texts(strategy: str, change: dict[str, Any]) -> None:
-    model, keys = network(), keys_of(strategy) | {"num_samples": 2}
+    model, keys = network_for(strategy), keys_of(strategy) | {"num_samples": 2}
     assert sample(model, LETTERS, 16, settings_of(**keys)) != sample(model, LETTERS, 16, settings_of(**keys | change))
 
 
 @every_strategy
 def test_the_repetition_window_changes_the_texts(strategy: str) -> None:
-    model, keys = network(), keys_of(strategy) | {"num_samples": 2, "repetition_penalty": 3.0}
+    model, keys = network_for(strategy), keys_of(strategy) | {"num_samples": 2, "repetition_penalty": 3.0}
     near, far = (sample(model, LETTERS, 16, settings_of(**keys, repetition_window=n)) for n in (1, 16))
     assert near != far
 
 
-@every_strategy
+@every_strategy_that_fills
 def test_a_text_that_is_all_given_but_one_character_is_written_in_one_pass(strategy: str) -> None:
     keys = keys_of(strategy) | {"prompt": "abcd[1]abcdabc"}
     got = generate(network(), LETTERS, 16, settings_of(**keys))

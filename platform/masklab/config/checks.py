@@ -40,8 +40,8 @@ def _sample_problems(config: Config) -> Iterator[str]:
         yield "sampling.remask_by = detector: a run's own sample has no second network; take entropy, or sample with jobs/sample.py"
     if config.sampling.unknown == "drop":
         return  # what is left of the prompt depends on the text
-    any_character = config.sampling.model_copy(update={"unknown": "mask"})
     try:
+        any_character = config.sampling.suited(config.mode.causal).model_copy(update={"unknown": "mask"})
         start_of(any_character, Vocabulary((" ",)), config.training.block_size)
     except ConfigError as error:
         yield str(error)

@@ -1,29 +1,35 @@
-"""A model as training left it: ready to write and to score text."""
+"""A model as training left it: ready to write, to score text, or to predict."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from masklab.config.checkpoint_reference import FoundCheckpoint, find_checkpoint
 from masklab.config.tree import Config
 from masklab.errors import CheckpointError
 from masklab.model.transformer import Transformer
-from masklab.modes.token_classifier import TokenClassifier
+from masklab.modes.any_mode import AnyMode
+from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.checkpoint import Checkpoint, load_weights
 from masklab.training.precision import Precision, pick_device
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import ComputeSettings
 
+Ability = Literal["writes", "fills_masks"]
+"""What a model can be needed for, by the name of the mode's own flag."""
+LACKS = {"writes": "writes no text", "fills_masks": "fills no masks"}
+
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A mask-predicting model in evaluation mode on its device, with all that its checkpoint knows.
+    """A model in evaluation mode on its device, with all that its checkpoint knows.
 
     `run` is the folder of its run, where it lies in one; `passed_over` says why newer checkpoints of the run were not taken.
+    `labels` say what it predicts, where its mode has labels.
     """
 
     checkpoint: Checkpoint
@@ -34,26 +40,29 @@ class TrainedModel:
     iteration: int
     model: Transformer
     precision: Precision
+    labels: Labels | None = None
 
     @classmethod
-    def open(cls, reference: str, home: Path, system: ComputeSettings) -> Self:
-        """Load what `reference` names: a run in `home`, a run's folder, or one checkpoint.
+    def open(cls, reference: str, home: Path, system: ComputeSettings, able: Ability | None = None) -> Self:
+        """Load what `reference` names: a run in `home`, a run's folder, or one checkpoint; a model that is `able` to do something.
 
         Every file is held against its SHA-256 first. Nothing is unpickled, and the optimizer's state is not loaded. Raises RunError,
         CheckpointError or ResourceError.
         """
         found = find_checkpoint(reference, home)
         config, vocabulary, iteration = found.config(), found.vocabulary(), _iteration(found)
-        if not isinstance(config.mode, TokenClassifier):
+        if able and not getattr(config.mode, able):
             raise CheckpointError(
-                f"checkpoint {found.checkpoint.path} has mode.type={config.mode.type}, and only token_classifier fills masks"
+                f"checkpoint {found.checkpoint.path} has mode.type={config.mode.type}, which {LACKS[able]}; take a checkpoint of "
+                f"mode.type={' or '.join(_modes_able(able))}"
             )
         if iteration == 0:
             raise CheckpointError(
                 f"checkpoint {found.checkpoint.path} is untrained: it was saved before the first step; train the run first"
             )
         precision = Precision.of(system, pick_device(system.device))
-        model = _model(found.checkpoint, config, vocabulary)
+        labels = found.labels() if config.mode.labels_of else None
+        model = _model(found.checkpoint, config, vocabulary, labels)
         return cls(
             checkpoint=found.checkpoint,
             run=found.run,
@@ -63,6 +72,7 @@ class TrainedModel:
             iteration=iteration,
             model=model.to(precision.device).eval(),
             precision=precision,
+            labels=labels,
         )
 
     @property
@@ -76,6 +86,11 @@ class TrainedModel:
             raise CheckpointError(f"checkpoint {self.checkpoint.path}: corpus.json cannot be read ({type(error).__name__})") from error
 
     @property
+    def is_causal(self) -> bool:
+        """Whether it is a language model, which writes from left to right and has an exact likelihood."""
+        return self.config.mode.causal
+
+    @property
     def block_size(self) -> int:
         """Characters of the sequences that it was trained on (T)."""
         return self.config.training.block_size
@@ -86,8 +101,10 @@ class TrainedModel:
         return self.run.path.name if self.run else self.checkpoint.path.name
 
     def describe(self) -> str:
-        """E.g. `bard, iteration 12,500, curriculum uniform`."""
-        return f"{self.name}, iteration {self.iteration:,}, curriculum {self.config.curriculum.name}"
+        """E.g. `bard, iteration 12,500, curriculum uniform`, or `bard, iteration 2,000, language_model`."""
+        mode = self.config.mode
+        trained = f"curriculum {self.config.curriculum.name}" if mode.needs_masks else mode.describe()
+        return f"{self.name}, iteration {self.iteration:,}, {trained}"
 
 
 def _iteration(found: FoundCheckpoint) -> int:
@@ -100,7 +117,13 @@ def _iteration(found: FoundCheckpoint) -> int:
     return iteration
 
 
-def _model(checkpoint: Checkpoint, config: Config, vocabulary: Vocabulary) -> Transformer:
+def _modes_able(able: Ability) -> list[str]:
+    """The modes, by name, that have an ability."""
+    union = get_args(get_args(AnyMode)[0])
+    return [mode.model_fields["type"].default for mode in union if getattr(mode, able)]
+
+
+def _model(checkpoint: Checkpoint, config: Config, vocabulary: Vocabulary, labels: Labels | None) -> Transformer:
     """The transformer of `config` with the checkpoint's weights. Raises CheckpointError when they do not fit, or are not numbers."""
     tensors = checkpoint.tensors()
     embedding = tensors.get("embedding.weight")
@@ -114,6 +137,6 @@ def _model(checkpoint: Checkpoint, config: Config, vocabulary: Vocabulary) -> Tr
             f"checkpoint {checkpoint.path}: {bad[0]} holds values that are no numbers (NaN or infinity), so its training has diverged; "
             "use an earlier checkpoint or another run"
         )
-    model = Transformer(config.model, vocabulary.size, vocabulary.extended_size)
+    model = config.mode.build(config.model, vocabulary, labels)
     load_weights(model, checkpoint)
     return model

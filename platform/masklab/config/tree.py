@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import ModelWrapValidatorHandler, model_validator
 
 from masklab.config.checks import problems
 from masklab.config.tracking_settings import TrackingSettings
@@ -63,6 +63,14 @@ class Config(Section):
         if found:
             raise ValueError("; ".join(found))
         return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _sampler_of_the_mode(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Where no sampler is asked for, the one that goes with the mode, so that it is written down with the rest."""
+        config = handler(value)
+        sampling = config.sampling.suited(config.mode.causal) if config.mode.writes else config.sampling
+        return config if sampling is config.sampling else config.model_copy(update={"sampling": sampling})
 
     @property
     def recipe(self) -> Recipe:

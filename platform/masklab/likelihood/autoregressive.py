@@ -21,7 +21,8 @@ from masklab.modes.character_scores import compare
 def autoregressive_nll(model: Transformer, windows: ScoredWindows, batch_size: int) -> SequenceValues:
     """-log p of the T scored characters given the G before them, divided by T, in each of the windows (N,).
 
-    The output of `model` at a position of `hidden(tokens (B, G + T - 1))` must predict the next character and see none after its own.
+    The output of `model` at a position of `hidden(tokens (B, G + T - 1), noise_level (B,))` must predict the next character and see
+    none after its own; no noise is what a time-conditioned model was trained with.
     It is exact: by the chain rule, the sum of the cross-entropies. Raises ValueError without a given character, since nothing would
     predict the first.
     """
@@ -35,6 +36,6 @@ def autoregressive_nll(model: Transformer, windows: ScoredWindows, batch_size: i
 def _mean_cross_entropy(model: Transformer, tokens: NDArray[Any], context: int) -> Floats:
     """The mean (B,) over the scored positions of each window (B, G + T)."""
     tokens_BX = torch.from_numpy(tokens.astype(np.int64)).to(next(model.parameters()).device)
-    hidden_BTC = model.hidden(tokens_BX[:, :-1])[:, context - 1 :]
+    hidden_BTC = model.hidden(tokens_BX[:, :-1], torch.zeros(len(tokens), device=tokens_BX.device))[:, context - 1 :]
     cross_entropy_M, _ = compare(model.head(hidden_BTC).flatten(0, 1), tokens_BX[:, context:].flatten())
     return np.asarray(cross_entropy_M.reshape(len(tokens), -1).mean(axis=1))

@@ -22,7 +22,7 @@ class EvaluationSettings(Section):
     batch_size: int = Field(default=64, ge=1)
     """Windows that go through the model at a time; it changes no figure."""
     context: int = Field(default=0, ge=0)
-    """Visible characters before each scored block, never masked; 1 puts the figures beside an autoregressive model's."""
+    """Visible characters before each scored block, never masked; at least 1 wherever a language model is scored."""
     schedule: Schedule = Linear()
     """Noise schedule of the continuous-time NELBO."""
     timesteps: int | None = Field(default=None, ge=1)

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 
-def rotary_table(T: int, head_size: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (T, 1, D/2), float32 whatever the model computes in: bfloat16 cannot tell position 256 from 257."""
+def rotary_table(T: int, head_size: int, base: float, device: torch.device, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (T, 1, D/2) of the positions from `first` on.
+
+    They are float32 whatever the model computes in: bfloat16 cannot tell position 256 from 257.
+    """
     frequency = base ** (torch.arange(0, head_size, 2, device=device, dtype=torch.float32) / -head_size)
-    angle = torch.arange(T, device=device, dtype=torch.float32)[:, None, None] * frequency
+    angle = torch.arange(first, first + T, device=device, dtype=torch.float32)[:, None, None] * frequency
     return angle.cos(), angle.sin()
 
 

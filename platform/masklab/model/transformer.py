@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from masklab.model.attention import Attention
 from masklab.model.config import ModelConfig
 from masklab.model.feed_forward import FeedForward
+from masklab.model.key_value_cache import KeyValueCache, LayerCache
 from masklab.model.linear import Linear
 from masklab.model.norm import make_norm
 from masklab.model.rotary import rotary_table
@@ -52,9 +53,10 @@ class Block(nn.Module):
         noise: Tensor | None,
         positions_N: Tensor | None = None,
         keys_BT: Tensor | None = None,
+        cache: LayerCache | None = None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C), or (N, C) at `positions`: all that follows attention treats each position by itself."""
-        attended = self.attention(self.attention_norm(x, noise), table, positions_N, keys_BT)
+        attended = self.attention(self.attention_norm(x, noise), table, positions_N, keys_BT, cache)
         if positions_N is not None:
             x, noise = _at(positions_N, x, noise)
         x = x + self._drop(attended)
@@ -129,26 +131,30 @@ class Transformer(nn.Module):
         noise_level_B: Tensor | None = None,
         positions_N: Tensor | None = None,
         keys_BT: Tensor | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Tensor:
         """The normalised last layer (B, T, C), for a `head` that is applied where it is needed.
 
         Given `positions` (N,) int64 of the flattened (B * T,) rows, the result is (N, C) at these alone, and the last block does
         the work that follows its attention for no others. `noise_level` (B,) in [0, 1] is the share of masked positions aimed at. Given
-        `keys` (B, T) bool, nothing attends to the other positions, such as padding.
-        Raises ValueError when a time-conditioned model is given none; other models ignore it.
+        `keys` (B, T) bool, nothing attends to the other positions, such as padding. A `cache`, for a causal model alone, holds the
+        positions that come before these, and takes these up.
+        Raises ValueError when a time-conditioned model is given no noise level; other models ignore it.
         """
         noise = None
         if self.noise_embedding is not None:
             if noise_level_B is None:
                 raise ValueError("a time-conditioned model needs a noise level for each sequence")
             noise = self.noise_embedding(noise_level_B)[:, None]
-        table = rotary_table(tokens_BT.shape[1], self.config.head_size, self.config.rope_base, tokens_BT.device)
+        assert cache is None or (self.causal and keys_BT is None)
+        passed = 0 if cache is None else cache.length
+        table = rotary_table(tokens_BT.shape[1], self.config.head_size, self.config.rope_base, tokens_BT.device, passed)
         x = self.embedding(tokens_BT)
         if self.config.dropout and self.training:
             x = F.dropout(x, self.config.dropout)
         last = len(self.blocks) - 1
         for number, block in enumerate(self.blocks):
-            x = block(x, table, noise, positions_N if number == last else None, keys_BT)
+            x = block(x, table, noise, positions_N if number == last else None, keys_BT, cache.layers[number] if cache else None)
         if positions_N is not None and noise is not None:
             noise = noise[:, 0].index_select(0, positions_N // tokens_BT.shape[1])
         normalised: Tensor = self.final_norm(x, noise)

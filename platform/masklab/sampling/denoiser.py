@@ -30,7 +30,8 @@ class Remembered:
 class Denoiser:
     """Predictions of `model`, `batch_size` texts at a time.
 
-    `evaluations` (B,) counts the passes through the network that each text has taken. A text that has not changed since its last
+    `evaluations` (B,) counts the passes through the network that each text has taken, `positions` (B,) those of its positions that
+    were in them. A text that has not changed since its last
     prediction, compared exactly, is not passed through again; a time-conditioned network's noise level must be the same too.
     """
 
@@ -39,12 +40,14 @@ class Denoiser:
     batch_size: int = 64
     reuse: bool = True
     evaluations: NDArray[np.int64] = field(init=False)
+    positions: NDArray[np.int64] = field(init=False)
+    device: torch.device = field(init=False)
     _last: dict[int, Remembered] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.evaluations = np.zeros(self.count, np.int64)
+        self.evaluations, self.positions = np.zeros(self.count, np.int64), np.zeros(self.count, np.int64)
         self._is_conditioned = getattr(self.model, "noise_embedding", None) is not None
-        self._device = next(self.model.parameters()).device
+        self.device = next(self.model.parameters()).device
 
     def logits(self, canvas: Canvas, rows_R: NDArray[np.int64], noise_level_R: NDArray[np.float64]) -> NDArray[np.float64]:
         """Float64 logits (M, V) at every masked position of the rows `rows` (R,), in the order of the text."""
@@ -68,9 +71,9 @@ class Denoiser:
         self, rows_R: NDArray[np.int64], tokens_RT: NDArray[np.int64], masked_RT: NDArray[np.bool_], noise_level_R: NDArray[np.float64]
     ) -> None:
         hidden_MC = self.model.hidden(
-            torch.from_numpy(tokens_RT).to(self._device),
-            torch.from_numpy(noise_level_R.astype(np.float32)).to(self._device),
-            torch.from_numpy(np.flatnonzero(masked_RT)).to(self._device),
+            torch.from_numpy(tokens_RT).to(self.device),
+            torch.from_numpy(noise_level_R.astype(np.float32)).to(self.device),
+            torch.from_numpy(np.flatnonzero(masked_RT)).to(self.device),
         )
         logits_MV: NDArray[np.float64] = self.model.head(hidden_MC).cpu().double().numpy()
         ends = masked_RT.sum(axis=1).cumsum()
@@ -79,3 +82,4 @@ class Denoiser:
             logits_KV = logits_MV[start : ends[place]]
             self._last[int(row)] = Remembered(tokens_RT[place], masked_RT[place], float(noise_level_R[place]), logits_KV)
         self.evaluations[rows_R] += 1
+        self.positions[rows_R] += tokens_RT.shape[1]

@@ -29,7 +29,8 @@ class Generation:
     """Written texts and what they took.
 
     `tokens` (B, T) int64; `given`, `placed_at`, `confidence` as in `Canvas`; `written` (S, B) int64, the characters that each step
-    wrote; `evaluations` (B,) int64, the passes through a network that each text took.
+    wrote; `evaluations` (B,) int64, the passes through a network that each text took, a judge's included, and `positions` (B,) int64,
+    its positions that went through the one that wrote it.
     """
 
     tokens: NDArray[np.int64]
@@ -38,6 +39,7 @@ class Generation:
     confidence: NDArray[np.float64]
     written: NDArray[np.int64]
     evaluations: NDArray[np.int64]
+    positions: NDArray[np.int64]
     seconds: float
 
     def texts(self, vocabulary: Vocabulary) -> list[str]:
@@ -65,20 +67,29 @@ def generate(
 ) -> Generation:
     """Generate `settings.num_samples` texts; the same settings give the same texts, and each is as it would be alone.
 
-    `watch` is called before the first step and after each. Raises ConfigError for a prompt that does not fit the length, or a length
-    that the sampler cannot reach with a model trained on `block_size` characters, and DataError for unknown characters in the prompt.
+    `watch` is called before the first step and after each. Raises ConfigError for a sampler that does not go with the model, a prompt
+    that does not fit the length, or a length that the sampler cannot reach with a model trained on `block_size` characters, and
+    DataError for unknown characters in the prompt.
     """
+    settings = settings.suited(getattr(model, "causal", False))
     start_T, given_T = start_of(settings, vocabulary, block_size)
     canvas = Canvas.of(start_T, given_T, vocabulary.mask_id, settings.seed, settings.num_samples)
     denoiser = Denoiser(model, settings.num_samples, settings.batch_size)
-    return run(ReverseProcess(canvas, denoiser, settings, block_size, judge), settings, watch)
+    return run(ReverseProcess(canvas, denoiser, settings, block_size, judge, before(vocabulary)), settings, watch)
+
+
+def before(vocabulary: Vocabulary) -> int:
+    """The character after which a text begins: a new line, or where there is none a blank, or the first of the vocabulary."""
+    return next((int(vocabulary.encode(character)[0]) for character in "\n " if character in vocabulary.characters), 0)
 
 
 def start_of(settings: SamplingSettings, vocabulary: Vocabulary, block_size: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The masked text (T,) that sampling starts from, and what of it is given (T,). Raises as `generate` does."""
     settings.sampler.check(block_size)
     limit = None if settings.sampler.exceeds_block_size else block_size
-    return Prompt.parse(settings.prompt).tokens(vocabulary, settings.length, block_size, settings.unknown, limit)
+    start_T, given_T = Prompt.parse(settings.prompt).tokens(vocabulary, settings.length, block_size, settings.unknown, limit)
+    settings.sampler.check_given(given_T)
+    return start_T, given_T
 
 
 def run(process: ReverseProcess, settings: SamplingSettings, watch: Watcher | None = None) -> Generation:
@@ -106,5 +117,6 @@ def run(process: ReverseProcess, settings: SamplingSettings, watch: Watcher | No
         confidence=canvas.confidence,
         written=np.array(written, np.int64).reshape(-1, len(canvas.tokens)),
         evaluations=evaluations(),
+        positions=process.denoiser.positions,
         seconds=time.perf_counter() - began,
     )

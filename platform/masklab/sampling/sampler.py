@@ -65,6 +65,8 @@ class ReverseProcess:
     block_size: int
     """Characters of the texts that the model was trained on."""
     judge: Judge | None = None
+    before: int = 0
+    """The character that a causal model is told comes before a text of which nothing is given."""
 
     def predict(self, rows_B: NDArray[np.bool_], noise_level_B: NDArray[np.float64] | None = None) -> Prediction:
         """Predict every masked position of the rows in `rows` (B,) bool, one pass through the network for each row that has changed.
@@ -93,11 +95,16 @@ class ReverseProcess:
 class Sampler(Section):
     """A reverse process: frozen configuration that also samples."""
 
+    causal: ClassVar[bool] = False
+    """Whether it writes with a network that sees only what comes before, or with one that fills masks."""
     exceeds_block_size: ClassVar[bool] = False
     """Whether it writes texts longer than those the model was trained on."""
 
     def check(self, block_size: int) -> None:
         """Raise ConfigError if it cannot sample from a model trained on `block_size` characters."""
+
+    def check_given(self, given_T: NDArray[np.bool_]) -> None:
+        """Raise ConfigError if it cannot write a text of which the positions `given` (T,) stand already."""
 
     @abstractmethod
     def run(self, process: ReverseProcess) -> Iterator[None]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from masklab.sampling.autoregressive import Autoregressive
 from masklab.sampling.first_hitting import FirstHitting
 from masklab.sampling.fixed_rate import FixedRate
 from masklab.sampling.most_certain import Confidence, Entropy, Margin
@@ -16,6 +17,16 @@ from masklab.sampling.stochastic import Stochastic
 from masklab.sampling.threshold import Threshold
 
 SamplingStrategy = Annotated[
-    Stochastic | FirstHitting | FixedRate | Confidence | Margin | Entropy | Threshold | Remask | ReMDM | SemiAutoregressive,
+    Stochastic
+    | FirstHitting
+    | FixedRate
+    | Confidence
+    | Margin
+    | Entropy
+    | Threshold
+    | Remask
+    | ReMDM
+    | SemiAutoregressive
+    | Autoregressive,
     Field(discriminator="strategy"),
 ]

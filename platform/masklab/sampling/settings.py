@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from masklab.errors import ConfigError
+from masklab.sampling.autoregressive import Autoregressive
 from masklab.sampling.decoding import Decoding
 from masklab.sampling.sampling_strategy import SamplingStrategy
 from masklab.sampling.stochastic import Stochastic
@@ -15,7 +17,7 @@ class SamplingSettings(Decoding):
     """From masks to text. The sampler's keys stand beside these: `sampling.strategy=confidence sampling.steps=32`."""
 
     sampler: SamplingStrategy = Stochastic()
-    """The reverse process, from a fully masked block to text."""
+    """The reverse process, from a fully masked block to text; for a language model, autoregressive when not given."""
     num_samples: int = Field(default=1, ge=1, le=100_000)
     """Texts to generate."""
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -36,7 +38,28 @@ class SamplingSettings(Decoding):
             return value
         own = {k: v for k, v in value.items() if k in cls.model_fields}
         sampler = {k: v for k, v in value.items() if k not in cls.model_fields}
-        return own | {"sampler": {"strategy": "stochastic"} | sampler}
+        return own | ({"sampler": {"strategy": "stochastic"} | sampler} if sampler else {})
+
+    def suited(self, causal: bool) -> Self:
+        """These settings for a network that is `causal` or fills masks: with the sampler that goes with it, where none was asked for.
+
+        Raises ConfigError for a sampler that goes with the other kind.
+        """
+        if self.sampler.causal == causal:
+            return self
+        if "sampler" not in self.model_fields_set:
+            return self.model_copy(update={"sampler": Autoregressive() if causal else Stochastic()})
+        keys = ", ".join(sorted(self.sampler.model_fields_set - {"strategy"}))
+        asked = f"sampling.strategy = {self.sampler.strategy}{f' (with {keys})' if keys else ''}"
+        if causal:
+            raise ConfigError(
+                f"{asked}: fills masks, and a language model writes from left to right; leave out the strategy and its keys, or give "
+                "sampling.strategy=autoregressive"
+            )
+        raise ConfigError(
+            f"{asked}: writes with a language model, and this model fills masks; give another strategy, such as semi_autoregressive, which "
+            "goes from left to right in blocks"
+        )
 
     @model_serializer(mode="wrap")
     def _spread_sampler(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -10,19 +10,24 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from masklab.likelihood.estimate import Estimate, difference
+from masklab.likelihood.estimate import Estimate
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
 from masklab.tracking.model_scores import ModelScores
 from masklab.tracking.sampler_table import COLUMNS, SamplerFigures, cells
 
 TITLES = {
+    "nll": "left to right, exact",
     "nelbo": "any order, exact count",
     "continuous_time": "forward process, {schedule}",
     "orders_together": "{orders} orders together",
     "orders_one_by_one": "{orders} orders one by one",
 }
 """What each bound is called."""
+BOUND_BESIDE_EXACT = (
+    "An exact value is compared with a bound, on the same characters: the model that fills masks may be better than its bound says, so "
+    "the language model is ahead by this much at most."
+)
 MOST_LEVELS = 8
 """Mask ratios shown of the curve."""
 HEAD_WIDTH = 12
@@ -30,13 +35,17 @@ HEAD_WIDTH = 12
 
 
 def evaluation_block(scores: ModelScores, settings: EvaluationSettings, other: tuple[str, ModelScores] | None = None) -> RenderableType:
-    """Bounds, curve and stages of a model; with `other`, by its name, the differences from it."""
+    """Bounds, curve and stages of a model, as far as it has them; with `other`, by its name, the differences from it."""
     parts: list[RenderableType] = [_bounds(scores, settings)]
     if other:
         parts += [Text(""), _differences(scores, *other, settings)]
-    if scores.likelihood.curve:
-        parts += [Text(""), _curve(scores.likelihood.curve)]
-    return Group(*parts, Text(""), _stages(scores, other))
+        if scores.is_exact != other[1].is_exact:
+            parts.append(Text(BOUND_BESIDE_EXACT, style="dim"))
+    if scores.curve:
+        parts += [Text(""), _curve(scores.curve)]
+    if scores.stages:
+        parts += [Text(""), _stages(scores, other if other and other[1].stages else None)]
+    return Group(*parts)
 
 
 def sampler_block(rows: Sequence[SamplerFigures]) -> RenderableType:
@@ -49,8 +58,14 @@ def sampler_block(rows: Sequence[SamplerFigures]) -> RenderableType:
 
 
 def _bounds(scores: ModelScores, settings: EvaluationSettings) -> Table:
-    table = _table("bound on held-out text", "nats per char", "bits per char", "perplexity", "windows")
-    for name, values in scores.bounds().items():
+    table = _table(
+        "likelihood of held-out text" if scores.is_exact else "bound on held-out text",
+        "nats per char",
+        "bits per char",
+        "perplexity",
+        "windows",
+    )
+    for name, values in scores.bounds.items():
         estimate = values.estimate
         table.add_row(title_of(name, settings), *_figures(estimate), f"{estimate.perplexity:.2f}", f"{len(values.values):,}")
     return table
@@ -64,8 +79,7 @@ def title_of(name: str, settings: EvaluationSettings) -> str:
 
 def _differences(scores: ModelScores, name: str, other: ModelScores, settings: EvaluationSettings) -> Table:
     table = _table(f"less that of {name}", "nats per char", "bits per char", "std. errors")
-    for bound, values in scores.bounds().items():
-        estimate = difference(values, other.bounds()[bound])
+    for bound, estimate in scores.differences(other).items():
         apart = "–" if estimate.stderr == 0 else f"{estimate.nats / estimate.stderr:+.1f}"
         table.add_row(title_of(bound, settings), *_figures(estimate, "+"), apart)
     return table

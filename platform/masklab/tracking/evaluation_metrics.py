@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from masklab.likelihood.estimate import Estimate, difference
+from masklab.likelihood.estimate import Estimate
 from masklab.tracking.model_scores import ModelScores
 from masklab.tracking.sampler_table import SamplerFigures
 
@@ -25,13 +25,13 @@ def evaluation_metrics(
     What could not be measured is left out.
     """
     figures: dict[str, float] = {}
-    for name, values in scores.bounds().items():
+    for name, values in scores.bounds.items():
         figures |= _named(name, values.estimate)
-        if other:
-            figures |= _named(f"difference/{name}", difference(values, other.bounds()[name]))
+    for name, apart in (scores.differences(other) if other else {}).items():
+        figures |= _named(f"difference/{name}", apart)
     for i, stage in enumerate(scores.stages):
         figures |= {f"stage_loss/{i:02d}": stage.loss, f"stage_accuracy/{i:02d}": stage.accuracy}
-        if other:
+        if other and other.stages:
             figures[f"difference/stage_loss/{i:02d}"] = stage.loss - other.stages[i].loss
     for row in samplers:
         figures |= {f"{statistic}/{_plain(row.name)}": value for statistic, value in _statistics(row).items() if value is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,10 @@ from rich.text import Text
 from masklab.config.evaluate_tree import EvaluateConfig
 from masklab.config.trained_model import TrainedModel
 from masklab.errors import CheckpointError, ConfigError, DataError, UserError
-from masklab.likelihood.estimate import difference
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
+from masklab.likelihood.settings import EvaluationSettings
 from masklab.sampling.generation import generate, start_of
+from masklab.sampling.settings import SamplingSettings
 from masklab.sampling.text_statistics import ReferenceText, real_pieces, text_statistics
 from masklab.text.atomic_file import write_text
 from masklab.text.corpus import TokenCorpus
@@ -35,6 +36,11 @@ from masklab.tracking.sampler_progress import SamplerProgress
 from masklab.tracking.sampler_table import SamplerFigures, lengths_of, markdown, samplers_of
 from masklab.tracking.sampling_run import judge_of, tell, tell_passed_over
 
+LEFT_OUT = (
+    "its likelihood is exact; cross-entropy by mask ratio, orders of generation, continuous time and the losses of a curriculum's stages "
+    "are of models that fill masks, and are left out"
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -46,12 +52,14 @@ class Plan:
     other: TrainedModel | None
     corpus: TokenCorpus
     block_size: int
+    evaluation: EvaluationSettings
+    samplers: tuple[SamplingSettings, ...]
 
     @classmethod
     def of(cls, config: EvaluateConfig, home: Path, console: Console) -> Plan:
         """Open everything that is needed. Raises a UserError for whatever is wrong."""
         say = partial(tell, console)
-        trained = TrainedModel.open(config.checkpoint, home, config.system)
+        trained = TrainedModel.open(config.checkpoint, home, config.system, "writes")
         other = _other(config, home)
         for model in (trained, other):
             if model:
@@ -64,16 +72,22 @@ class Plan:
             if other.block_size != trained.block_size:
                 say(f"blocks of {block_size} characters are scored, the shorter ones that one of the two was trained on")
         corpus = held_out_text(trained, config.dataset, home, say)
-        _refuse_context(config.evaluation.context, [model for model in (trained, other) if model])
-        if config.evaluation.context and len(corpus.validation) < config.evaluation.context + block_size:
+        models = [model for model in (trained, other) if model]
+        _refuse_context(config.evaluation.context, models)
+        evaluation = _with_context(config.evaluation, models, say)
+        if evaluation.context and len(corpus.validation) < evaluation.context + block_size:
             raise DataError(
-                f"evaluation.context = {config.evaluation.context}: with blocks of {block_size} characters more than the "
+                f"evaluation.context = {evaluation.context}: with blocks of {block_size} characters more than the "
                 f"{len(corpus.validation):,} of the validation split; give a smaller one"
             )
-        stage_pools(corpus, config.curriculum, block_size, config.evaluation)
-        for settings in samplers_of(config.statistics, config.sampling):
+        if trained.is_causal:
+            say(f"{trained.name} is a language model: {LEFT_OUT}")
+        else:
+            stage_pools(corpus, config.curriculum, block_size, evaluation)
+        samplers = _samplers(config, trained.is_causal)
+        for settings in samplers:
             start_of(settings, trained.vocabulary, trained.block_size)
-        return cls(config, home, trained, other, corpus, block_size)
+        return cls(config, home, trained, other, corpus, block_size, evaluation, samplers)
 
     @property
     def names(self) -> list[str]:
@@ -88,6 +102,27 @@ class Plan:
         return [self.trained, self.other] if self.other else [self.trained]
 
 
+def _with_context(settings: EvaluationSettings, models: Sequence[TrainedModel], say: Callable[[str], None]) -> EvaluationSettings:
+    """With a given character, where a language model is scored, since nothing else would predict the first of a block."""
+    causal = [model.name for model in models if model.is_causal]
+    if settings.context or not causal:
+        return settings
+    say(f"evaluation.context=1: {causal[0]} predicts each character from those before it, so that one is given before each block")
+    return settings.model_copy(update={"context": 1})
+
+
+def _samplers(config: EvaluateConfig, causal: bool) -> tuple[SamplingSettings, ...]:
+    """The samplers to be compared. Raises ConfigError for one that does not go with the model."""
+    named = bool(config.statistics.samplers)
+    try:
+        usual = config.sampling if named else config.sampling.suited(causal)
+        return tuple(settings.suited(causal) for settings in samplers_of(config.statistics, usual))
+    except ConfigError as error:
+        if not named:
+            raise
+        raise ConfigError(str(error).replace("sampling.strategy = ", "statistics.samplers: ", 1)) from error
+
+
 def _refuse_context(context: int, models: Sequence[TrainedModel]) -> None:
     """Raise ConfigError for more given characters than a model has ever seen at once."""
     for model in models:
@@ -100,7 +135,7 @@ def _refuse_context(context: int, models: Sequence[TrainedModel]) -> None:
 def _other(config: EvaluateConfig, home: Path) -> TrainedModel | None:
     """The model that `against` names; what is wrong with it is told of that key."""
     try:
-        return TrainedModel.open(config.against, home, config.system) if config.against else None
+        return TrainedModel.open(config.against, home, config.system, "writes") if config.against else None
     except UserError as error:
         raise type(error)(f"against: {str(error).removeprefix('checkpoint = ')}") from error
 
@@ -117,8 +152,7 @@ class Outcome:
         """Plain values."""
         out = self.scores.to_json() | {"samplers": [row.to_json() for row in self.samplers]}
         if self.other:
-            bounds = self.other.bounds()
-            apart = {name: estimate_json(difference(values, bounds[name])) for name, values in self.scores.bounds().items()}
+            apart = {name: estimate_json(estimate) for name, estimate in self.scores.differences(self.other).items()}
             for figures in apart.values():
                 del figures["perplexity"]  # of a difference there is none
             out |= {"against": self.other.to_json(), "differences": apart}
@@ -127,7 +161,7 @@ class Outcome:
     def curves(self, names: list[str]) -> dict[str, MaskRatioCurve]:
         """The curves that were measured, by the names of the models."""
         both = [self.scores, *([self.other] if self.other else [])]
-        return {name: scores.likelihood.curve for name, scores in zip(names, both, strict=True) if scores.likelihood.curve}
+        return {name: scores.curve for name, scores in zip(names, both, strict=True) if scores.curve}
 
 
 def evaluate(config: EvaluateConfig, home: Path) -> int:
@@ -140,7 +174,7 @@ def evaluate(config: EvaluateConfig, home: Path) -> int:
         console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
         outcome = Outcome(*_scores(plan, console), tuple(_sampler_rows(plan, console)))
         beside = (plan.names[1], outcome.other) if outcome.other else None
-        console.print(evaluation_block(outcome.scores, config.evaluation, beside))
+        console.print(evaluation_block(outcome.scores, plan.evaluation, beside))
         console.print(Text(""), sampler_block(outcome.samplers), Text(""), sep="\n")
         _write(plan, outcome, folder)
         console.print(Text.assemble(("files  ", "dim"), str(folder)), soft_wrap=True)
@@ -152,11 +186,20 @@ def evaluate(config: EvaluateConfig, home: Path) -> int:
 
 
 def _scores(plan: Plan, console: Console) -> tuple[ModelScores, ModelScores | None]:
-    """The figures of the model, and of the other one if there is one, on the same windows and masks."""
-    config = plan.config
-    total = rows_of(config.curriculum, plan.block_size, config.evaluation) * len(plan.models)
+    """The figures of the model, and of the other one if there is one, on the same windows and masks.
+
+    Beside a language model the other has but the one figure that the two can be compared by.
+    """
+    curriculum, settings = plan.config.curriculum, plan.evaluation
+    whole = [not plan.trained.is_causal, not any(model.is_causal for model in plan.models)][: len(plan.models)]
+    total = sum(rows_of(curriculum, plan.block_size, settings) if each else settings.sequences for each in whole)
     with RowProgress(console, "scoring", total, [model.model for model in plan.models]):
-        scores = [ModelScores.of(model, plan.corpus, config.curriculum, plan.block_size, config.evaluation) for model in plan.models]
+        scores = [
+            ModelScores.of(model, plan.corpus, curriculum, plan.block_size, settings)
+            if each
+            else ModelScores.yardstick_of(model, plan.corpus, plan.block_size, settings)
+            for model, each in zip(plan.models, whole, strict=True)
+        ]
     return scores[0], scores[1] if len(scores) > 1 else None
 
 
@@ -167,9 +210,8 @@ def _sampler_rows(plan: Plan, console: Console) -> list[SamplerFigures]:
     known = whole.vocabulary.decode(whole.train)
     reference = ReferenceText.of(whole.vocabulary.decode(whole.validation), known)
     rows, lengths = [], []
-    wanted = list(samplers_of(plan.config.statistics, plan.config.sampling))
-    progress = SamplerProgress(console, len(wanted), trained.vocabulary.mask_id)
-    for settings in wanted:
+    progress = SamplerProgress(console, len(plan.samplers), trained.vocabulary.mask_id)
+    for settings in plan.samplers:
         name = settings.sampler.describe()
         with progress.of(name) as watch, trained.precision.autocast():
             judge = judge_of(settings, trained, plan.home)
@@ -189,6 +231,7 @@ def _write(plan: Plan, outcome: Outcome, folder: Path) -> None:
         "other_checkpoint": str(other.checkpoint.path) if other else None,
         "corpus_fingerprint": plan.corpus.fingerprint,
         "block_size": plan.block_size,
+        "context": plan.evaluation.context,
         "config": plan.config.model_dump(mode="json"),
     }
     write_text(folder / "evaluation.json", json.dumps(facts | outcome.to_json(), indent=1, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""What one model makes of held-out text: its bounds, its curve, and its loss on every validation stage."""
+"""What one model makes of held-out text: its likelihood or bounds on it, its curve, and its loss on every validation stage."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 from masklab.config.trained_model import TrainedModel
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import DataError
-from masklab.likelihood.estimate import Estimate, SequenceValues
+from masklab.likelihood.autoregressive import autoregressive_nll
+from masklab.likelihood.estimate import Estimate, SequenceValues, difference
 from masklab.likelihood.evaluation import Likelihood, likelihood
+from masklab.likelihood.exact_count import exact_count_nelbo
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
+from masklab.likelihood.windows import ScoredWindows
 from masklab.modes.character_scores import score_sequences
 from masklab.modes.token_classifier import TokenClassifier
 from masklab.text.corpus import TokenCorpus
@@ -31,16 +34,17 @@ class StageScores:
 
 @dataclass(frozen=True, eq=False)
 class ModelScores:
-    """All the figures of one model."""
+    """All the figures of one model. `bounds` have the names of files and metrics; `nll` is exact, and the only one of its model."""
 
-    likelihood: Likelihood
-    stages: tuple[StageScores, ...]
+    bounds: dict[str, SequenceValues]
+    curve: MaskRatioCurve | None = None
+    stages: tuple[StageScores, ...] = ()
 
     @classmethod
     def of(
         cls, trained: TrainedModel, corpus: TokenCorpus, curriculum: Curriculum, block_size: int, settings: EvaluationSettings
     ) -> ModelScores:
-        """Score `trained` on windows of the validation split; settings that agree give the same windows and masks for any model.
+        """Score `trained`, which fills masks, on windows of the validation split; the same settings give any model the same ones.
 
         Raises DataError when the split is shorter than a window, or a stage masks nothing.
         """
@@ -48,26 +52,48 @@ class ModelScores:
         with trained.precision.autocast():
             titles = [stage.masking.describe() for stage in curriculum.pools]
             stages = tuple(_stage(trained, pool, title, settings.batch_size) for title, pool in zip(titles, pools, strict=True))
-            return cls(likelihood(trained.model, corpus, block_size, settings), stages)
+            found = likelihood(trained.model, corpus, block_size, settings)
+        return cls(_bounds(found), found.curve, stages)
 
-    def bounds(self) -> dict[str, SequenceValues]:
-        """The bounds that were estimated, by the names that files and metrics have."""
-        orders = self.likelihood.orders
-        found = {"nelbo": self.likelihood.exact_count, "continuous_time": self.likelihood.continuous_time}
-        return found | ({"orders_together": orders.importance_weighted, "orders_one_by_one": orders.any_order} if orders else {})
+    @classmethod
+    def yardstick_of(cls, trained: TrainedModel, corpus: TokenCorpus, block_size: int, settings: EvaluationSettings) -> ModelScores:
+        """The one figure that any two models can be compared by: the exact likelihood, or the bound by exact count."""
+        windows = ScoredWindows.of(corpus, block_size, settings.sequences, settings.context)
+        with trained.precision.autocast():
+            if trained.is_causal:
+                return cls({"nll": autoregressive_nll(trained.model, windows, settings.batch_size)})
+            return cls({"nelbo": exact_count_nelbo(trained.model, windows, settings.seed, settings.batch_size)})
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether this is the likelihood of a language model."""
+        return "nll" in self.bounds
+
+    def differences(self, other: ModelScores) -> dict[str, Estimate]:
+        """Each bound less that of the `other` model; beside a language model, one's exact likelihood and the other's bound."""
+        if self.is_exact == other.is_exact:
+            return {name: difference(values, other.bounds[name]) for name, values in self.bounds.items()}
+        own, its = ("nll", "nelbo") if self.is_exact else ("nelbo", "nll")
+        return {own: difference(self.bounds[own], other.bounds[its])}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        curve = self.likelihood.curve
         return {
-            "bounds": {name: estimate_json(values.estimate) for name, values in self.bounds().items()},
-            "curve": curve_json(curve) if curve else None,
+            "bounds": {name: estimate_json(values.estimate) for name, values in self.bounds.items()},
+            "curve": curve_json(self.curve) if self.curve else None,
             "stages": [vars(stage) for stage in self.stages],
         }
 
 
+def _bounds(found: Likelihood) -> dict[str, SequenceValues]:
+    """The bounds that were estimated, by name."""
+    orders = found.orders
+    known = {"nelbo": found.exact_count, "continuous_time": found.continuous_time}
+    return known | ({"orders_together": orders.importance_weighted, "orders_one_by_one": orders.any_order} if orders else {})
+
+
 def rows_of(curriculum: Curriculum, block_size: int, settings: EvaluationSettings) -> int:
-    """How many sequences go through the network, to be scored."""
+    """How many sequences go through a network that fills masks, to be scored."""
     orders = settings.order_sequences * settings.orders * block_size
     curve = min(settings.curve_levels, block_size) * settings.curve_sequences
     both = settings.sequences + settings.process_sequences

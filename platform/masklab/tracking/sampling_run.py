@@ -34,20 +34,21 @@ from masklab.training.settings import ComputeSettings
 def sample(config: SampleConfig, home: Path) -> int:
     """Generate as `config` says. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
     console = Console(highlight=False)
-    trained = TrainedModel.open(config.checkpoint, home, config.system)
+    trained = TrainedModel.open(config.checkpoint, home, config.system, "writes")
     tell_passed_over(console, trained)
-    _, given_T = start_of(config.sampling, trained.vocabulary, trained.block_size)
-    judge = judge_of(config.sampling, trained, home)
+    settings = config.sampling.suited(trained.is_causal)
+    _, given_T = start_of(settings, trained.vocabulary, trained.block_size)
+    judge = judge_of(settings, trained, home)
     parent = Path(config.output).expanduser() if config.output else (trained.run.path if trained.run else Path.cwd()) / "samples"
     with numbered_folder(parent.absolute()) as folder:
         recorder = TraceRecorder() if config.watch.html or config.watch.gif else None
-        live = _live(config.watch, config.sampling, trained, given_T, console)
+        live = _live(config.watch, settings, trained, given_T, console)
         with ExitStack() as stack, trained.precision.autocast():
             watchers: list[Watcher] = [watcher for watcher in (recorder, stack.enter_context(live) if live else None) if watcher]
             generation = generate(
-                trained.model, trained.vocabulary, trained.block_size, config.sampling, judge, together(*watchers) if watchers else None
+                trained.model, trained.vocabulary, trained.block_size, settings, judge, together(*watchers) if watchers else None
             )
-        samples = Samples(trained, config.sampling, generation)
+        samples = Samples(trained, settings, generation)
         if not live:
             _show(console, samples)
         samples.write(folder)
@@ -66,7 +67,7 @@ def judge_of(settings: SamplingSettings, trained: TrainedModel, home: Path) -> J
     if reference is None:
         return None
     try:
-        judge = TrainedModel.open(reference, home, ComputeSettings(device=trained.precision.device.type))
+        judge = TrainedModel.open(reference, home, ComputeSettings(device=trained.precision.device.type), "fills_masks")
     except UserError as error:
         raise type(error)(f"sampling.detector_checkpoint: {str(error).removeprefix('checkpoint = ')}") from error
     if judge.vocabulary != trained.vocabulary:
@@ -103,6 +104,7 @@ class Samples:
             "sampler": f"{self.settings.sampler.describe()}, {_decoding(self.settings)}",
             "steps": f"{steps:,}, each of {_counts(self.generation.written)} characters a text",
             "network evaluations": f"{evaluations:,.1f} a text, {_beside(evaluations, steps)}",
+            "network positions": f"{float(self.generation.positions.mean()):,.0f} a text",
             "speed": f"{rate(self.generation.characters_per_second)} characters/s",
             "seed": str(self.settings.seed),
         }
@@ -130,6 +132,7 @@ class Samples:
             "steps": len(generation.written),
             "written": generation.written.tolist(),
             "network_evaluations": generation.evaluations.tolist(),
+            "network_positions": generation.positions.tolist(),
             "seconds": generation.seconds,
             "characters_per_second": generation.characters_per_second,
         }
