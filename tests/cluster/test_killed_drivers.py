@@ -95,6 +95,7 @@ def job(home: Path, root: Path, text: str, name: str, runs: str, own: tuple[str,
     return Job((sys.executable, str(root / "jobs" / f"{name}.py"), *given), home, runs)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_within_its_trials_and_after_one_ends_as_if_it_had_not_been(sweep: Job) -> None:
     assert sweep.run(until=lambda: sweep.files("checkpoints/step_*")) == -signal.SIGKILL
     known = {run.info.run_id for run in sweep.kept()[1]}
@@ -104,6 +105,7 @@ def test_a_sweep_that_is_killed_within_its_trials_and_after_one_ends_as_if_it_ha
     sweep.ends_well(sweep.summaries(), children=3)
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_killed_within_its_runs_ends_as_if_it_had_not_been(comparison: Job) -> None:
     assert comparison.run(until=lambda: comparison.files("summary.json")) == -signal.SIGKILL
     assert "RUNNING" in {run.info.status for runs in comparison.kept() for run in runs}
