@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from enumerated_denoiser import EnumeratedDenoiser
 from one_row import network_probabilities
 from reverse import JOINT, LETTERS, T, V, network
 
+from masklab.model.config import ModelConfig
+from masklab.modes.replaced_token_detector import ReplacedTokenDetector
 from masklab.sampling.canvas import Canvas
-from masklab.sampling.judge import FoldedJudge
+from masklab.sampling.judge import DetectorJudge, FoldedJudge
 
 MASK = LETTERS.mask_id
 
@@ -85,3 +88,19 @@ def test_a_text_with_nothing_to_doubt_takes_no_pass() -> None:
     canvas = canvas_of(np.tile(np.arange(6), (2, 1)), np.ones(6, bool), MASK)
     assert not judge.doubt(canvas, np.arange(2)).any()
     assert judge.evaluations.tolist() == [0, 0]
+
+
+def test_a_detector_doubts_by_what_it_says_of_the_whole_text_in_one_pass(canvas: Canvas) -> None:
+    model = ReplacedTokenDetector().build(ModelConfig(n_layer=1, n_head=1, n_embd=8), LETTERS, seed=4).double()
+    judge, rows = DetectorJudge(model, MASK, 5, batch_size=2), np.array([0, 2, 3])
+    doubt = judge.doubt(canvas, rows)
+    for place, row in enumerate(rows):
+        with torch.no_grad():
+            probability = model(torch.from_numpy(canvas.tokens[row][None])).softmax(-1)[0, :, 1].numpy()
+        for t in range(11):
+            told = not canvas.given[row, t] and canvas.tokens[row, t] != MASK
+            assert doubt[place, t] == pytest.approx(probability[t] if told else 0, rel=1e-5)
+    assert judge.evaluations.tolist() == [1, 0, 1, 1, 0]
+    canvas.given[2] = True
+    assert not judge.doubt(canvas, np.array([2])).any()
+    assert judge.evaluations.tolist() == [1, 0, 1, 1, 0]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from masklab.config.checkpoint_reference import WEIGHTS, FoundCheckpoint, find_checkpoint
+from masklab.config.checkpoint_reference import FoundCheckpoint, find_checkpoint
 from masklab.config.tree import Config
 from masklab.errors import CheckpointError, UserError
 from masklab.modes.replaced_token_detector import ReplacedTokenDetector
-from masklab.training.checkpoint import sha256_of
 
 KEY = "mode.generator_checkpoint"
 
@@ -26,7 +25,7 @@ def with_generator(config: Config, home: Path) -> Config:
         _fills_masks(found)
     except UserError as error:
         raise type(error)(f"{KEY}: {str(error).removeprefix('checkpoint = ')}") from error
-    digest = sha256_of(found.checkpoint.path / WEIGHTS)
+    digest = found.checkpoint.weights_sha256
     if mode.generator_digest not in (None, digest):
         raise CheckpointError(f"{KEY} = {found.checkpoint.path}: its weights are not those of mode.generator_digest; leave the digest out")
     resolved = {"generator_checkpoint": str(found.checkpoint.path), "generator_digest": digest}

@@ -19,9 +19,9 @@ from masklab.training.precision import Precision, pick_device
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import ComputeSettings
 
-Ability = Literal["writes", "fills_masks"]
+Ability = Literal["writes", "fills_masks", "judges"]
 """What a model can be needed for, by the name of the mode's own flag."""
-LACKS = {"writes": "writes no text", "fills_masks": "fills no masks"}
+LACKS = {"writes": "writes no text", "fills_masks": "fills no masks", "judges": "is no judge of written text"}
 
 
 @dataclass(frozen=True)

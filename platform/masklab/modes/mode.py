@@ -63,6 +63,8 @@ class Mode(Section):
     """Whether the model can generate text."""
     fills_masks: ClassVar[bool] = False
     """Whether exactly the positions that a stage selects are counted."""
+    judges: ClassVar[bool] = False
+    """Whether the model can tell how doubtful the characters of a written text are."""
 
     @property
     def yardstick(self) -> Masking | None:
@@ -76,6 +78,10 @@ class Mode(Section):
     @abstractmethod
     def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:
         """Examples (B, T) of `rows` (B, window), corrupted as `masking` says. Pure: the same streams, the same examples."""
+
+    def shortcoming(self, pool: Examples) -> str | None:
+        """What keeps a validation pool from being scored, in words that follow its stage; None when nothing does."""
+        return None if pool.selected.any() else "masks nothing"
 
     def outputs(self, labels: Labels | None) -> int | None:
         """Outputs O of a head of its own; None for one logit a character."""
@@ -105,6 +111,10 @@ class Mode(Section):
     def overall(self, figures: Mapping[str, float], vocabulary_size: int) -> dict[str, float]:
         """What is told of all pools together: `figures` of their sequences, without the loss."""
         return {name: figure for name, figure in figures.items() if name != "loss"}
+
+    def confusion(self, scores: NDArray[np.float64], examples: Examples) -> NDArray[np.int64] | None:
+        """How often each class (a row) was taken for each class (a column), where a sequence has one class; None elsewhere."""
+        return None
 
     def describe(self) -> str:
         """The mode and its keys, e.g. `sequence_classifier, pooling mean`."""

@@ -9,7 +9,7 @@ Shapes: B sequences, T positions, N counted positions in the batch, W = T or 2 T
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,8 @@ class ReplacedTokenDetector(Mode):
     """SHA-256 of the mask predictor's weights; found when the run begins."""
     class_weights: ClassWeights = "balanced"
     """What a position counts for in training: 1 (none), or the less the more of its class the stage makes (balanced)."""
+
+    judges: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _generator_goes_with_its_replacement(self) -> Self:
@@ -97,6 +99,10 @@ class ReplacedTokenDetector(Mode):
         uniform = shares.random + (shares.mask if self.replacement == "random" else 0.0)
         changed = 1 - shares.keep - uniform / vocabulary.size
         return float(np.clip(masking.expected_ratio(block_size) * changed, LEAST_SHARE, 1 - LEAST_SHARE))
+
+    def shortcoming(self, pool: Examples) -> str | None:
+        """A pool of nothing but original characters tells no classes apart."""
+        return None if pool.targets.any() else "replaces nothing"
 
     def outputs(self, labels: Labels | None) -> int:
         """Original, and replaced."""

@@ -23,6 +23,7 @@ class TokenClassifier(CharacterMode):
     """Which mode this is."""
 
     fills_masks: ClassVar[bool] = True
+    judges: ClassVar[bool] = True
 
     @property
     def yardstick(self) -> Masking | None:

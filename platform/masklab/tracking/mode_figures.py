@@ -11,11 +11,15 @@ NAMES = {
     "macro_f1": "macro F1",
     "rmse": "RMSE",
     "r_squared": "R²",
+    "auroc": "AUROC",
+    "replaced_share": "replaced",
+    "constant_loss": "loss of a constant",
+    "constant_balanced_accuracy": "balanced accuracy of a constant",
     "true_probability": "p(true)",
     "model_vs_random": "true character, times as probable as by chance",
 }
 """What tables say where that is shorter, or clearer, than the name of the metric."""
-SHARES = ("accuracy", "true_probability", "balanced_accuracy", "macro_f1")
+SHARES = ("accuracy", "true_probability", "balanced_accuracy", "constant_balanced_accuracy", "replaced_share", "macro_f1")
 """Figures that are written as per cent."""
 
 

@@ -18,7 +18,7 @@ from masklab.config.sample_tree import SampleConfig, WatchSettings
 from masklab.config.trained_model import TrainedModel
 from masklab.errors import CheckpointError, UserError
 from masklab.sampling.generation import Generation, Watcher, generate, start_of
-from masklab.sampling.judge import FoldedJudge
+from masklab.sampling.judge import DetectorJudge, FoldedJudge
 from masklab.sampling.sampler import Judge
 from masklab.sampling.settings import SamplingSettings
 from masklab.text.atomic_file import write_text
@@ -67,7 +67,7 @@ def judge_of(settings: SamplingSettings, trained: TrainedModel, home: Path) -> J
     if reference is None:
         return None
     try:
-        judge = TrainedModel.open(reference, home, ComputeSettings(device=trained.precision.device.type), "fills_masks")
+        judge = TrainedModel.open(reference, home, ComputeSettings(device=trained.precision.device.type), "judges")
     except UserError as error:
         raise type(error)(f"sampling.detector_checkpoint: {str(error).removeprefix('checkpoint = ')}") from error
     if judge.vocabulary != trained.vocabulary:
@@ -79,7 +79,8 @@ def judge_of(settings: SamplingSettings, trained: TrainedModel, home: Path) -> J
             f"sampling.detector_checkpoint = {reference!r}: {judge.name} was trained on blocks of {judge.block_size} characters, "
             f"fewer than the {trained.block_size} of {trained.name}; take one of longer blocks"
         )
-    return FoldedJudge(judge.model, judge.vocabulary.mask_id, settings.num_samples, batch_size=settings.batch_size)
+    kind = FoldedJudge if judge.config.mode.fills_masks else DetectorJudge
+    return kind(judge.model, judge.vocabulary.mask_id, settings.num_samples, batch_size=settings.batch_size)
 
 
 @dataclass(frozen=True)

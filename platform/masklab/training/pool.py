@@ -75,7 +75,7 @@ class Pools:
 def make_pools(corpus: Corpus, mode: Mode, curriculum: Curriculum, settings: ValidationSettings, block_size: int) -> Pools:
     """Make the pools of a run from rows spread evenly over the validation split.
 
-    Raises DataError when a pool has no selected position at all, since its loss would be 0/0.
+    Raises DataError when a pool has nothing to be scored, such as no selected position at all, whose loss would be 0/0.
     """
 
     def made(masking: Masking, count: int, number: int) -> ValidationPool:
@@ -84,9 +84,9 @@ def make_pools(corpus: Corpus, mode: Mode, curriculum: Curriculum, settings: Val
 
     stages = tuple(made(stage.masking, settings.sequences, number) for number, stage in enumerate(curriculum.pools))
     for number, pool in enumerate(stages):
-        if not pool.selected.any():
+        if lack := mode.shortcoming(pool):
             raise DataError(
-                f"validation stage {number} ({curriculum.pools[number].masking.describe()}) masks nothing in {len(pool)} sequences of "
+                f"validation stage {number} ({curriculum.pools[number].masking.describe()}) {lack} in {len(pool)} sequences of "
                 f"{block_size} characters; raise its mask ratio or validation.sequences"
             )
     if mode.yardstick is None:
