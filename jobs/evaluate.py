@@ -18,10 +18,22 @@ if TYPE_CHECKING:
 
 def run(config: EvaluateConfig) -> int:
     """Score a model."""
+    from masklab.config.checkpoint_reference import find_checkpoint
     from masklab.config.home import home_of
+
+    home = home_of(PROJECT)
+    mode = find_checkpoint(config.checkpoint, home).config().mode
+    if mode.labels_of:
+        from masklab.tracking.label_evaluation import evaluate_labels
+
+        return evaluate_labels(config, home)
+    if mode.type == "replaced_token_detector":
+        from masklab.tracking.detector_evaluation import evaluate_detector
+
+        return evaluate_detector(config, home)
     from masklab.tracking.evaluation_run import evaluate
 
-    return evaluate(config, home_of(PROJECT))
+    return evaluate(config, home)
 
 
 if __name__ == "__main__":

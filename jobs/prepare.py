@@ -45,7 +45,7 @@ def prepare(config: PrepareConfig) -> None:
     corpus = corpus_for(config.dataset, folder)
     rows = {
         "dataset": config.dataset.name,
-        "characters": f"{len(corpus.train) + len(corpus.validation):,}",
+        **corpus.facts(config.training.block_size),
         "vocabulary": f"{corpus.vocabulary.size} characters",
         "training": f"{len(corpus.train):,}",
         "validation": f"{len(corpus.validation):,}",

@@ -11,8 +11,7 @@ import torch
 
 from masklab.config.tree import Config
 from masklab.config.writing import dump, validated
-from masklab.text.corpus import TokenCorpus
-from masklab.text.preparation import corpus_for
+from masklab.text.preparation import Corpus, corpus_for
 from masklab.training.batch_maker import LocalSource
 from masklab.training.checkpoint import MANIFEST, CheckpointStore, sha256_of
 from masklab.training.loop import Loop
@@ -45,18 +44,19 @@ def train_into(home: Path, config: Config) -> RunFolder:
     source = LocalSource(recipe.batch_maker(corpus), *Ranks().part(recipe.training.rows_per_step))
     store = CheckpointStore(run.checkpoints, documents(config, corpus))
     precision = Precision.of(recipe.system, torch.device("cpu"))
-    for _ in Loop(recipe, corpus.vocabulary, recipe.pools(corpus), source, precision, store=store).run():
+    for _ in Loop(recipe, corpus.vocabulary, recipe.pools(corpus), source, precision, store=store, labels=corpus.labels).run():
         pass
     return run
 
 
-def documents(config: Config, corpus: TokenCorpus) -> dict[str, str]:
+def documents(config: Config, corpus: Corpus) -> dict[str, str]:
     """What a run puts into each of its checkpoints, beside the state."""
-    return {
+    found = {
         "config.yaml": dump(config),
         "vocabulary.json": json.dumps(corpus.vocabulary.to_json()),
         "corpus.json": json.dumps({"fingerprint": corpus.fingerprint}),
     }
+    return found | ({"labels.json": json.dumps(corpus.labels.to_json())} if corpus.labels else {})
 
 
 def copy_of(run: RunFolder, home: Path, name: str = "tiny") -> RunFolder:

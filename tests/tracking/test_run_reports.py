@@ -19,6 +19,7 @@ import run_story
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import RunError
 from masklab.modes.token_classifier import TokenClassifier
+from masklab.tracking.confusion_figure import confusion_figure
 from masklab.tracking.description import plan_markdown, summary_markdown
 from masklab.tracking.figures import colour_of, loss_figure, masks_figure, mean_run, save_figure
 from masklab.tracking.history import History
@@ -27,7 +28,7 @@ from masklab.tracking.provenance import git_commit, run_tags
 from masklab.tracking.reporter import Reporter
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.tracker import NullTracker
-from masklab.training.events import Event
+from masklab.training.events import Event, RunFinished
 from masklab.training.settings import TrainingSettings
 
 
@@ -166,6 +167,23 @@ def test_the_mean_run_counts_runs_within_rows() -> None:
 def test_masks_are_drawn_into_the_run_folder(tmp_path: Path) -> None:
     Reporter(run_story.outline(tmp_path), NullTracker()).show_masks([("a", np.eye(8, dtype=bool))])
     assert (tmp_path / "figures" / "masks.png").stat().st_size > 1000
+
+
+def test_a_confusion_matrix_is_drawn_where_texts_have_classes(tmp_path: Path) -> None:
+    events = run_story.story(tmp_path)
+    finished = events[-1]
+    assert isinstance(finished, RunFinished)
+    told = replace(finished, evaluation=replace(finished.evaluation, confusion=((3, 1), (0, 5))))
+    report(tmp_path / "without", [*events[:-1], told])
+    assert not (tmp_path / "without" / "figures" / "confusion.png").exists()
+    reporter = Reporter(replace(run_story.outline(tmp_path), classes=("no", "yes", "never")), NullTracker())
+    for event in [*events[:-1], told]:
+        reporter.handle(event)
+    assert (tmp_path / "figures" / "confusion.png").stat().st_size > 1000
+    axes = confusion_figure(((3, 1), (0, 5)), ("no", "yes", "never"), "mine").axes[0]
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "3", "5"]
+    assert axes.get_title("left") == "mine (88.9% of 9 right)"
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]])
 
 
 def outline_of(stages: list[dict[str, object]], **training: object) -> RunOutline:

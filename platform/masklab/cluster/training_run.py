@@ -86,6 +86,7 @@ class Plan:
             training=self.config.training,
             vocabulary_size=self.corpus.vocabulary.size,
             started_at=self.started_at,
+            labels=self.corpus.labels,
             browse=self.store.browse(handle.experiment_id, handle.run_id) if self.store and handle else None,
         )
 

@@ -79,6 +79,15 @@ EVALUATE = JobTree(
         "checkpoint=RUN curriculum=sticky evaluation.sequences=4096",
     ),
 )
+PREDICT = JobTree(
+    "predict_tree",
+    "PredictConfig",
+    inherited=("tracking.uri",),
+    examples=(
+        "checkpoint=RUN dataset.path=FILE",
+        "checkpoint=RUN dataset.path=new.tsv dataset.text_column=review output=labelled.tsv",
+    ),
+)
 COMPARE = JobTree(
     "compare_tree",
     "CompareConfig",

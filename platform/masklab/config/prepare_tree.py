@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from masklab.config.tree import Config
 from masklab.schema import Section
@@ -33,3 +34,8 @@ class PrepareConfig(Config):
 
     older: OlderSettings = OlderSettings()
     """An older configuration to carry over."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        """Nothing is trained: any dataset goes with any mode."""
+        return self

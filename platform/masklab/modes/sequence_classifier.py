@@ -136,6 +136,7 @@ class SequenceClassifier(Mode):
         if true.dtype.kind == "f":
             return {"loss": float(loss.mean()), "rmse": rmse(true, predicted), "r_squared": r_squared(true, predicted)}
         counts = self.confusion(scores, examples)
+        assert counts is not None, "classes"
         hits = counts.diagonal()
         return {
             "loss": float(loss.mean()),
@@ -143,7 +144,9 @@ class SequenceClassifier(Mode):
             "macro_f1": macro_f1(hits, counts.sum(axis=0), counts.sum(axis=1)),
         }
 
-    def confusion(self, scores: NDArray[np.float64], examples: Examples) -> NDArray[np.int64]:
-        """How often each class (a row) was taken for each class (a column), as far as the classes that occur reach."""
+    def confusion(self, scores: NDArray[np.float64], examples: Examples) -> NDArray[np.int64] | None:
+        """How often each class (a row) was taken for each class (a column), up to the last that occurs; None for numbers."""
+        if examples.targets.dtype.kind == "f":
+            return None
         true, predicted = examples.targets[:, 0].astype(np.int64), scores[:, 1].astype(np.int64)
         return confusion(true, predicted, 1 + int(max(true.max(), predicted.max())))

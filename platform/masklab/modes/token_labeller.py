@@ -5,7 +5,7 @@ Shapes: B sequences, T positions, C channels, N labelled positions in the batch,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,21 @@ class TokenLabeller(Mode):
                 noise = torch.from_numpy(part.noise_level.copy()).to(device)
                 logits_NO = self._logits(model, inputs, noise, torch.from_numpy(positions_N).to(device)).cpu().double()
                 out[first : first + batch_size] = _sums(logits_NO, part, positions_N)
+        return out
+
+    def predictions(self, model: Transformer, inputs: NDArray[Any], batch_size: int, device: torch.device) -> NDArray[np.int64]:
+        """The likeliest class of each character of the texts `inputs` (B, T): (B, T), -1 at padding."""
+        import torch
+
+        from masklab.model.evaluation_mode import evaluation_mode
+
+        out = np.full(inputs.shape, -1, np.int64)
+        with evaluation_mode(model):
+            for first in range(0, len(inputs), batch_size):
+                part = torch.from_numpy(inputs[first : first + batch_size].astype(np.int64)).to(device)
+                text_N = (part != model.vocabulary_size + PAD).flatten().nonzero()[:, 0]
+                logits_NO = self._logits(model, part, torch.zeros(len(part), device=device), text_N)
+                out[first : first + batch_size].reshape(-1)[text_N.cpu().numpy()] = logits_NO.argmax(-1).cpu().numpy()
         return out
 
     def figures(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:

@@ -69,6 +69,10 @@ class TokenCorpus:
         """`count` windows (count, length) spread evenly over the validation split. Raises DataError when it is shorter than one."""
         return Rows(evenly_spaced(self.validation, length, count))
 
+    def facts(self, block_size: int) -> dict[str, str]:
+        """What a person should know of the text, by name."""
+        return {"characters": f"{len(self.train) + len(self.validation):,}"}
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the vocabulary and the tokens of both splits; where they come from does not matter."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from masklab.schema import Section
 from masklab.text.label_values import LabelType
+from masklab.text.labels import Unit
 from masklab.text.sources.origin import LabelledOrigin
 from masklab.text.sources.source import SOURCE, Source, SourceName
 from masklab.text.windows import Placement
@@ -66,7 +67,7 @@ class Dataset(Section):
         return self.labels_of is not None
 
     @property
-    def labels_of(self) -> Literal["rows", "tokens"] | None:
+    def labels_of(self) -> Unit | None:
         """What has labels: whole rows, or each of their tokens; None for plain text."""
         origin = self.origin
         if not isinstance(origin, LabelledOrigin):

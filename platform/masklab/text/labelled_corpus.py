@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from masklab.errors import DataError
 from masklab.rng import permutation, root_key
 from masklab.text.atomic_file import atomic_file
-from masklab.text.labels import Labels
+from masklab.text.labels import Labels, Unit
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import Vocabulary
 from masklab.text.windows import Placement
@@ -29,6 +29,8 @@ from masklab.text.windows import Placement
 FORMAT = "masklab labelled corpus 1"
 ROWS = 3_000_000
 """Number under which the order of rows is keyed, apart from windows, stages and validation pools."""
+NAMED = 12
+"""Classes that are named with their counts."""
 EPOCHS_KEPT = 4
 """Orders remembered: a batch reads one epoch, or two at its edge, and several sources may share a process."""
 
@@ -61,6 +63,27 @@ class LabelledRows:
     def lengths(self) -> NDArray[np.int64]:
         """Characters of each row (R,)."""
         return np.diff(self.offsets)
+
+
+def padded(rows: LabelledRows, chosen: NDArray[np.int64], length: int, vocabulary: Vocabulary, of: Unit) -> Rows:
+    """The rows `chosen` (B,) as (B, T): [CLS] where a whole row has one label, then the text, cut or filled up with padding."""
+    lead = lead_of(of)
+    places = np.arange(length - lead)
+    inside = places < rows.lengths[chosen][:, None]  # (B, T - lead)
+    source = (rows.offsets[chosen][:, None] + places)[inside]
+    tokens = np.full((len(chosen), length), vocabulary.pad_id, vocabulary.dtype)
+    tokens[:, :lead] = vocabulary.cls_id
+    tokens[:, lead:][inside] = rows.tokens[source]
+    if of == "rows":
+        return Rows(tokens, rows.labels[chosen])
+    labels = np.full(tokens.shape, -1, np.int64)
+    labels[inside] = rows.labels[source]
+    return Rows(tokens, labels)
+
+
+def lead_of(of: Unit) -> int:
+    """Special tokens before a text: [CLS] where the whole has one label."""
+    return 1 if of == "rows" else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +132,7 @@ class LabelledCorpus:
 
     def cut_rows(self, length: int) -> int:
         """How many rows of both splits are longer than `length` has room for, and are cut."""
-        return sum(int((rows.lengths > length - self._lead).sum()) for rows in (self.train, self.validation))
+        return sum(int((rows.lengths > length - lead_of(self.labels.of)).sum()) for rows in (self.train, self.validation))
 
     @property
     def counts(self) -> str:
@@ -119,28 +142,24 @@ class LabelledCorpus:
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in reasons if count)
         return f"{number['read']:,} read" + (f", left out: {left_out}" if left_out else ", all used")
 
-    def padded(self, rows: LabelledRows, chosen: NDArray[np.int64], length: int) -> Rows:
-        """The rows `chosen` (B,) as (B, T): [CLS] where a whole row has one label, then the text, cut or filled up with padding."""
-        vocabulary, lead = self.vocabulary, self._lead
-        places = np.arange(length - lead)
-        inside = places < rows.lengths[chosen][:, None]  # (B, T - lead)
-        source = (rows.offsets[chosen][:, None] + places)[inside]
-        tokens = np.full((len(chosen), length), vocabulary.pad_id, vocabulary.dtype)
-        tokens[:, :lead] = vocabulary.cls_id
-        tokens[:, lead:][inside] = rows.tokens[source]
-        if self.labels.of == "rows":
-            return Rows(tokens, rows.labels[chosen])
-        labels = np.full(tokens.shape, -1, np.int64)
-        labels[inside] = rows.labels[source]
-        return Rows(tokens, labels)
+    def facts(self, block_size: int) -> dict[str, str]:
+        """What a person should know of the rows, and of the labels in the training split, by name."""
+        labels = self.labels
+        told = f"mean {labels.mean:.6g}, deviation {labels.deviation:.6g}"
+        if not labels.is_number:
+            pairs = sorted(zip(labels.counts, labels.names, strict=True), reverse=True)
+            shown = ", ".join(f"{name} {count:,}" for count, name in pairs[:NAMED])
+            more = f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else ""
+            told = f"{len(pairs):,} classes of {labels.of}: {shown}{more}"
+        cut = self.cut_rows(block_size)
+        return {"rows": f"{self.counts}; {cut:,} are longer than a block of {block_size:,} and are cut", "labels": told}
 
-    @property
-    def _lead(self) -> int:
-        """Special tokens before the text."""
-        return 1 if self.labels.of == "rows" else 0
+    def padded(self, rows: LabelledRows, chosen: NDArray[np.int64], length: int) -> Rows:
+        """The rows `chosen` (B,) as (B, length)."""
+        return padded(rows, chosen, length, self.vocabulary, self.labels.of)
 
     def _checked(self, length: int) -> int:
-        if length <= self._lead:
+        if length <= lead_of(self.labels.of):
             raise DataError(f"training.block_size={length}: [CLS] and one character need a block of 2 at least")
         return length
 

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from masklab.errors import DataError
 from masklab.text.label_values import LabelType, TokenNames, class_name, is_missing, number, token_names
 from masklab.text.labelled_corpus import LabelledCorpus, LabelledRows
-from masklab.text.labels import Labels
+from masklab.text.labels import Labels, Unit
 from masklab.text.sources.origin import Example
 from masklab.text.sources.table import shown
 from masklab.text.vocabulary import Vocabulary
@@ -187,7 +187,7 @@ def _labels(train: Sequence[LabelledText], validation: Sequence[LabelledText], l
             return _classes("tokens", counts)
 
 
-def _classes(of: Literal["rows", "tokens"], counts: Counter[str]) -> Labels:
+def _classes(of: Unit, counts: Counter[str]) -> Labels:
     names = sorted(counts, key=_sort_key)
     return Labels(of, tuple(names), tuple(counts[name] for name in names))
 

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from masklab.errors import DataError
 
+Unit = Literal["rows", "tokens"]
+"""What has a label."""
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -15,7 +18,7 @@ class Labels:
     `counts` are the training rows, or tokens, of each class. `of` says whether a whole row has one label, or each of its tokens.
     """
 
-    of: Literal["rows", "tokens"] = "rows"
+    of: Unit = "rows"
     names: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
     mean: float = 0.0

@@ -9,6 +9,7 @@ from masklab.curriculum.curriculum import Curriculum
 from masklab.curriculum.stage import Stage
 from masklab.curriculum.timetable import unreachable
 from masklab.modes.mode import Mode
+from masklab.text.labels import Labels
 from masklab.training.settings import TrainingSettings
 
 
@@ -50,6 +51,8 @@ class RunOutline:
     """What is predicted, in words."""
     fills_masks: bool = True
     """Whether the counted positions are those that the stages mask; in other modes all count."""
+    classes: tuple[str, ...] = ()
+    """The names of the classes that texts are told apart by, in a mode that does so."""
     browse: str | None = None
     """The command or address that shows the run in MLflow; None when it is not kept there."""
 
@@ -65,6 +68,7 @@ class RunOutline:
         training: TrainingSettings,
         vocabulary_size: int,
         started_at: float,
+        labels: Labels | None = None,
         browse: str | None = None,
     ) -> RunOutline:
         """The outline of a run that trains `curriculum` by the settings of `training` on text of `vocabulary_size` characters."""
@@ -84,6 +88,7 @@ class RunOutline:
             unreachable=unreachable(curriculum, iterations, training.eval_interval) if iterations is not None else (),
             mode=mode.describe(),
             fills_masks=mode.fills_masks,
+            classes=labels.names if labels else (),
             browse=browse,
         )
 

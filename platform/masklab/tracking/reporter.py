@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from masklab.tracking.confusion_figure import confusion_figure
 from masklab.tracking.description import summary_markdown
 from masklab.tracking.figures import loss_figure, masks_figure, save_figure
 from masklab.tracking.history import History
@@ -88,6 +89,11 @@ class Reporter:
         for ending in ("png", "svg"):
             path = folder / "figures" / f"loss.{ending}"
             save_figure(loss_figure(self._history, self._outline), path)
+            self._tracker.log_artifact(path, "figures")
+        if event.evaluation.confusion and self._outline.classes:
+            path = folder / "figures" / "confusion.png"
+            title = f"{self._outline.name}: classes of the held-out texts"
+            save_figure(confusion_figure(event.evaluation.confusion, self._outline.classes, title), path)
             self._tracker.log_artifact(path, "figures")
         self._tracker.log_text(event.sample, "samples/final.txt")
         self._tracker.describe(summary_markdown(summary))

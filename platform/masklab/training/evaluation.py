@@ -43,16 +43,18 @@ class Evaluator:
         pools = self.pools.stages
         scores = [self._scores(model, pool) for pool in pools]
         stages = tuple(_stage_score(self.mode.figures(own, pool)) for own, pool in zip(scores, pools, strict=True))
-        together = self.mode.figures(np.concatenate(scores), Examples.joined(pools))
+        every, examples = np.concatenate(scores), Examples.joined(pools)
+        confusion = self.mode.confusion(every, examples)
         shown = [pools[stage]] if self.has_own_pools else list(pools)
         return Evaluation(
             stages=stages,
             nelbo=self._yardstick(model, self.pools.final_nelbo if final else self.pools.nelbo),
             loss=sum(s.loss for s in stages) / len(stages),
-            figures=self.mode.overall(together, self.vocabulary_size),
+            figures=self.mode.overall(self.mode.figures(every, examples), self.vocabulary_size),
             mask_ratio=float(np.mean([p.mask_ratio for p in shown])),
             run_length=float(np.mean([p.run_length for p in shown])),
             seconds=time.perf_counter() - began,
+            confusion=() if confusion is None else tuple(map(tuple, confusion.tolist())),
         )
 
     def _yardstick(self, model: Transformer, pool: ValidationPool | None) -> Nelbo | None:

@@ -58,6 +58,8 @@ class Evaluation:
     run_length: float
     """Mean length of the masked runs in the current stage's pool, in characters."""
     seconds: float
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """How often each class (a row) was taken for each class (a column); empty in a mode that gives no text a class."""
 
 
 @dataclass(frozen=True)
