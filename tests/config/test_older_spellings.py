@@ -81,3 +81,18 @@ def test_paragraph_switch_and_windows_that_disagree_are_refused_by_name() -> Non
 def test_a_paragraph_switch_that_is_no_switch_is_refused() -> None:
     with pytest.raises(ConfigError, match="must be true or false"):
         compose(["dataset.use_paragraph_boundaries=maybe"], PROJECT)
+
+
+@pytest.mark.parametrize("older", [{"switch_to_binary": True}, {"type": "binary_classification"}, {"type": "replaced_token_detector"}])
+def test_the_older_names_of_the_detector_are_read(older: dict[str, object]) -> None:
+    config = validated(yaml.safe_load(NEW) | {"mode": older})
+    assert config.mode.type == "replaced_token_detector"
+    assert "switch_to_binary" not in dump(config)
+    assert compose(["mode.switch_to_binary=true"], PROJECT).mode.type == "replaced_token_detector"
+    assert compose(["mode.type=binary_classification"], PROJECT).mode.type == "replaced_token_detector"
+
+
+def test_a_switch_to_binary_that_is_none_is_refused() -> None:
+    assert validated(yaml.safe_load(NEW) | {"mode": {"switch_to_binary": False}}).mode.type == "token_classifier"
+    with pytest.raises(ConfigError, match=r"mode\.switch_to_binary = 3: must be true or false"):
+        validated(yaml.safe_load(NEW) | {"mode": {"switch_to_binary": 3}})

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from masklab.cluster.connection import Share, connect, share_for
+from masklab.config.generator_reference import with_generator
 from masklab.config.home import home_of
 from masklab.config.tree import Config
 from masklab.config.writing import dump
@@ -56,7 +57,7 @@ class Plan:
     def of(cls, config: Config, home: Path, started_at: float) -> Plan:
         """Check config, text, run folder and tracking store. Raises a UserError for whatever is wrong; writes only the corpus."""
         name = config.run.name or f"{config.curriculum.name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
-        config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
+        config = with_generator(config.model_copy(update={"run": config.run.model_copy(update={"name": name})}), home)
         parent = Path(config.run.folder).expanduser().absolute() if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
         store = Store.of(config.tracking, home) if config.tracking.enabled else None

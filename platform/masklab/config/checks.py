@@ -61,8 +61,9 @@ def _mode_problems(config: Config) -> Iterator[str]:
                 "use curriculum=none"
             )
     yield from _label_problems(config)
-    if config.objective.weighting == "elbo" and not mode.fills_masks:
-        yield f"objective.weighting = elbo: is the likelihood of filling masks, and mode {mode.type} fills none; use none"
+    weighting = config.objective.weighting
+    if weighting != "none" and not mode.fills_masks:
+        yield f"objective.weighting = {weighting}: weighs sequences by how much of them is masked, and mode {mode.type} masks none; use none"
 
 
 def _label_problems(config: Config) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from masklab.config.older_names import MODES
 from masklab.errors import ConfigError
 
 STAGE_KEYS = {
@@ -16,6 +17,7 @@ STAGE_KEYS = {
 }
 STAGE_LISTS = ("stages", "validation_stages")
 PARAGRAPHS = "use_paragraph_boundaries"
+BINARY = "switch_to_binary"
 
 Path = tuple[str, ...]
 
@@ -28,8 +30,9 @@ def modern(tree: Mapping[str, Any]) -> dict[str, Any]:
         for name in STAGE_LISTS:
             if isinstance(stages := curriculum.get(name), list):
                 out["curriculum"][name] = [_modern_mapping(stage, ("curriculum", name, str(i))) for i, stage in enumerate(stages)]
-    if "dataset" in tree:
-        out["dataset"] = _modern_mapping(tree["dataset"], ("dataset",))
+    for section in ("dataset", "mode"):
+        if section in tree:
+            out[section] = _modern_mapping(tree[section], (section,))
     return out
 
 
@@ -39,6 +42,10 @@ def modern_assignment(path: Path, value: Any) -> tuple[Path, Any]:
         return (*path[:3], STAGE_KEYS.get(path[3], path[3])), value
     if path == ("dataset", PARAGRAPHS):
         return ("dataset", "windows"), _windows(value)
+    if path == ("mode", BINARY):
+        return ("mode", "type"), _switched_mode(value)
+    if path == ("mode", "type") and isinstance(value, str):
+        return path, MODES.get(value, value)
     return path, value
 
 
@@ -68,3 +75,10 @@ def _windows(paragraphs: Any) -> Any:
     if not isinstance(paragraphs, bool):
         raise ConfigError(f"dataset.{PARAGRAPHS} = {paragraphs!r}: must be true or false (today's name is dataset.windows=paragraphs)")
     return "paragraphs" if paragraphs else "anywhere"
+
+
+def _switched_mode(binary: Any) -> str:
+    """The mode that the older switch meant. Raises ConfigError when it is no switch."""
+    if not isinstance(binary, bool):
+        raise ConfigError(f"mode.{BINARY} = {binary!r}: must be true or false (today's name is mode.type=replaced_token_detector)")
+    return "replaced_token_detector" if binary else "token_classifier"
