@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from masklab.likelihood.estimate import SequenceValues
 from masklab.likelihood.exact_count import nelbo
 from masklab.model.transformer import Transformer
 from masklab.modes.character_scores import SequenceScores
@@ -61,8 +62,10 @@ class Evaluator:
         """The likelihood, or the bound on it; None in a mode that has none."""
         if pool is None:
             return None
-        estimate = nelbo(SequenceScores.of(self._scores(model, pool)))
-        return Nelbo(estimate.nats, estimate.stderr, estimate.nats / math.log(2), len(pool), exact=self.mode.causal)
+        scores, exact = SequenceScores.of(self._scores(model, pool)), self.mode.causal
+        # where all positions count, there are no strata of masked ones
+        estimate = SequenceValues(scores.cross_entropy_sum / scores.count).estimate if exact else nelbo(scores)
+        return Nelbo(estimate.nats, estimate.stderr, estimate.nats / math.log(2), len(pool), exact)
 
     def _scores(self, model: Transformer, pool: ValidationPool) -> NDArray[np.float64]:
         """The scores (N, K) of all sequences: each rank scores its part, and all ranks add up what they have."""
