@@ -27,7 +27,7 @@ def run(config: EvaluateConfig) -> int:
         from masklab.tracking.label_evaluation import evaluate_labels
 
         return evaluate_labels(config, home)
-    if mode.type == "replaced_token_detector":
+    if mode.type in ("replaced_token_detector", "sequence_classifier"):
         from masklab.tracking.detector_evaluation import evaluate_detector
 
         return evaluate_detector(config, home)

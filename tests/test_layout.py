@@ -129,7 +129,9 @@ def test_every_dataset_loads(name: str) -> None:
 @pytest.mark.parametrize("name", group_names(PROJECT)["mode"])
 def test_every_mode_loads(name: str) -> None:
     labels = ["dataset=labelled", "dataset.path=some/file", "dataset.label_type=per_token"] if name == "token_labeller" else []
-    assert compose([f"mode={name}", *labels], PROJECT).mode.type == name
+    generator = ["mode.generator_checkpoint=run"] if name == "masked_ratio" else []
+    kind = {"masked_ratio": "sequence_classifier"}.get(name, name)
+    assert compose([f"mode={name}", *labels, *generator], PROJECT).mode.type == kind
 
 
 @pytest.mark.parametrize("name", group_names(PROJECT)["model"])

@@ -8,6 +8,7 @@ from masklab.config.checkpoint_reference import FoundCheckpoint, find_checkpoint
 from masklab.config.tree import Config
 from masklab.errors import CheckpointError, UserError
 from masklab.modes.replaced_token_detector import ReplacedTokenDetector
+from masklab.modes.sequence_classifier import SequenceClassifier
 
 KEY = "mode.generator_checkpoint"
 
@@ -18,7 +19,7 @@ def with_generator(config: Config, home: Path) -> Config:
     Raises RunError or CheckpointError when there is none, it is damaged or untrained, it fills no masks, or the digest is of another.
     """
     mode = config.mode
-    if not isinstance(mode, ReplacedTokenDetector) or mode.generator_checkpoint is None:
+    if not isinstance(mode, ReplacedTokenDetector | SequenceClassifier) or mode.generator_checkpoint is None:
         return config
     try:
         found = find_checkpoint(mode.generator_checkpoint, home)

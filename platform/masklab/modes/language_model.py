@@ -22,8 +22,12 @@ class LanguageModel(CharacterMode):
     type: Literal["language_model"] = "language_model"
     """Which mode this is."""
 
-    needs_masks: ClassVar[bool] = False
     causal: ClassVar[bool] = True
+
+    @property
+    def needs_masks(self) -> bool:
+        """Nothing is masked."""
+        return False
 
     @property
     def yardstick(self) -> Masking | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from masklab.corruption.masking import Masking
 from masklab.modes.examples import Examples
 from masklab.rng import RowStreams
 from masklab.schema import Section
-from masklab.text.labels import Labels
+from masklab.text.labels import Labels, Unit
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import Vocabulary
 
@@ -53,10 +53,6 @@ class ModeBatch:
 class Mode(Section):
     """What is predicted from what."""
 
-    needs_masks: ClassVar[bool] = True
-    """Whether the stages of the curriculum decide what is corrupted. Otherwise they must mask nothing."""
-    labels_of: ClassVar[Literal["rows", "tokens"] | None] = None
-    """What must have labels: whole rows, or each of their tokens; None where plain text is read."""
     causal: ClassVar[bool] = False
     """Whether a position sees only itself and those before it."""
     writes: ClassVar[bool] = False
@@ -65,6 +61,16 @@ class Mode(Section):
     """Whether exactly the positions that a stage selects are counted."""
     judges: ClassVar[bool] = False
     """Whether the model can tell how doubtful the characters of a written text are."""
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether the stages of the curriculum decide what is corrupted. Otherwise they must mask nothing."""
+        return True
+
+    @property
+    def labels_of(self) -> Unit | None:
+        """What must have labels: whole rows, or each of their tokens; None where plain text is read."""
+        return None
 
     @property
     def yardstick(self) -> Masking | None:

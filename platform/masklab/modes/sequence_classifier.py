@@ -1,5 +1,8 @@
 """The classifier of whole texts: X = [CLS], text and padding, Y = one class or one number.
 
+The number may also be the share of a text that was masked and filled in by a mask predictor: then the texts are plain, the stages of
+the curriculum mask them, and the network tells how much of what it sees is not original.
+
 Padding is attended to by nothing and pooled into nothing, so that it never changes what is said of a text. A number is predicted on
 the scale of the training labels, with mean 0 and deviation 1, and told in their own unit.
 
@@ -8,18 +11,21 @@ Shapes: B sequences, T positions, C channels, O outputs (classes, or 1 for a num
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from masklab.corruption.masking import Masking
 from masklab.modes.examples import Examples
+from masklab.modes.generator import fitting, generator_at
 from masklab.modes.label_figures import confusion, macro_f1, r_squared, rmse
 from masklab.modes.label_memory import SCALE, WEIGHTS, ClassWeights, remember_scale, remember_weights
 from masklab.modes.mode import Mode, ModeBatch
-from masklab.rng import RowStreams
-from masklab.text.labels import Labels
+from masklab.modes.replaced_token_detector import FILLING
+from masklab.rng import RowStreams, Stream, fold
+from masklab.text.labels import Labels, Unit
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
     from masklab.model.transformer import Transformer
 
 PAD, CLS = SPECIAL_TOKENS.index("[PAD]"), SPECIAL_TOKENS.index("[CLS]")
+SHARES = Labels(mean=0.5, deviation=12**-0.5)
+"""Shares, on the scale of the uniform distribution."""
 
 
 class SequenceClassifier(Mode):
@@ -43,11 +51,42 @@ class SequenceClassifier(Mode):
     class_weights: ClassWeights = "none"
     """What rows of a class count for in training: 1 (none), or the less the more rows it has, 1 on average (balanced)."""
 
-    needs_masks: ClassVar[bool] = False
-    labels_of: ClassVar[Literal["rows", "tokens"] | None] = "rows"
+    target: Literal["label", "masked_ratio"] = "label"
+    """What is predicted: the label of a text, or the share of its characters that a mask predictor has filled in (masked_ratio)."""
+    generator_checkpoint: str | None = Field(default=None, min_length=1)
+    """Run or checkpoint of the mask predictor, for target=masked_ratio."""
+    generator_digest: str | None = None
+    """SHA-256 of the mask predictor's weights; found when the run begins."""
+
+    @model_validator(mode="after")
+    def _generator_goes_with_its_target(self) -> Self:
+        if (self.target == "masked_ratio") != (self.generator_checkpoint is not None):
+            raise ValueError("target=masked_ratio and generator_checkpoint go together; give both or none")
+        if self.target == "masked_ratio" and self.class_weights != "none":
+            raise ValueError(f"class_weights={self.class_weights}: target=masked_ratio has no classes; leave it out")
+        return self
+
+    @property
+    def needs_masks(self) -> bool:
+        """Only where the share of masks is the target."""
+        return self.target == "masked_ratio"
+
+    @property
+    def labels_of(self) -> Unit | None:
+        """Each text has a label, unless that is the share of its masks."""
+        return "rows" if self.target == "label" else None
+
+    def window(self, block_size: int) -> int:
+        """T; of plain text one less, for [CLS]."""
+        return block_size if self.target == "label" else block_size - 1
 
     def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:
-        """The rows (B, T) as they are; the position of [CLS], the first, is counted and has the label."""
+        """The texts (B, T), of which the position of [CLS], the first, is counted and has the label.
+
+        `noise_level` is 0, since it would tell the share of masks.
+        """
+        if self.target == "masked_ratio":
+            rows = self._filled(rows, masking, streams, vocabulary)
         assert rows.labels is not None and rows.labels.ndim == 1, "rows with a label each"
         number = rows.labels.dtype.kind == "f"
         targets = np.zeros(rows.tokens.shape, np.float32 if number else np.uint16)
@@ -57,15 +96,32 @@ class SequenceClassifier(Mode):
         one = np.ones(len(rows), np.float32)
         return Examples(rows.tokens, targets, selected, np.zeros_like(one), one)
 
+    def _filled(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Rows:
+        """Plain `rows` (B, T - 1) behind [CLS], with the masks of a stage filled in by the generator, and the share of masks as label."""
+        assert self.generator_checkpoint is not None
+        T = rows.tokens.shape[1]
+        inputs = masking.replacement.apply(rows.tokens, masking.draw(streams, T).selected, streams, vocabulary)
+        generator = fitting(generator_at(self.generator_checkpoint, self.generator_digest), vocabulary, T)
+        filled = generator.fill(inputs, fold(streams.stream(Stream.REPLACEMENT), FILLING))
+        first = np.full((len(rows), 1), vocabulary.cls_id, filled.dtype)
+        return Rows(np.concatenate([first, filled], axis=1), (inputs == vocabulary.mask_id).mean(axis=1).astype(np.float32))
+
+    def meaning(self, labels: Labels | None) -> Labels:
+        """What the outputs mean: the `labels` of the rows, or shares between 0 and 1."""
+        if self.target == "masked_ratio":
+            return SHARES
+        assert labels is not None, "rows with labels"
+        return labels
+
     def outputs(self, labels: Labels | None) -> int:
         """One for each class, or one for a number."""
-        assert labels is not None, "rows with labels"
+        labels = self.meaning(labels)
         return 1 if labels.is_number else len(labels.names)
 
     def build(self, config: ModelConfig, vocabulary: Vocabulary, labels: Labels | None = None, seed: int = 0) -> Transformer:
         """The network, which also knows the scale of the labels, or the weights of the classes."""
         model = super().build(config, vocabulary, labels, seed)
-        assert labels is not None
+        labels = self.meaning(labels)
         if labels.is_number:
             remember_scale(model, labels)
         else:

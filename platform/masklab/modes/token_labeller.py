@@ -5,7 +5,7 @@ Shapes: B sequences, T positions, C channels, N labelled positions in the batch,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from masklab.modes.label_figures import macro_f1
 from masklab.modes.label_memory import WEIGHTS, ClassWeights, remember_weights
 from masklab.modes.mode import Mode, ModeBatch
 from masklab.rng import RowStreams
-from masklab.text.labels import Labels
+from masklab.text.labels import Labels, Unit
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
@@ -42,8 +42,15 @@ class TokenLabeller(Mode):
     class_weights: ClassWeights = "none"
     """What characters of a class count for in training: 1 (none), or the less the more there are, 1 on average (balanced)."""
 
-    needs_masks: ClassVar[bool] = False
-    labels_of: ClassVar[Literal["rows", "tokens"] | None] = "tokens"
+    @property
+    def needs_masks(self) -> bool:
+        """Nothing is masked."""
+        return False
+
+    @property
+    def labels_of(self) -> Unit | None:
+        """Each character has a label, or none."""
+        return "tokens"
 
     def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:
         """The rows (B, T) as they are; the labelled positions are counted."""

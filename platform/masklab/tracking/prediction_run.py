@@ -21,6 +21,7 @@ from masklab.modes.token_labeller import TokenLabeller
 from masklab.text.atomic_file import atomic_file
 from masklab.text.label_values import is_missing
 from masklab.text.labelled_corpus import LabelledRows, lead_of, padded
+from masklab.text.labels import Labels
 from masklab.text.sources.table import read_columns, shown
 from masklab.text.vocabulary import Vocabulary
 from masklab.tracking.numbered_folder import numbered_folder
@@ -61,7 +62,7 @@ def predict(config: PredictConfig, home: Path) -> int:
     console = Console(highlight=False)
     output = _output(config.output)
     trained = TrainedModel.open(config.checkpoint, home, config.system)
-    if trained.labels is None:
+    if labels_of(trained) is None:
         raise CheckpointError(
             f"checkpoint {trained.checkpoint.path} has mode.type={trained.config.mode.type}, which predicts no labels; take a checkpoint "
             "of mode.type=sequence_classifier or token_labeller"
@@ -82,6 +83,12 @@ def predict(config: PredictConfig, home: Path) -> int:
     return 0
 
 
+def labels_of(trained: TrainedModel) -> Labels | None:
+    """What the model predicts of a text; None for one that predicts no labels."""
+    mode = trained.config.mode
+    return mode.meaning(trained.labels) if isinstance(mode, SequenceClassifier) else trained.labels
+
+
 def _output(output: str | None) -> Path | None:
     """The file to write. Raises ConfigError for one of another kind, and RunError when it is there already."""
     if output is None:
@@ -96,7 +103,7 @@ def _output(output: str | None) -> Path | None:
 
 def _table(trained: TrainedModel, texts: Texts, batch_size: int) -> Iterator[list[str]]:
     """The lines of the file: a header, then each text in its order, with empty cells where there is none."""
-    mode, labels, device = trained.config.mode, trained.labels, trained.precision.device
+    mode, labels, device = trained.config.mode, labels_of(trained), trained.precision.device
     assert labels is not None and isinstance(mode, SequenceClassifier | TokenLabeller)
     kept = np.flatnonzero([text is not None for text in texts.texts])
     inputs = padded(texts.rows, kept, trained.block_size, trained.vocabulary, labels.of).tokens
@@ -120,8 +127,9 @@ def _cells(said: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str], 
 
 
 def _report(console: Console, trained: TrainedModel, texts: Texts, file: Path) -> None:
-    assert trained.labels is not None
-    room = trained.block_size - lead_of(trained.labels.of)
+    labels = labels_of(trained)
+    assert labels is not None
+    room = trained.block_size - lead_of(labels.of)
     empty, cut = sum(text is None for text in texts.texts), int((texts.rows.lengths > room).sum())
     if empty:
         tell(console, f"{empty:,} of {len(texts.texts):,} rows have no text, and get no label")
