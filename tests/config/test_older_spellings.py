@@ -96,3 +96,10 @@ def test_a_switch_to_binary_that_is_none_is_refused() -> None:
     assert validated(yaml.safe_load(NEW) | {"mode": {"switch_to_binary": False}}).mode.type == "token_classifier"
     with pytest.raises(ConfigError, match=r"mode\.switch_to_binary = 3: must be true or false"):
         validated(yaml.safe_load(NEW) | {"mode": {"switch_to_binary": 3}})
+
+
+def test_a_token_classifier_with_classes_of_its_own_is_the_labeller_of_tokens() -> None:
+    assert modern({"mode": {"type": "token_classifier", "num_classes": 3}})["mode"] == {"type": "token_labeller", "num_classes": 3}
+    assert modern({"mode": {"num_classes": 3}})["mode"]["type"] == "token_labeller"
+    assert modern({"mode": {"type": "token_classifier"}})["mode"] == {"type": "token_classifier"}
+    assert modern({"mode": {"type": "token_labeller", "num_classes": 3}})["mode"]["type"] == "token_labeller"

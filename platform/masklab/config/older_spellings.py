@@ -17,6 +17,7 @@ STAGE_KEYS = {
 }
 STAGE_LISTS = ("stages", "validation_stages")
 PARAGRAPHS = "use_paragraph_boundaries"
+TOKENS = "token_classifier"
 BINARY = "switch_to_binary"
 
 Path = tuple[str, ...]
@@ -33,6 +34,8 @@ def modern(tree: Mapping[str, Any]) -> dict[str, Any]:
     for section in ("dataset", "mode"):
         if section in tree:
             out[section] = _modern_mapping(tree[section], (section,))
+    if "mode" in out:
+        out["mode"] = _of_labels(out["mode"])
     return out
 
 
@@ -47,6 +50,12 @@ def modern_assignment(path: Path, value: Any) -> tuple[Path, Any]:
     if path == ("mode", "type") and isinstance(value, str):
         return path, MODES.get(value, value)
     return path, value
+
+
+def _of_labels(mode: Any) -> Any:
+    """The mode section: a token classifier with a number of classes of its own is the labeller of tokens."""
+    is_older = isinstance(mode, Mapping) and mode.get("type", TOKENS) == TOKENS and mode.get("num_classes") is not None
+    return {**mode, "type": "token_labeller"} if is_older else mode
 
 
 def disagreement(where: Path, one: str, its_value: Any, other: str, other_value: Any) -> ConfigError:
