@@ -10,7 +10,7 @@ from typing import Any
 
 from masklab.config.tree import Config
 from masklab.config.writing import dump
-from masklab.text.corpus import TokenCorpus
+from masklab.text.preparation import Corpus
 from masklab.tracking.mlflow_run import RunHandle
 from masklab.training.recipe import Recipe
 from masklab.training.settings import BatchSettings
@@ -36,7 +36,7 @@ class Assignment:
     tracking: RunHandle | None
 
 
-def documents_of(config: Config, corpus: TokenCorpus) -> dict[str, str]:
+def documents_of(config: Config, corpus: Corpus) -> dict[str, str]:
     """What each checkpoint of a run holds beside its state, by file name: all that is needed to use its weights."""
     documents = {
         "config.yaml": dump(config),

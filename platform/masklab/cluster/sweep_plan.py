@@ -20,8 +20,7 @@ from masklab.config.tree import Config
 from masklab.config.writing import validated
 from masklab.errors import ConfigError
 from masklab.sampling.generation import start_of
-from masklab.text.corpus import TokenCorpus
-from masklab.text.preparation import corpus_for
+from masklab.text.preparation import Corpus, corpus_for
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.store import Store
 from masklab.tracking.sweep_record import FILE, SweepRecord
@@ -74,7 +73,7 @@ class SweepPlan:
     overrides: tuple[str, ...]
     project: Path
     folder: RunFolder
-    corpus: TokenCorpus
+    corpus: Corpus
     store: Store | None
     started_at: float
     earlier: SweepRecord | None

@@ -20,8 +20,7 @@ from masklab.config.tree import Config
 from masklab.config.writing import dump
 from masklab.errors import TrackingError
 from masklab.sampling.generation import start_of
-from masklab.text.corpus import TokenCorpus
-from masklab.text.preparation import corpus_for
+from masklab.text.preparation import Corpus, corpus_for
 from masklab.tracking.description import plan_markdown
 from masklab.tracking.mlflow_run import DatasetInput, RunHandle, end_run, load_mlflow, resume_run, start_run
 from masklab.tracking.mlflow_tracker import MlflowTracker
@@ -48,7 +47,7 @@ class Plan:
     config: Config
     folder: RunFolder
     recipe: Recipe
-    corpus: TokenCorpus
+    corpus: Corpus
     pools: Pools
     store: Store | None
     started_at: float

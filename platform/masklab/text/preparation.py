@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 from masklab.errors import DataError
 from masklab.text import corpus, labelled_corpus
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 Corpus = TokenCorpus | LabelledCorpus
 
 
-def corpus_for(dataset: Dataset, folder: Path) -> Any:
+def corpus_for(dataset: Dataset, folder: Path) -> Corpus:
     """The corpus of `dataset`, kept in `folder`: a TokenCorpus, or a LabelledCorpus where the dataset has labels.
 
     Raises DataError for whatever is wrong with the text; then the folder holds what it held before.
