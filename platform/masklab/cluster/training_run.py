@@ -20,6 +20,7 @@ from masklab.config.tree import Config
 from masklab.config.writing import dump
 from masklab.errors import TrackingError
 from masklab.sampling.generation import start_of
+from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.preparation import Corpus, corpus_for
 from masklab.tracking.description import plan_markdown
 from masklab.tracking.mlflow_run import DatasetInput, RunHandle, end_run, load_mlflow, resume_run, start_run
@@ -98,6 +99,8 @@ def train(config: Config, project: Path, started_at: float) -> int:
         Terminal(plan.outline(None)).summary(RunSummary.read(plan.folder.path / "summary.json"))
         print(f"run '{plan.name}' is finished already; give another run.name to train again")
         return 0
+    if isinstance(plan.corpus, LabelledCorpus):
+        print("\n".join(f"{name:<8}{words}" for name, words in plan.corpus.facts(config.training.block_size).items()), flush=True)
     loading = threading.Thread(target=_load_what_comes_next, args=(plan.store,), daemon=True)
     loading.start()
     is_ours = connect(project / "platform", config.scaling.ray_logs)
