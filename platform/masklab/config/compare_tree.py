@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from masklab.config.tree import Config
 from masklab.curriculum.curriculum import Curriculum
+from masklab.modes.any_mode import AnyMode
 from masklab.schema import Section
 
 ControlName = Literal["uniform", "reversed", "shuffled", "mixture", "last_only", "uniform_tail"]
@@ -88,6 +89,16 @@ class CompareConfig(Config):
     """What is compared."""
     report: str | None = Field(default=None, min_length=1)
     """Name or folder of a comparison whose report is written again; nothing is trained."""
+
+    @field_validator("mode")
+    @classmethod
+    def _fills_masks(cls, mode: AnyMode) -> AnyMode:
+        if not mode.fills_masks:
+            raise ValueError(
+                f"{mode.type} fills no masks, and curricula of masks are what is compared; take mode=token_classifier, or set two models "
+                "beside each other with jobs/evaluate.py checkpoint=RUN against=OTHER"
+            )
+        return mode
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

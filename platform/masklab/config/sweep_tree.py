@@ -87,6 +87,15 @@ class TuneConfig(Config):
     """What is searched, and how."""
 
     @model_validator(mode="after")
+    def _ranks_by_a_likelihood(self) -> Self:
+        if self.mode.yardstick is None:
+            raise ValueError(
+                f"mode = {self.mode.type}: has no likelihood, and trials are ranked by it; take mode=token_classifier or "
+                "mode=language_model"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _searches_something(self) -> Self:
         if not self.sweep.space:
             raise ValueError(

@@ -38,7 +38,10 @@ class SamplingSettings(Decoding):
             return value
         own = {k: v for k, v in value.items() if k in cls.model_fields}
         sampler = {k: v for k, v in value.items() if k not in cls.model_fields}
-        return own | ({"sampler": {"strategy": "stochastic"} | sampler} if sampler else {})
+        if not sampler:
+            return own
+        kind = "autoregressive" if sampler.keys() <= Autoregressive.model_fields.keys() else "stochastic"
+        return own | {"sampler": {"strategy": kind} | sampler}
 
     def suited(self, causal: bool) -> Self:
         """These settings for a network that is `causal` or fills masks: with the sampler that goes with it, where none was asked for.
