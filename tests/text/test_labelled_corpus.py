@@ -227,3 +227,9 @@ def test_labels_of_characters_stand_in_a_list_or_a_string(value: object, names: 
 def test_classes_that_are_numbers_are_in_the_order_of_numbers() -> None:
     corpus = corpus_of([Example("", f"text {i}", str(i % 11)) for i in range(40)])
     assert corpus.labels.names == tuple(map(str, range(11)))
+
+
+def test_more_classes_than_a_batch_can_carry_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masklab.text.labelled_split.MOST_CLASSES", 3)
+    with pytest.raises(DataError, match="4 classes, and 3 can be told apart"):
+        corpus_of(examples())

@@ -195,6 +195,7 @@ def test_many_columns_are_not_all_named(tmp_path: Path) -> None:
         ({"source": "text", "path": "a.txt", "label_column": "x"}, "label_column=x goes with source=labelled, not with text"),
         ({"source": "python_packages", "label_type": "number"}, "label_type=number goes with source=labelled, not with python_packages"),
         ({"source": "python_packages", "path": "a.csv"}, "path=a.csv would be passed over; for your own use dataset=labelled"),
+        ({"source": "labelled", "path": "a.csv", "text_column": "x", "label_column": "x"}, "text_column and label_column are both x"),
         ({"source": "python_docs", "max_rows": 5}, "max_rows=5 counts labelled rows"),
         ({"source": "labelled", "path": "a.csv", "windows": "epochs"}, "rows with labels are read whole"),
         ({"source": "labelled", "path": "a.csv", "label_type": "tag"}, "'class', 'number' or 'per_token'"),

@@ -55,6 +55,8 @@ class Dataset(Section):
                     raise ValueError(
                         f"{key}={value} goes with source=labelled, not with {self.source}; leave it out or use dataset=labelled"
                     )
+        if self.text_column is not None and self.text_column == self.label_column:
+            raise ValueError(f"text_column and label_column are both {self.text_column}; give two columns")
         if not self.is_labelled and self.max_rows is not None:
             raise ValueError(f"max_rows={self.max_rows} counts labelled rows, and source={self.source} has none; leave it out")
         if self.is_labelled and self.windows != "anywhere":

@@ -28,6 +28,8 @@ from masklab.text.vocabulary import Vocabulary
 Label = str | float | TokenNames
 NAMED = 5
 """Labels that a message names."""
+MOST_CLASSES = 1 << 16
+"""Batches carry the number of a class in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def _labels(train: Sequence[LabelledText], validation: Sequence[LabelledText], l
     """What the labels of the training rows mean. Raises DataError when there is one alone, or validation rows have others."""
     match label_type:
         case "class":
-            return _classes("rows", Counter(str(row.label) for row in train))
+            return _classes("rows", Counter(str(row.label) for row in train), where)
         case "number":
             values = np.array([row.label for row in train], np.float64)
             if len(values) == 1 or values.std() == 0:
@@ -184,10 +186,14 @@ def _labels(train: Sequence[LabelledText], validation: Sequence[LabelledText], l
                         f"{where}: {row.place}: the label {shown(min(unseen))} is in rows that are held out and in none to train on; "
                         f"add rows with it, or take it out"
                     )
-            return _classes("tokens", counts)
+            return _classes("tokens", counts, where)
 
 
-def _classes(of: Unit, counts: Counter[str]) -> Labels:
+def _classes(of: Unit, counts: Counter[str], where: str) -> Labels:
+    if len(counts) > MOST_CLASSES:
+        raise DataError(
+            f"{where}: {len(counts):,} classes, and {MOST_CLASSES:,} can be told apart; for numbers give dataset.label_type=number"
+        )
     names = sorted(counts, key=_sort_key)
     return Labels(of, tuple(names), tuple(counts[name] for name in names))
 
