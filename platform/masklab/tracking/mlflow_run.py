@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masklab.errors import TrackingError
+from masklab.tracking.new_database import make_database
 from masklab.tracking.params import flat_params
 from masklab.tracking.store import Store, redact
 from masklab.tracking.tracker import Status
@@ -106,8 +107,8 @@ def start_run(
 
     store.check()
     with _in_one_line(store.uri):
-        if store.is_local:
-            store.database.parent.mkdir(parents=True, exist_ok=True)
+        if store.is_local and not store.database.exists():
+            make_database(store.database, lambda uri: client_of(uri).search_experiments(max_results=1))
         client = client_of(store.uri)
         experiment_id = _experiment(client, store, experiment)
         labels = {"mlflow.user": _user(), DESCRIPTION_TAG: description, KEY_TAG: key or "", **tags}
