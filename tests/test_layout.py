@@ -143,7 +143,8 @@ def test_every_model_loads(name: str) -> None:
 
 @pytest.mark.parametrize("name", group_names(PROJECT)["experiment"])
 def test_every_experiment_loads_and_gives_way_to_the_command_line(name: str) -> None:
-    config = compose([f"+experiment={name}", "model=medium", "curriculum=mixed", "training.max_iters=7"], PROJECT)
+    mode = ["mode=token_classifier"] if name == "shakespeare_char_cpu" else []  # a language model has no curriculum
+    config = compose([f"+experiment={name}", *mode, "model=medium", "curriculum=mixed", "training.max_iters=7"], PROJECT)
     assert (config.model.n_layer, config.curriculum.name, config.training.max_iters) == (12, "mixed", 7)
 
 

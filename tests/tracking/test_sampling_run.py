@@ -225,7 +225,7 @@ def test_a_second_checkpoint_judges_what_is_masked_again(home: Path, root: Path)
     [
         (["sampling.remask_by=detector"], "detector_checkpoint"),
         (["sampling.remask_by=detector", "sampling.detector_checkpoint=nobody"], "no such run"),
-        (["sampling.detector_checkpoint=tiny"], "go together"),
+        (["sampling.detector_checkpoint=tiny"], "detector_checkpoint is not used by remask_by=entropy"),
     ],
 )
 def test_a_judge_that_is_not_there_is_one_line(
