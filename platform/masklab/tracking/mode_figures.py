@@ -13,6 +13,7 @@ NAMES = {
     "r_squared": "R²",
     "auroc": "AUROC",
     "replaced_share": "replaced",
+    "calibration_error": "ECE",
     "constant_loss": "loss of a constant",
     "constant_balanced_accuracy": "balanced accuracy of a constant",
     "true_probability": "p(true)",
