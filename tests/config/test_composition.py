@@ -238,7 +238,14 @@ KEYS = [
 ]
 VALUES = ["true", "false", "2", "4", "256", "0.5", "0.01", "other", "[0]", "[{type: exact_count}]"]
 """Some value is fit for any key but those with names of their own to choose from."""
-ONLY_VALUE = {"mode.type"}
+ONLY_VALUE = {"mode.type", "transfer.lineage"}
+"""What has one value only, or is filled in."""
+UNTIED = {"model": {"tied_head": False}}
+BESIDE = {
+    "transfer.mode": {**UNTIED, "transfer": {"init_checkpoint": "given"}},
+    "transfer": {**UNTIED, "transfer": {"init_checkpoint": "given", "mode": "feature_extraction", "unfreeze_at_iter": 8}},
+}
+"""Values without which a key, or some keys of a section, mean nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +257,7 @@ def resolved() -> Config:
 def test_every_key_can_be_overridden_and_changes_the_configuration(key: str, resolved: Config) -> None:
     section, name = key.split(".")
     own = type(getattr(resolved, section)).model_json_schema()["properties"][name]
+    resolved = validated(resolved.model_dump(mode="json") | BESIDE.get(key, BESIDE.get(section, {})))
     for value in [*own.get("enum", []), *VALUES]:
         tree = resolved.model_dump(mode="json")
         asked = Overrides.parse([f"{key}={value}"], {})

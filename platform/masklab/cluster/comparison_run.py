@@ -28,7 +28,7 @@ from masklab.tracking.comparison_terminal import ComparisonTerminal, show_findin
 from masklab.tracking.mlflow_run import DatasetInput, RunHandle
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
-from masklab.tracking.provenance import run_tags
+from masklab.tracking.provenance import run_tags, source_tags
 from masklab.training.folder_lock import alone
 from masklab.training.run_folder import RunFolder
 
@@ -119,7 +119,7 @@ def _kept(plan: ComparisonPlan, record: ComparisonRecord, nested: NestedRuns | N
 
 
 def _tags(plan: ComparisonPlan, project: Path) -> dict[str, str]:
-    return run_tags(project, plan.corpus.fingerprint, "") | {"pools_digest": plan.pools.digest}
+    return run_tags(project, plan.corpus.fingerprint, "") | source_tags(plan.config.transfer) | {"pools_digest": plan.pools.digest}
 
 
 def _nested_runs(plan: ComparisonPlan, record: ComparisonRecord, tags: dict[str, str]) -> NestedRuns | None:

@@ -20,7 +20,7 @@ from masklab.config.sweep_tree import TuneConfig
 from masklab.config.writing import dump
 from masklab.tracking.mlflow_run import DatasetInput
 from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
-from masklab.tracking.provenance import git_commit, run_tags, versions
+from masklab.tracking.provenance import git_commit, run_tags, source_tags, versions
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.sweep_record import SweepRecord, TrialRecord
 from masklab.tracking.sweep_terminal import SweepTerminal
@@ -144,7 +144,7 @@ def _kept(plan: SweepPlan, record: SweepRecord, nested: NestedRuns | None) -> Sw
 
 
 def _tags(plan: SweepPlan, project: Path) -> dict[str, str]:
-    return run_tags(project, plan.corpus.fingerprint, "")
+    return run_tags(project, plan.corpus.fingerprint, "") | source_tags(plan.config.transfer)
 
 
 def at_a_time(nodes: Sequence[dict[str, float]], share: Share, gpus: float) -> int:

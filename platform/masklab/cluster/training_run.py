@@ -26,7 +26,7 @@ from masklab.tracking.description import plan_markdown
 from masklab.tracking.mlflow_run import DatasetInput, RunHandle, end_run, load_mlflow, resume_run, start_run
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.outline import RunOutline
-from masklab.tracking.provenance import run_tags
+from masklab.tracking.provenance import run_tags, source_tags
 from masklab.tracking.reporter import Reporter
 from masklab.tracking.store import Store
 from masklab.tracking.summary import RunSummary
@@ -37,6 +37,7 @@ from masklab.training.folder_lock import wait_until_left
 from masklab.training.pool import Pools
 from masklab.training.recipe import Recipe
 from masklab.training.run_folder import RunFolder
+from masklab.training.transfer_settings import Ancestor
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class Plan:
         if config.mode.writes:
             start_of(config.sampling, corpus.vocabulary, config.training.block_size)
         pools = recipe.pools(corpus)
+        if config.transfer.source:
+            _check_source(config.transfer.source, folder)
         if store:
             store.check()
         return cls(config, folder, recipe, corpus, pools, store, started_at)
@@ -90,6 +93,15 @@ class Plan:
             labels=self.corpus.labels,
             browse=self.store.browse(handle.experiment_id, handle.run_id) if self.store and handle else None,
         )
+
+
+def _check_source(source: Ancestor, folder: RunFolder) -> None:
+    """Raise CheckpointError unless the first weights are there as they were; a run with a checkpoint of its own needs them no more."""
+    from masklab.training.checkpoint import CheckpointStore
+    from masklab.training.initial_weights import InitialWeights
+
+    if not CheckpointStore(folder.checkpoints, {}).newest():
+        InitialWeights.read(source)
 
 
 def train(config: Config, project: Path, started_at: float) -> int:
@@ -159,7 +171,9 @@ def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
         config.tracking.experiment,
         run_name=plan.name,
         params=config.model_dump(mode="json"),
-        tags=run_tags(project, corpus.fingerprint, config.curriculum.digest()) | {"pools_digest": plan.pools.digest},
+        tags=run_tags(project, corpus.fingerprint, config.curriculum.digest())
+        | source_tags(config.transfer)
+        | {"pools_digest": plan.pools.digest},
         datasets=[
             DatasetInput(
                 config.dataset.name,

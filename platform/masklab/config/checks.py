@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from masklab.errors import ConfigError
+from masklab.modes.character_mode import CharacterMode
 from masklab.sampling.generation import start_of
 from masklab.text.vocabulary import Vocabulary
 
@@ -26,12 +27,36 @@ def problems(config: Config) -> Iterator[str]:
     if config.scaling.use_gpu is False and config.system.device == "cuda":
         yield "system.device = cuda: needs scaling.use_gpu=true, or no scaling.use_gpu at all"
     yield from _mode_problems(config)
+    yield from _transfer_problems(config)
     if config.mode.writes:
         yield from _sample_problems(config)
     if training.lowest_learning_rate > training.learning_rate:
         yield f"training.min_lr = {training.min_lr:g}: must be at most training.learning_rate, {training.learning_rate:g}"
     if training.lr_decay_iters is not None and training.lr_decay_iters < training.warmup_iters:
         yield f"training.lr_decay_iters = {training.lr_decay_iters}: must be at least training.warmup_iters, {training.warmup_iters}"
+
+
+def _transfer_problems(config: Config) -> Iterator[str]:
+    """Keys of transfer that mean nothing without others, and a head that cannot be trained alone."""
+    transfer = config.transfer
+    freezes = transfer.mode == "feature_extraction"
+    if freezes and transfer.init_checkpoint is None:
+        yield "transfer.mode = feature_extraction: freezes weights that nobody has trained; give transfer.init_checkpoint"
+    elif freezes and isinstance(config.mode, CharacterMode) and config.model.tied_head:
+        yield (
+            f"transfer.mode = feature_extraction: trains the head alone, and the head of mode {config.mode.type} is the embedding itself, "
+            "which every block builds on; use model.tied_head=false, which begins with a copy of it, or transfer.mode=fine_tuning"
+        )
+    if transfer.unfreeze_at_iter is not None and not freezes:
+        yield (
+            f"transfer.unfreeze_at_iter = {transfer.unfreeze_at_iter}: goes with transfer.mode=feature_extraction; "
+            "fine_tuning freezes nothing"
+        )
+    for key, default in (("unfreeze_lr_factor", 1.0), ("unfreeze_warmup_iters", 0)):
+        if transfer.unfreeze_at_iter is None and (value := getattr(transfer, key)) != default:
+            yield f"transfer.{key} = {value:g}: without transfer.unfreeze_at_iter nothing is ever unfrozen; give it, or leave this out"
+    if transfer.lineage and transfer.init_checkpoint is None:
+        yield "transfer.lineage: is filled in from transfer.init_checkpoint; leave it out"
 
 
 def _sample_problems(config: Config) -> Iterator[str]:
@@ -63,7 +88,8 @@ def _mode_problems(config: Config) -> Iterator[str]:
     yield from _label_problems(config)
     weighting = config.objective.weighting
     if weighting != "none" and not mode.fills_masks:
-        yield f"objective.weighting = {weighting}: weighs sequences by how much of them is masked, and mode {mode.type} masks none; use none"
+        told = f"weighs sequences by how much of them is masked, and mode {mode.type} masks none; use none"
+        yield f"objective.weighting = {weighting}: {told}"
 
 
 def _label_problems(config: Config) -> Iterator[str]:

@@ -60,7 +60,25 @@ def _tree(tree: JobTree, overrides: Sequence[str], root: Path) -> dict[str, Any]
     asked.apply(values)
     values = {key: inherited.restored(value) for key, value in _resolved(values).items()}
     asked.apply_literal(values)
-    return expanded(values)
+    values = expanded(values)
+    if _transfers(values):
+        from masklab.config.transfer_source import with_source
+
+        return with_source(values, _explicit_sizes(tree, asked, root), home_of(root))
+    return values
+
+
+def _transfers(values: Mapping[str, Any]) -> bool:
+    """Whether the run begins with the weights of another, under whatever spelling."""
+    section = modern(values).get("transfer")
+    return isinstance(section, Mapping) and "init_checkpoint" in section
+
+
+def _explicit_sizes(tree: JobTree, asked: Overrides, root: Path) -> set[str]:
+    """The keys of the model that the user has chosen: on the command line, or by files that say something else than the default ones."""
+    chosen, default = (_composed({**tree.choices, **choices}, root).get("model", {}) for choices in (asked.choices, {}))
+    given = {a.path[1] for a in asked.assignments if a.path[0] == "model" and len(a.path) == 2}
+    return given | {key for key, value in chosen.items() if value != default.get(key)}
 
 
 def _inherited(tree: JobTree, asked: Overrides, root: Path, texts: InheritedTexts) -> dict[str, Any]:

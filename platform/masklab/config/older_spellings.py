@@ -18,6 +18,13 @@ STAGE_KEYS = {
 STAGE_LISTS = ("stages", "validation_stages")
 PARAGRAPHS = "use_paragraph_boundaries"
 TOKENS = "token_classifier"
+TRANSFER_KEYS = {
+    "pretrained_checkpoint_path": "init_checkpoint",
+    "init_from_checkpoint": "init_checkpoint",
+    "transfer_learning_mode": "mode",
+    "unfreeze_at_iteration": "unfreeze_at_iter",
+}
+"""Keys of `transfer`, which older configurations have at the top."""
 BINARY = "switch_to_binary"
 
 Path = tuple[str, ...]
@@ -36,6 +43,10 @@ def modern(tree: Mapping[str, Any]) -> dict[str, Any]:
             out[section] = _modern_mapping(tree[section], (section,))
     if "mode" in out:
         out["mode"] = _of_labels(out["mode"])
+    if older := {key: out.pop(key) for key in TRANSFER_KEYS if key in out}:
+        out["transfer"] = older | dict(out["transfer"] if isinstance(out.get("transfer"), Mapping) else {})
+    if "transfer" in out:
+        out["transfer"] = _modern_mapping(out["transfer"], ("transfer",))
     return out
 
 
@@ -49,6 +60,8 @@ def modern_assignment(path: Path, value: Any) -> tuple[Path, Any]:
         return ("mode", "type"), _switched_mode(value)
     if path == ("mode", "type") and isinstance(value, str):
         return path, MODES.get(value, value)
+    if path[-1] in TRANSFER_KEYS and path[:-1] in ((), ("transfer",)):
+        return _modern_transfer(path[-1], value)
     return path, value
 
 
@@ -77,6 +90,13 @@ def _modern_mapping(value: Any, where: Path) -> Any:
             raise disagreement(where, *spelled[name], str(key), given)
         out[name], spelled[name] = modern_value, (str(key), given)
     return out
+
+
+def _modern_transfer(name: str, value: Any) -> tuple[Path, Any]:
+    """A key of `transfer` by its older name. Raises ConfigError for a value that means no transfer."""
+    if name == "transfer_learning_mode" and value == "from_scratch":
+        raise ConfigError("transfer_learning_mode = from_scratch: is so unless transfer.init_checkpoint is given; leave it out")
+    return ("transfer", TRANSFER_KEYS[name]), value
 
 
 def _windows(paragraphs: Any) -> Any:

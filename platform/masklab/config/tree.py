@@ -25,6 +25,7 @@ from masklab.training.settings import (
     TrainingSettings,
     ValidationSettings,
 )
+from masklab.training.transfer_settings import TransferSettings
 
 
 class Config(Section):
@@ -56,6 +57,8 @@ class Config(Section):
     """Where runs are kept."""
     sampling: SamplingSettings = SamplingSettings()
     """How samples are drawn."""
+    transfer: TransferSettings = TransferSettings()
+    """Whose weights a run begins with, and which of them it trains."""
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -86,4 +89,5 @@ class Config(Section):
             validation=self.validation,
             system=self.system,
             sampling=self.sampling,
+            transfer=self.transfer,
         )

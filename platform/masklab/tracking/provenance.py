@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import masklab
+from masklab.training.transfer_settings import TransferSettings
 
 
 def git_commit(folder: Path) -> str | None:
@@ -45,3 +46,13 @@ def run_tags(folder: Path, corpus_fingerprint: str, curriculum_hash: str, job_id
     if job := job_id or os.environ.get("RAY_JOB_SUBMISSION_ID"):
         tags["job_id"] = job
     return tags
+
+
+def source_tags(transfer: TransferSettings) -> dict[str, str]:
+    """Tags that link a run to the one whose weights it began with: from each to its own source, back to the first."""
+    if transfer.source is None:
+        return {}
+    source = transfer.source
+    tags = {"source_checkpoint": source.checkpoint, "source_checkpoint_sha256": source.manifest_sha256, "source_mode": source.mode}
+    tags |= {"source_run": source.run} if source.run else {}
+    return tags | ({"source_run_id": source.mlflow_run_id} if source.mlflow_run_id else {})

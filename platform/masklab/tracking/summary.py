@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from masklab.errors import RunError
+from masklab.model.transfer_report import TransferReport
 from masklab.text.atomic_file import write_text
 from masklab.tracking.history import History, Number, Record
 from masklab.tracking.outline import RunOutline
@@ -57,6 +58,21 @@ class NelboSummary(Record):
         return cls(best_nats=nats, best_iteration=iteration, **vars(nelbo))
 
 
+class TransferSummary(Record):
+    """What became of the weights that a run began with, each with its number of parameters."""
+
+    loaded: dict[str, int]
+    new: dict[str, int]
+    left: dict[str, int]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, report: TransferReport) -> TransferSummary:
+        """The same as a record."""
+        parts = {name: {part.what: part.parameters for part in getattr(report, name)} for name in ("loaded", "new", "left")}
+        return cls(**parts, notes=report.notes)
+
+
 class RunSummary(Record):
     """A finished run. Losses in nats per masked character, NELBO in nats and bits per character, times in seconds."""
 
@@ -89,6 +105,12 @@ class RunSummary(Record):
     troubles: tuple[str, ...]
     sample: str
     browse: str | None
+    trainable_parameters: int | None = None
+    """Those trained as the run started, or was resumed; all when None."""
+    transfer: TransferSummary | None = None
+    """None where the first weights were drawn."""
+    lineage: tuple[dict[str, str | int | None], ...] = ()
+    """The checkpoint that the run began with, then those that it descends from, back to the first."""
 
     @classmethod
     def of(
@@ -131,6 +153,9 @@ class RunSummary(Record):
             troubles=tuple(trouble.words for trouble in troubles),
             sample=finished.sample,
             browse=outline.browse,
+            trainable_parameters=started.trainable,
+            transfer=TransferSummary.of(started.transfer) if started.transfer else None,
+            lineage=tuple(ancestor.model_dump() for ancestor in started.lineage),
         )
 
     @property

@@ -15,9 +15,10 @@ from masklab.tracking.mode_figures import in_a_line, title_of, written
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.summary_block import summary_block
+from masklab.tracking.transfer_table import transfer_table
 from masklab.tracking.trouble import Trouble
 from masklab.tracking.wording import amount, duration, figure, rate
-from masklab.training.events import EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
+from masklab.training.events import EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone, Unfrozen
 
 LINE_EVERY_SHARE, LINE_EVERY_SECONDS, LINE_AT_LATEST_SECONDS = 0.05, 5.0, 60.0
 
@@ -39,6 +40,8 @@ class Terminal:
         """Show an event, or let it pass in silence."""
         if isinstance(event, RunStarted):
             self._started(event)
+        elif isinstance(event, Unfrozen):
+            self._say(Text(f"iteration {event.iteration:,}: all {event.parameters:,} parameters are trained from here on"))
         elif isinstance(event, StepDone):
             self._step(event)
         elif isinstance(event, EvaluationDone):
@@ -79,6 +82,8 @@ class Terminal:
                 f"   curriculum {self._outline.curriculum}, {amount(event.parameters)} parameters on {event.device}{where}",
             )
         )
+        if event.transfer or event.trainable not in (None, event.parameters):
+            self._say(transfer_table(event))
         for i, stage in enumerate(self._outline.stages):
             self._say(Text(f"  stage {i}  {stage.title}", style="" if i == event.stage else "dim"))
         if self._bar:

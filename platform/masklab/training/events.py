@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masklab.curriculum.progress import Decision, Progress
+from masklab.model.transfer_report import TransferReport
+from masklab.training.transfer_settings import Ancestor
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,20 @@ class RunStarted:
     stage: int
     device: str
     resumed_from: Path | None
+    trainable: int | None = None
+    """Parameters that are trained; all when None."""
+    transfer: TransferReport | None = None
+    """What became of the weights that the run began with, before it was ever resumed."""
+    lineage: tuple[Ancestor, ...] = ()
+    """The checkpoint that the run began with, then those that it descends from."""
+
+
+@dataclass(frozen=True)
+class Unfrozen:
+    """From here on all weights are trained."""
+
+    iteration: int
+    parameters: int
 
 
 @dataclass(frozen=True)
@@ -155,4 +171,4 @@ class RunFinished:
     """Wall-clock time (seconds since the epoch) at which the first optimizer step of this process ended."""
 
 
-Event = RunStarted | StepDone | EvaluationDone | StageAdvanced | CheckpointSaved | RunFinished
+Event = RunStarted | Unfrozen | StepDone | EvaluationDone | StageAdvanced | CheckpointSaved | RunFinished

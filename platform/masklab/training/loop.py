@@ -2,6 +2,7 @@
 
     restore the newest checkpoint, if any              -> RunStarted
     until the budget is spent or the curriculum stops:
+        at the step that unfreezes all weights         -> Unfrozen
         take the batch (stage, step)                    a pure function of its key
         forward, backward, clip, step                   no waiting for the device
         every log_interval steps                       -> StepDone
@@ -26,7 +27,9 @@ import torch
 from torch import nn
 
 from masklab.curriculum.progress import Decision, Progress, StageLosses, advance
-from masklab.model.size import flops_per_char, parameter_count
+from masklab.model.freezing import Trainability, freeze, is_frozen, unfreeze
+from masklab.model.size import flops_per_char
+from masklab.model.transfer_report import TransferReport
 from masklab.rng import root_key
 from masklab.sampling.generation import sample
 from masklab.text.labels import Labels
@@ -36,15 +39,15 @@ from masklab.training.batch_maker import BatchSource
 from masklab.training.budget import Budget
 from masklab.training.checkpoint import CheckpointStore, load_weights
 from masklab.training.evaluation import Evaluator
-from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
+from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone, Unfrozen
+from masklab.training.initial_weights import InitialWeights
 from masklab.training.learning_rate import learning_rate
 from masklab.training.meter import Meter
-from masklab.training.optimizer import make_optimizer, restore
 from masklab.training.pool import Pools
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
-from masklab.training.step import LossModule, Stepper
+from masklab.training.step import Stepper
 
 
 @dataclass
@@ -61,15 +64,19 @@ class Position:
     recent_plain_sum: float = 0.0
     """Plain cross-entropies since the last evaluation, nats, over `recent_masked` characters."""
     recent_masked: int = 0
+    transfer: TransferReport | None = None
+    """What became of another run's weights, where it began with them: kept, so that it needs that run no more."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `state.json`."""
-        return {**vars(self), "progress": self.progress.to_json()}
+        transfer = self.transfer.to_json() if self.transfer else None
+        return {**vars(self), "progress": self.progress.to_json(), "transfer": transfer}
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Position:
         """The inverse of `to_json`."""
-        return cls(**{**state, "progress": Progress.from_json(state["progress"])})
+        transfer = TransferReport.from_json(state["transfer"]) if state.get("transfer") else None
+        return cls(**{**state, "progress": Progress.from_json(state["progress"]), "transfer": transfer})
 
 
 class Loop:
@@ -98,25 +105,18 @@ class Loop:
             self.position = Position.from_json(checkpoint.state)
             if self.ranks.rank > 0:
                 self.position.batches_digest = 0  # the saved one is the sum over all ranks, and rank 0 carries it on
+        elif recipe.transfer.source:
+            weights = InitialWeights.read(recipe.transfer.source)
+            self.position.transfer = weights.lay_over(self.model, recipe, vocabulary, labels)
         self.resumed_from: Path | None = checkpoint.path if checkpoint else None
         if recipe.system.compile:
             self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
-        optimizer = make_optimizer(self.model, settings, precision.device)
-        scaler = precision.scaler()
+        if recipe.transfer.freezes(self.position.iteration):
+            freeze(self.model)
+        self.wrap = wrap
+        self.stepper = Stepper.of(self.model, recipe, precision, self.ranks, wrap)
         if checkpoint:
-            saved = checkpoint.optimizer()
-            restore(optimizer, saved["optimizer"])
-            scaler.load_state_dict(saved["scaler"])
-        self.stepper = Stepper(
-            loss_module=wrap(LossModule(self.model, recipe.mode, recipe.objective.label_smoothing)),
-            parameters=tuple(p for p in self.model.parameters() if p.requires_grad),
-            optimizer=optimizer,
-            scaler=scaler,
-            precision=precision,
-            ranks=self.ranks,
-            micro_batch_size=settings.batch_size,
-            grad_clip=settings.grad_clip,
-        )
+            self.stepper.restore(checkpoint.optimizer())
         self.evaluator = Evaluator(
             mode=recipe.mode,
             pools=pools,
@@ -128,24 +128,30 @@ class Loop:
         )
         self.meter = Meter(self.ranks)
         self.first_step_at = 0.0
-        self.flops_per_char = flops_per_char(recipe.model, vocabulary.size, settings.block_size)
+        self.flops_per_char = flops_per_char(recipe.model, vocabulary.size, settings.block_size, recipe.mode.causal)
 
     def run(self) -> Iterator[Event]:
         """Train to the end of the budget."""
         settings, position = self.recipe.training, self.position
         self.budget = Budget(settings, self.ranks, position.elapsed_seconds, position.masked_chars)
         self.budget.agree(position.iteration)
+        counts = Trainability.of(self.model)
         yield RunStarted(
             position.iteration,
-            parameter_count(self.model).total,
-            self.flops_per_char,
+            counts.total,
+            self._flops_per_char(),
             position.progress.stage,
             str(self.precision.device),
             self.resumed_from,
+            counts.trainable,
+            position.transfer,
+            self.recipe.transfer.lineage,
         )
         self.meter.restart()
         saved_at = position.iteration
         while not position.progress.stopped and not self.budget.is_spent(position.iteration):
+            if position.iteration == self.recipe.transfer.unfreeze_at_iter:
+                yield self._unfreeze()
             self._step()
             if self.first_step_at == 0.0:
                 self.first_step_at = time.time()
@@ -160,6 +166,16 @@ class Loop:
                 saved_at = yield from self._save()
         yield from self._finish(saved_at)
 
+    def _unfreeze(self) -> Unfrozen:
+        """Train all weights from here on."""
+        unfreeze(self.model)
+        self.stepper = self.stepper.over_all(self.model, self.recipe, self.wrap)
+        return Unfrozen(self.position.iteration, Trainability.of(self.model).trainable)
+
+    def _flops_per_char(self) -> float:
+        """Of a frozen network the forward third, beside which the backward pass of its head is little."""
+        return self.flops_per_char / 3 if is_frozen(self.model) else self.flops_per_char
+
     def _step(self) -> None:
         position = self.position
         if self.recipe.model.dropout > 0:
@@ -169,7 +185,7 @@ class Loop:
         asked = time.perf_counter()
         batch = self.source.take(BatchKey(position.progress.stage, position.iteration))
         wait = time.perf_counter() - asked
-        self.meter.add(batch, self.stepper.take(batch, rate), wait)
+        self.meter.add(batch, self.stepper.take(batch, rate, self.recipe.transfer.thaw(position.iteration)), wait)
         self.budget.count(int(np.count_nonzero(batch.selected)))
         self.rate = rate
         position.iteration += 1
@@ -184,7 +200,7 @@ class Loop:
         position.recent_masked += reading.masked
         self.budget.agree(position.iteration, paced)
         peak = self.precision.peak_flops()
-        mfu = reading.chars_per_second * self.flops_per_char / (peak * self.ranks.size) if peak else None
+        mfu = reading.chars_per_second * self._flops_per_char() / (peak * self.ranks.size) if peak else None
         return StepDone(
             iteration=position.iteration,
             stage=position.progress.stage,
@@ -241,9 +257,8 @@ class Loop:
         yield from self._log_rest()
         digest = self.ranks.total_modulo_2_64(position.batches_digest)
         if self.store and self.ranks.rank == 0:
-            states = {"optimizer": self.stepper.optimizer.state_dict(), "scaler": self.stepper.scaler.state_dict()}
             now = replace(position, elapsed_seconds=self.budget.elapsed(), batches_digest=digest)
-            yield CheckpointSaved(position.iteration, self.store.save(position.iteration, self.model, states, now.to_json()))
+            yield CheckpointSaved(position.iteration, self.store.save(position.iteration, self.model, self.stepper.state(), now.to_json()))
         self.meter.restart()
         return position.iteration
 

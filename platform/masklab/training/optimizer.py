@@ -1,28 +1,58 @@
-"""AdamW with decay on matrices only (Loshchilov and Hutter 2019), fused where the device has it."""
+"""AdamW with decay on matrices only (Loshchilov and Hutter 2019), fused where the device has it.
+
+Each group has a factor of the learning rate of its own: `lr_factor`, by the layer, and whether it was unfrozen along the way.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+from masklab.model.freezing import parameters_with_depth
+from masklab.model.transformer import Transformer
 from masklab.training.settings import TrainingSettings
+from masklab.training.transfer_settings import TransferSettings
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSettings, device: torch.device) -> torch.optim.AdamW:
-    """An optimizer over exactly the parameters of `model` that require gradients; two groups, matrices first."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.dim() >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
-    ]
+def make_optimizer(model: Transformer, settings: TrainingSettings, transfer: TransferSettings, device: torch.device) -> torch.optim.AdamW:
+    """An optimizer over exactly the parameters of `model` that require gradients, grouped by rate, in each group matrices first."""
     return torch.optim.AdamW(
-        [g for g in groups if g["params"]],
+        list(_groups(model, settings, transfer)),
         lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),
         fused=device.type in ("cuda", "cpu"),
     )
+
+
+def _groups(model: Transformer, settings: TrainingSettings, transfer: TransferSettings) -> Iterator[dict[str, Any]]:
+    """Parameters that have rate and decay in common: without transfer two groups, matrices and the rest."""
+    rates: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter, depth in parameters_with_depth(model):
+        if parameter.requires_grad:
+            unfrozen = transfer.unfreeze_at_iter is not None and depth > 0
+            rates.setdefault((transfer.layer_lr_decay**depth, unfrozen), []).append(parameter)
+    for (factor, unfrozen), parameters in rates.items():
+        for decay, group in (
+            (settings.weight_decay, [p for p in parameters if p.dim() >= 2]),
+            (0.0, [p for p in parameters if p.dim() < 2]),
+        ):
+            if group:
+                yield {"params": group, "weight_decay": decay, "lr_factor": factor, "unfrozen": unfrozen}
+
+
+def set_rates(optimizer: torch.optim.Optimizer, learning_rate: float, thaw: float = 1.0) -> None:
+    """Give each group its part of the `learning_rate`; `thaw` is the further factor of those that were unfrozen."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group["lr_factor"] * (thaw if group["unfrozen"] else 1.0)
+
+
+def carry_over(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:
+    """Let `new` go on with the moments of the parameters that `old` has trained."""
+    for parameter, state in old.state.items():
+        new.state[parameter] = state
 
 
 def restore(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from masklab.curriculum.curriculum import Curriculum
 from masklab.model.config import ModelConfig
@@ -13,6 +13,7 @@ from masklab.text.windows import Placement
 from masklab.training.batch_maker import BatchMaker
 from masklab.training.pool import Pools, make_pools
 from masklab.training.settings import ObjectiveSettings, SystemSettings, TrainingSettings, ValidationSettings
+from masklab.training.transfer_settings import TransferSettings
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Recipe:
     validation: ValidationSettings
     system: SystemSettings
     sampling: SamplingSettings
+    transfer: TransferSettings = field(default_factory=TransferSettings)
 
     def batch_maker(self, corpus: Corpus) -> BatchMaker:
         """Makes this run's batches out of `corpus`. Raises DataError when the text is shorter than a block."""

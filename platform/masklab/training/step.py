@@ -5,10 +5,10 @@ Shapes: B sequences, T positions, N selected positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,8 +18,12 @@ from torch import Tensor, nn
 from masklab.model.transformer import Transformer
 from masklab.modes.mode import Mode, ModeBatch
 from masklab.training.batch import Batch
+from masklab.training.optimizer import carry_over, make_optimizer, restore, set_rates
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
+from masklab.training.recipe import Recipe
+
+Wrap = Callable[[nn.Module], nn.Module]
 
 
 class LossModule(nn.Module):
@@ -82,8 +86,40 @@ class Stepper:
     micro_batch_size: int
     grad_clip: float
 
-    def take(self, batch: Batch, learning_rate: float) -> StepResult:
-        """Forward, backward, clip and step; the sum over all workers is divided by the global denominator."""
+    @classmethod
+    def of(cls, model: Transformer, recipe: Recipe, precision: Precision, ranks: Ranks, wrap: Wrap) -> Self:
+        """Trains exactly the parameters of `model` that require gradients; `wrap` prepares the module for several workers."""
+        return cls(
+            loss_module=wrap(LossModule(model, recipe.mode, recipe.objective.label_smoothing)),
+            parameters=tuple(p for p in model.parameters() if p.requires_grad),
+            optimizer=make_optimizer(model, recipe.training, recipe.transfer, precision.device),
+            scaler=precision.scaler(),
+            precision=precision,
+            ranks=ranks,
+            micro_batch_size=recipe.training.batch_size,
+            grad_clip=recipe.training.grad_clip,
+        )
+
+    def over_all(self, model: Transformer, recipe: Recipe, wrap: Wrap) -> Self:
+        """The same after more of `model` was unfrozen: wrapped anew, with the moments and the scale of before."""
+        made = replace(self.of(model, recipe, self.precision, self.ranks, wrap), scaler=self.scaler)
+        carry_over(self.optimizer, made.optimizer)
+        return made
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        restore(self.optimizer, saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+
+    def take(self, batch: Batch, learning_rate: float, thaw: float = 1.0) -> StepResult:
+        """Forward, backward, clip and step; the sum over all workers is divided by the global denominator.
+
+        `thaw` is the further factor of the learning rate of weights that were unfrozen along the way.
+        """
         device = self.precision.device
         denominator = self.ranks.total_on_device(batch.denominator)
         share = 1.0 / denominator.clamp(min=1.0) if isinstance(denominator, Tensor) else 1.0 / max(denominator, 1.0)
@@ -103,8 +139,7 @@ class Stepper:
         norm = nn.utils.clip_grad_norm_(self.parameters, self.grad_clip or float("inf"))
         if self.scaler.is_enabled():
             norm = torch.nan_to_num(norm, nan=0.0, posinf=0.0)  # an overflow is a skipped step, not a norm
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_rates(self.optimizer, learning_rate, thaw)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,100 @@
+"""The first weights of a run that begins with another's: the checkpoint is held against its hashes, and nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from masklab.errors import CheckpointError, DataError
+from masklab.model.transfer import SourceNetwork, transfer
+from masklab.model.transfer_report import TransferReport
+from masklab.model.transformer import Transformer
+from masklab.modes.any_mode import AnyMode
+from masklab.modes.character_mode import CharacterMode
+from masklab.modes.mode import Mode
+from masklab.text.labels import Labels
+from masklab.text.vocabulary import Vocabulary
+from masklab.training.checkpoint import MANIFEST, Checkpoint, open_checkpoint, sha256_of
+from masklab.training.recipe import Recipe
+from masklab.training.transfer_settings import Ancestor
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """What the checkpoint `source` holds, as far as another network can use it; T positions in its blocks."""
+
+    source: Ancestor
+    network: SourceNetwork
+    block_size: int
+
+    @classmethod
+    def read(cls, source: Ancestor) -> Self:
+        """Raises CheckpointError when the checkpoint is gone, altered, another than it was, or holds what is no number."""
+        path = Path(source.checkpoint)
+        if not path.is_dir():
+            raise CheckpointError(f"transfer.init_checkpoint: checkpoint {path} is gone; begin again under another run.name")
+        checkpoint = open_checkpoint(path)
+        if sha256_of(path / MANIFEST) != source.manifest_sha256:
+            raise CheckpointError(
+                f"transfer.init_checkpoint: checkpoint {path} is another than when the run was begun ({MANIFEST} differs); "
+                "begin again under another run.name"
+            )
+        tensors = checkpoint.tensors()
+        if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
+            raise CheckpointError(
+                f"checkpoint {path}: {bad[0]} holds values that are no numbers (NaN or infinity), so its training has diverged; "
+                "use an earlier checkpoint or another run"
+            )
+        try:
+            config = yaml.safe_load(_text(checkpoint, "config.yaml"))
+            mode: Mode = TypeAdapter(AnyMode).validate_python(config.get("mode", {"type": "token_classifier"}))
+            vocabulary = Vocabulary.from_json(json.loads(_text(checkpoint, "vocabulary.json")))
+            labels = Labels.from_json(json.loads(_text(checkpoint, "labels.json"))) if "labels.json" in checkpoint.files else None
+            block_size = int(config["training"]["block_size"])
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            RecursionError,
+            yaml.YAMLError,
+            ValidationError,
+            DataError,
+        ) as error:
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(f"checkpoint {path}: what it says of its network cannot be read ({reason})") from error
+        return cls(source, SourceNetwork(tensors, vocabulary, head_of(mode, labels), mode.causal), block_size)
+
+    def lay_over(self, model: Transformer, recipe: Recipe, vocabulary: Vocabulary, labels: Labels | None) -> TransferReport:
+        """Put the weights into `model`, the network of `recipe`. Raises CheckpointError where they do not fit."""
+        try:
+            report = transfer(model, self.network, vocabulary, head_of(recipe.mode, labels))
+        except CheckpointError as error:
+            raise CheckpointError(f"checkpoint {self.source.checkpoint}: {error}") from error
+        T = recipe.training.block_size
+        if self.block_size == T:
+            return report
+        note = f"blocks: {T} characters, its source's {self.block_size}; positions are rotary, and no weight depends on their number"
+        return replace(report, notes=(*report.notes, note))
+
+
+def head_of(mode: Mode, labels: Labels | None) -> Hashable | None:
+    """What a head's outputs mean: equal for heads that can stand in for each other. None for one logit a character."""
+    if isinstance(mode, CharacterMode):
+        return None
+    name: Any = mode.model_dump()["type"]
+    return (name, labels.names, labels.mean, labels.deviation) if labels else (name,)
+
+
+def _text(checkpoint: Checkpoint, name: str) -> str:
+    """A file that the manifest vouches for. Raises ValueError for any other."""
+    if name not in checkpoint.files:
+        raise ValueError(f"{name} is not in its {MANIFEST}")
+    return (checkpoint.path / name).read_text(encoding="utf-8")
