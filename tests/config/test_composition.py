@@ -236,12 +236,18 @@ KEYS = [
     for key in sections_in(field.annotation)[0].model_fields
     if key not in FLATTENED
 ]
-VALUES = ["true", "false", "2", "4", "256", "0.5", "0.01", "other", "[0]", "[{type: exact_count}]"]
+VALUES = ["true", "false", "2", "4", "256", "0.5", "0.01", "other", "number", "[0]", "[{type: exact_count}]"]
 """Some value is fit for any key but those with names of their own to choose from."""
 ONLY_VALUE = {"mode.type", "transfer.lineage"}
 """What has one value only, or is filled in."""
+LABELLED = {
+    "dataset": {"source": "labelled", "path": "some/file"},
+    "mode": {"type": "sequence_classifier"},
+    "curriculum": {"name": "none", "stages": [{"type": "none"}]},
+}
 UNTIED = {"model": {"tied_head": False}}
 BESIDE = {
+    **dict.fromkeys(("dataset.text_column", "dataset.label_column", "dataset.label_type", "dataset.max_rows"), LABELLED),
     "transfer.mode": {**UNTIED, "transfer": {"init_checkpoint": "given"}},
     "transfer": {**UNTIED, "transfer": {"init_checkpoint": "given", "mode": "feature_extraction", "unfreeze_at_iter": 8}},
 }

@@ -98,8 +98,9 @@ def test_a_switch_to_binary_that_is_none_is_refused() -> None:
         validated(yaml.safe_load(NEW) | {"mode": {"switch_to_binary": 3}})
 
 
-def test_a_token_classifier_with_classes_of_its_own_is_the_labeller_of_tokens() -> None:
-    assert modern({"mode": {"type": "token_classifier", "num_classes": 3}})["mode"] == {"type": "token_labeller", "num_classes": 3}
-    assert modern({"mode": {"num_classes": 3}})["mode"]["type"] == "token_labeller"
-    assert modern({"mode": {"type": "token_classifier"}})["mode"] == {"type": "token_classifier"}
-    assert modern({"mode": {"type": "token_labeller", "num_classes": 3}})["mode"]["type"] == "token_labeller"
+def test_a_token_classifier_with_classes_of_its_own_is_the_labeller_of_tokens_where_these_have_labels() -> None:
+    labels = {"dataset": {"label_type": "per_token"}}
+    assert modern({"mode": {"type": "token_classifier", "num_classes": 3}} | labels)["mode"] == {"type": "token_labeller", "num_classes": 3}
+    assert modern({"mode": {"num_classes": 3}} | labels)["mode"]["type"] == "token_labeller"
+    assert modern({"mode": {"num_classes": 3}})["mode"] == {"num_classes": 3}
+    assert modern({"mode": {"type": "token_classifier"}} | labels)["mode"] == {"type": "token_classifier"}

@@ -42,7 +42,7 @@ def modern(tree: Mapping[str, Any]) -> dict[str, Any]:
         if section in tree:
             out[section] = _modern_mapping(tree[section], (section,))
     if "mode" in out:
-        out["mode"] = _of_labels(out["mode"])
+        out["mode"] = _of_labels(out["mode"], tree.get("dataset"))
     if older := {key: out.pop(key) for key in TRANSFER_KEYS if key in out}:
         out["transfer"] = older | dict(out["transfer"] if isinstance(out.get("transfer"), Mapping) else {})
     if "transfer" in out:
@@ -65,10 +65,11 @@ def modern_assignment(path: Path, value: Any) -> tuple[Path, Any]:
     return path, value
 
 
-def _of_labels(mode: Any) -> Any:
-    """The mode section: a token classifier with a number of classes of its own is the labeller of tokens."""
+def _of_labels(mode: Any, dataset: Any) -> Any:
+    """The mode section: a token classifier with a number of classes is the labeller of tokens, where the dataset labels these."""
     is_older = isinstance(mode, Mapping) and mode.get("type", TOKENS) == TOKENS and mode.get("num_classes") is not None
-    return {**mode, "type": "token_labeller"} if is_older else mode
+    is_labelled = isinstance(dataset, Mapping) and dataset.get("label_type") == "per_token"
+    return {**mode, "type": "token_labeller"} if is_older and is_labelled else mode
 
 
 def disagreement(where: Path, one: str, its_value: Any, other: str, other_value: Any) -> ConfigError:
