@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 def run(config: Config) -> int:
     """Measure, and print one table of Markdown for each kind of figure."""
     from masklab.cluster.benchmark import report
+    from masklab.cluster.transfer_benchmark import transfer_table
 
-    for line in report(config, PROJECT):
+    for line in chain(report(config, PROJECT), transfer_table(PROJECT)):
         print(line, flush=True)
     return 0
 
