@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from recipes import recipe
 from safetensors.torch import load_file
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.flop_counter import FlopCounterMode
 
 from masklab.errors import CheckpointError
 from masklab.model.freezing import parameters_with_depth
@@ -31,6 +32,7 @@ from masklab.text.labels import Labels
 from masklab.text.preparation import Corpus
 from masklab.text.sources.origin import Example
 from masklab.text.vocabulary import Vocabulary
+from masklab.training.batch import BatchKey
 from masklab.training.batch_maker import LocalSource
 from masklab.training.checkpoint import MANIFEST, CheckpointStore, sha256_of
 from masklab.training.events import CheckpointSaved, Event, RunFinished, RunStarted, StepDone, Unfrozen
@@ -163,6 +165,17 @@ def test_feature_extraction_trains_the_head_alone(target: str, sources: dict[str
     started = events[0]
     assert isinstance(started, RunStarted)
     assert started.trainable == sum(p.numel() for p in loop.model.output.parameters())  # type: ignore[union-attr]
+
+
+def test_feature_extraction_is_a_third_of_the_arithmetic(sources: dict[str, Ancestor], corpus: TokenCorpus) -> None:
+    mode, counted = mode_of("sequence_classifier"), []
+    for settings in (FROZEN, {}):
+        loop = loop_of(transferring(mode, sources["token_classifier"], settings, validation=POOLS), corpus_for(mode, corpus))
+        batch = loop.source.take(BatchKey(0, 0))
+        with FlopCounterMode(display=False) as counter:
+            loop.stepper.take(batch, 0.01)
+        counted.append(counter.get_total_flops())
+    assert 2.5 < counted[1] / counted[0] <= 3.5  # backward takes twice what forward does, and attention's more, since it is made again
 
 
 THAWING = {**FROZEN, "unfreeze_at_iter": 8, "unfreeze_lr_factor": 0.25, "unfreeze_warmup_iters": 3, "layer_lr_decay": 0.8}
