@@ -20,7 +20,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
 from masklab.errors import CheckpointError
-from masklab.model.freezing import parameters_with_depth
 from masklab.model.transformer import Transformer
 from masklab.modes.any_mode import AnyMode
 from masklab.modes.mode import Mode
@@ -31,13 +30,11 @@ from masklab.text.labelled_split import Splitting, cleaned
 from masklab.text.labels import Labels
 from masklab.text.preparation import Corpus
 from masklab.text.sources.origin import Example
-from masklab.text.vocabulary import Vocabulary
 from masklab.training.batch import BatchKey
 from masklab.training.batch_maker import LocalSource
 from masklab.training.checkpoint import MANIFEST, CheckpointStore, sha256_of
 from masklab.training.events import CheckpointSaved, Event, RunFinished, RunStarted, StepDone, Unfrozen
 from masklab.training.loop import Loop
-from masklab.training.optimizer import make_optimizer, set_rates
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
@@ -122,7 +119,6 @@ def weights(model: Transformer) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-ABC = Vocabulary.of_text("abc")
 SHORT = {"max_iters": 2, "eval_interval": 2}
 POOLS = {"sequences": 2, "nelbo_sequences": 2, "final_nelbo_sequences": 2}
 FROZEN = {"mode": "feature_extraction"}
@@ -233,29 +229,6 @@ def test_every_key_of_the_unfreezing_changes_the_weights(change: dict[str, Any],
         list(loop.run())
         ends.append(weights(loop.model))
     assert any(not torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
-
-
-def test_rates_fall_by_layer_and_rise_after_the_unfreezing_in_closed_form() -> None:
-    made = recipe(model=UNTIED)
-    model = mode_of("token_classifier").build(made.model, ABC, None, 0)
-    settings = TransferSettings.model_validate({"init_checkpoint": "given"} | THAWING)
-    assert [settings.thaw(i) for i in (8, 9, 10, 11, 100)] == pytest.approx([0.25 * k / 4 for k in (1, 2, 3, 4, 4)])
-    optimizer = make_optimizer(model, made.training, settings, CPU)
-    set_rates(optimizer, 0.01, settings.thaw(9))
-    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    for parameter, depth in parameters_with_depth(model):
-        assert rates[id(parameter)] == pytest.approx(0.01 * 0.8**depth * (0.125 if depth else 1.0))
-        assert decays[id(parameter)] == (made.training.weight_decay if parameter.dim() >= 2 else 0.0)
-    assert {depth for _, depth in parameters_with_depth(model)} == {0, 1, 2, 3}
-
-
-def test_without_transfer_there_are_two_groups_with_the_whole_rate() -> None:
-    made = recipe()
-    model = mode_of("token_classifier").build(made.model, ABC, None, 0)
-    optimizer = make_optimizer(model, made.training, TransferSettings(), CPU)
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [made.training.weight_decay, 0.0]
-    assert [(group["lr_factor"], group["unfrozen"]) for group in optimizer.param_groups] == [(1.0, False)] * 2
 
 
 def test_another_block_size_is_said(sources: dict[str, Ancestor], corpus: TokenCorpus) -> None:
