@@ -17,12 +17,13 @@ import pytest
 
 from masklab.cluster.connection import Share
 from masklab.cluster.sweep_plan import SweepPlan
-from masklab.cluster.sweep_run import at_a_time, tune
+from masklab.cluster.sweep_run import _books, at_a_time, opening_record, tune
 from masklab.config.command_line import main
 from masklab.config.composition import compose_tree
 from masklab.config.job_tree import TUNE
 from masklab.config.sweep_tree import TuneConfig
 from masklab.config.writing import dump
+from masklab.errors import RunError
 from masklab.tracking.sweep_record import SweepRecord, TrialRecord
 from masklab.tracking.sweep_terminal import SweepTerminal
 
@@ -266,6 +267,7 @@ def test_a_guided_search_goes_on_from_what_it_found(command: Command) -> None:
         (['sweep.space={model.n_head: "choice(2,3)"}', "sweep.search=grid"], "n_embd"),
         ([SPACE, "sweep.num_trials=0"], "must be at least 1"),
         ([SPACE, "training.max_iters=4"], "before the first evaluation"),
+        (['sweep.space={training.batch_size: "int(2,8)"}'], "other numbers of characters in each trial"),
         ([SPACE, "sweep.search=grid", "sweep.num_trials=5"], "the grid has 6 points"),
         (['sweep.space={ramp.start: "uniform(0.1,1.5)", curriculum: "choice(ramp)"}', "sweep.search=optuna"], "must be below 1"),
         ([SPACE, "sweep.scheduler=asha", "training.max_iters=null", "training.max_minutes=1"], "equal numbers of characters"),
@@ -327,12 +329,12 @@ def test_four_trials_share_the_gpu_that_one_would_take(tmp_path: Path, text: str
 
 @pytest.mark.ray
 def test_trials_of_several_workers_are_stopped_with_their_workers_and_finished_by_them(command: Command, ray_cluster: Any) -> None:
-    rates = 'sweep.space={training.learning_rate: "choice(1e-2,1e-7)"}'
+    rates = 'sweep.space={training.learning_rate: "choice(1e-2,1e-7,2e-7)"}'
     halved = ["run.name=nested", "sweep.search=grid", "sweep.scheduler=asha", "sweep.grace=0.2", "scaling.num_workers=2"]
-    told = command(rates, *halved, "sweep.parallel=4")
+    told = command(rates, *halved, "sweep.parallel=1")
     assert told.record
-    assert told.statuses == ["finished", "stopped"]
-    assert [trial.chars for trial in told.record.trials] == [20 * 4 * 32, 5 * 4 * 32]
+    assert told.statuses == ["finished", "stopped", "stopped"], "one that follows on another that was stopped is trained all the same"
+    assert [trial.chars for trial in told.record.trials] == [20 * 4 * 32, 5 * 4 * 32, 5 * 4 * 32]
     assert told.record.trials[0].nelbo_nats and told.record.trials[0].overhead_seconds
     deadline = time.monotonic() + 30
     while ray_cluster.available_resources().get("CPU") != ray_cluster.cluster_resources()["CPU"]:
@@ -343,7 +345,9 @@ def test_trials_of_several_workers_are_stopped_with_their_workers_and_finished_b
 @pytest.mark.ray
 def test_a_worker_that_fails_is_a_failed_trial_with_its_reason(command: Command, home: Path, root: Path) -> None:
     asked = [SPACE, "run.name=broken", "sweep.num_trials=1", "scaling.num_workers=2", "tracking.enabled=false"]
-    (trial,) = planned(home, root, *asked).trials
+    plan = planned(home, root, *asked)
+    (trial,) = plan.trials
+    plan.folder.begin(dump(plan.config))
     trial.folder.begin(dump(trial.config))
     trial.folder.checkpoints.write_text("no folder")
     told = command(*asked)
@@ -358,11 +362,50 @@ def test_the_points_of_a_longer_search_begin_with_those_of_a_shorter_one(tmp_pat
     assert json.loads(json.dumps(long[4].point)) == long[4].point
 
 
+def test_trials_that_are_asked_for_no_more_are_not_waited_for(tmp_path: Path, text: str, root: Path) -> None:
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    plan = planned(tmp_path, root, SPACE, "sweep.num_trials=3")
+    record = opening_record(plan, "")
+    plan.folder.begin(dump(plan.config))
+    statuses = ("finished", "stopped", "interrupted")
+    for known, status in zip(record.trials, statuses, strict=True):
+        record = record.with_trial(TrialRecord.model_validate(known.model_dump() | {"status": status}))
+    record.write(plan.folder.path)
+    assert [trial.number for trial in opening_record(planned(tmp_path, root, SPACE, "sweep.num_trials=2"), "").trials] == [0, 1]
+    assert len(opening_record(planned(tmp_path, root, SPACE, "sweep.num_trials=3"), "").trials) == 3
+
+
+def test_a_suggestion_that_was_noted_but_never_begun_is_taken_up(tmp_path: Path, text: str, root: Path) -> None:
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    asked = [SPACE, "sweep.search=optuna", "sweep.num_trials=2"]
+    plan = planned(tmp_path, root, *asked)
+    plan.folder.begin(dump(plan.config))
+    point = {"training.learning_rate": 1e-3, "curriculum": "random"}
+    known = TrialRecord(number=0, values=point, curriculum="random")
+    unfit = TrialRecord(number=1, values=point, curriculum="random", status="failed", reason="unfit")
+    opening_record(plan, "").with_trial(known).with_trial(unfit).write(plan.folder.path)
+    plan = planned(tmp_path, root, *asked)
+    assert [(trial.number, trial.point) for trial in plan.trials] == [(0, point)]
+    assert [trial.status for trial in opening_record(plan, "").trials] == ["waiting", "failed"]
+
+
+def test_a_command_that_began_while_another_was_at_work_says_so(tmp_path: Path, text: str, root: Path) -> None:
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    plan = planned(tmp_path, root, SPACE, "sweep.num_trials=2", "tracking.enabled=false")
+    record = opening_record(plan, "")
+    with _books(plan, record, root) as (opened, _):
+        opened.write(plan.folder.path)
+    with pytest.raises(RunError, match="give it again"), _books(plan, record, root):
+        pass
+    again = planned(tmp_path, root, SPACE, "sweep.num_trials=2", "tracking.enabled=false")
+    with _books(again, record, root) as (opened, _):
+        assert opened == record
+
+
 def test_a_suggestion_that_is_unfit_is_a_failed_trial_with_its_reason(
     tmp_path: Path, text: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from masklab.cluster import sweep_conductor
-    from masklab.cluster.sweep_run import opening_record
     from masklab.cluster.sweep_suggestions import Suggestions
 
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")

@@ -7,8 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ray
+import ray.train
+from ray import PlacementGroupID
 from ray.exceptions import RayTaskError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group
 
 from masklab.cluster.assignment import Assignment
 from masklab.cluster.connection import Share
@@ -17,8 +21,12 @@ from masklab.cluster.train_worker import train_worker
 from masklab.cluster.trainer import Trainer
 from masklab.config.interruption import terminating_as_interrupt
 from masklab.errors import ResourceError, UserError
+from masklab.text.atomic_file import write_text
 from masklab.training.events import Event
 from masklab.training.folder_lock import at_work
+
+PLACE = "placement_group"
+"""The file of a run's folder that names what its workers hold of the cluster, as long as they do."""
 
 
 def run_workers(assignment: Assignment, share: Share, folder: Path, handle: Callable[[Event], None]) -> None:
@@ -46,12 +54,28 @@ def run_workers(assignment: Assignment, share: Share, folder: Path, handle: Call
             raise cause from error
         raise
     listener.close()
+    (folder / PLACE).unlink(missing_ok=True)
 
 
 def _work(handed: dict[str, Any]) -> dict[str, Any] | None:
     """The training function, in a folder that is its own as long as the process lives."""
-    with at_work(handed["assignment"].checkpoints.parent):
+    folder: Path = handed["assignment"].checkpoints.parent
+    with at_work(folder):
+        place = get_current_placement_group()
+        if place is not None and ray.train.get_context().get_world_rank() == 0:
+            write_text(folder / PLACE, place.id.hex())
         return train_worker(handed)
+
+
+def release(folder: Path) -> None:
+    """Give back the cores and GPUs of the workers that trained in `folder`, where those that asked for them ended before they could.
+
+    Ray gives them back once both the actor that reserved them and its job are gone, and a sweep's job goes on.
+    """
+    file = folder / PLACE
+    if file.exists():
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(file.read_text()))))
+        file.unlink()
 
 
 def cause_of(error: BaseException) -> BaseException:
