@@ -17,6 +17,7 @@ from masklab.tracking.reporter import Reporter
 from masklab.tracking.tracker import NullTracker, Tracker
 from masklab.training.checkpoint import CheckpointStore
 from masklab.training.events import Event, RunFinished
+from masklab.training.folder_lock import at_work
 
 
 def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: None) -> None:
@@ -26,7 +27,7 @@ def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: Non
     """
     assignment, folder = trial.assignment, trial.outline.folder
     share = Share(trial.workers, assignment.threads, int(assignment.use_gpu))
-    with ExitStack() as stack:
+    with at_work(folder), ExitStack() as stack:
         known = assignment.tracking
         tracker: Tracker = MlflowTracker(known.uri, known.run_id) if known else NullTracker()
         stack.callback(tracker.finish)

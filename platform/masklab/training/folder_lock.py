@@ -47,7 +47,7 @@ def _locked(folder: Path, patience: float, *, shared: bool) -> Iterator[None]:
     import fcntl
 
     deadline = time.monotonic() + patience
-    with (folder / FILE).open("a") as file:
+    with (folder / FILE).open("a+") as file:  # on NFS a shared lock needs a file that can be read, and an exclusive one that can be written
         while True:
             try:
                 fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
