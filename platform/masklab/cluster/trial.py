@@ -78,6 +78,8 @@ def _trained(trial: Trial, listen: Callable[[Event], None]) -> RunFinished:
     assignment = trial.assignment
     torch.set_flush_denormal(True)  # holds for the threads that this one starts, so it comes first
     torch.set_num_threads(assignment.threads)
+    if assignment.recipe.system.compile:
+        torch.compiler.reset()  # a process that has compiled a few models would not compile another
     # Ray shows a task the GPU that it granted, and no other
     loop = build_loop(assignment, 0, 1, torch.device("cuda") if assignment.use_gpu else None)
     tracker: Tracker = NullTracker()
