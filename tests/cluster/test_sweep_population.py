@@ -18,7 +18,7 @@ from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan, exchange_steps, 
 from masklab.cluster.sweep_population import carry_out, explored, is_carried_out, next_exchange, pairs
 from masklab.cluster.sweep_run import tune
 from masklab.config.command_line import main
-from masklab.config.composition import compose_tree
+from masklab.config.composition import compose, compose_tree
 from masklab.config.job_tree import TUNE
 from masklab.config.sweep_tree import SweepSettings, TuneConfig
 from masklab.errors import CheckpointError, ConfigError
@@ -160,6 +160,11 @@ def test_the_planted_best_spreads_through_the_population(whole: Told) -> None:
 
 
 @pytest.mark.ray
+def test_trials_that_wait_for_each_other_tell_no_time_beside_their_loops(whole: Told) -> None:
+    assert [trial.overhead_seconds for trial in whole.record.trials] == [None] * 4
+
+
+@pytest.mark.ray
 def test_what_is_taken_over_is_the_donors_state_byte_by_byte(whole: Told) -> None:
     assert whole.handed_over == len(whole.lineage) >= 3
     assert whole.unequal == []
@@ -235,6 +240,15 @@ def test_stages_are_varied_under_the_pools_of_the_unvaried_ones(command: Command
     assert [config["stages"][0]["mask_ratio"] for config in configs] == [
         trial.values["curriculum.stages.0.mask_ratio"] for trial in told.record.trials
     ]
+
+
+def test_the_command_of_a_member_has_the_pools_of_the_population(home: Path, root: Path) -> None:
+    space = 'sweep.space={curriculum.stages.0.mask_ratio: "uniform(0.1,0.5)"}'
+    trial = (plan := planned(home, root, "run.name=again", space, "curriculum=sticky", "sweep.num_trials=2")).trials[0]
+    assert compose(plan.retraining(trial.point)[2:], root).recipe == trial.config.recipe
+    assert trial.config.curriculum.validation_stages != trial.config.curriculum.stages
+    apart = planned(home, root, "run.name=once-more", *PLANTED)
+    assert not any("validation_stages" in word for word in apart.retraining({}))
 
 
 def test_the_worst_quarter_takes_over_from_the_best() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from masklab.cluster.sweep_scheduler import PastTrial, cut_too_soon, grace_chars, recall, scheduler_of
+from masklab.cluster.sweep_scheduler import NamedTrial, cut_too_soon, grace_chars, recall, scheduler_of
 from masklab.cluster.sweep_trial import OBJECTIVE, SPENT
 from masklab.config.composition import compose
 from masklab.config.sweep_tree import SweepSettings
@@ -20,7 +22,7 @@ WHOLE = 100 * 4 * 32
 
 
 def decision(scheduler: Any, name: str, chars: int, nats: float) -> str:
-    trial = PastTrial(name)
+    trial = NamedTrial(name)
     if name not in scheduler._trial_info:
         scheduler.on_trial_add(None, trial)
     return str(scheduler.on_trial_result(None, trial, {SPENT: chars, OBJECTIVE: nats}))
@@ -53,6 +55,25 @@ def test_a_sweep_that_goes_on_holds_trials_against_the_earlier_ones() -> None:
     recall(scheduler, "000", History(evaluations=(seen(WHOLE // 10, 2.0), seen(WHOLE // 2, 1.5))))
     assert decision(scheduler, "001", WHOLE // 10, 2.5) == "STOP"
     assert decision(scheduler, "002", WHOLE // 10, 1.9) == "CONTINUE"
+
+
+def test_a_trial_that_goes_on_is_held_against_others_only_where_it_had_not_been() -> None:
+    scheduler = scheduler_of(ASHA, TRAINING)
+    tenth = WHOLE // 10
+    recall(scheduler, "000", History(evaluations=(seen(tenth, 2.0), seen(3 * tenth, 1.8))))
+    recall(scheduler, "001", History(evaluations=(seen(tenth, 1.9), seen(3 * tenth, 1.7))))
+    going_on = SimpleNamespace(trial_id="numbered anew", config={"handed": SimpleNamespace(number=1)})
+    scheduler.on_trial_add(None, going_on)
+    for chars in (4, 5, 6):
+        assert scheduler.on_trial_result(None, going_on, {SPENT: chars * tenth, OBJECTIVE: 1.0}) == "CONTINUE"
+    assert decision(scheduler, "002", tenth, 1.92) == "CONTINUE", "the best showed 1.9 there, and not 1.0"
+
+
+def test_trials_that_diverge_are_stopped_however_many_did_before() -> None:
+    scheduler = scheduler_of(ASHA, TRAINING)
+    assert decision(scheduler, "good", WHOLE // 10, 2.0) == "CONTINUE"
+    assert [decision(scheduler, f"bad {number}", WHOLE // 10, math.inf) for number in range(2)] == ["STOP", "STOP"]
+    assert decision(scheduler, "better", WHOLE // 10, 1.9) == "CONTINUE"
 
 
 def test_without_a_scheduler_every_trial_is_trained_to_its_end() -> None:

@@ -42,6 +42,14 @@ def test_it_goes_on_from_what_a_record_tells() -> None:
     assert mean(searched(Suggestions(SPACE, 0, 40, known), range(30, 40))) < 0.5 * mean(known[:10])
 
 
+def test_it_learns_from_trials_that_an_earlier_part_had_asked_for() -> None:
+    began = searched(Suggestions(SPACE, 0, 40), range(30))
+    suggestions = Suggestions(SPACE, 0, 40)
+    for trial in began:  # which were under way when that part was stopped
+        suggestions.tell(trial)
+    assert mean(searched(suggestions, range(30, 40))) < 0.5 * mean(began[:10])
+
+
 def test_it_never_begins_twice_in_the_same_way() -> None:
     first = searched(Suggestions(SPACE, 0, 40), range(2))
     again = searched(Suggestions(SPACE, 0, 40, first), range(2, 4))

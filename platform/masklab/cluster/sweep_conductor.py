@@ -20,10 +20,11 @@ from masklab.cluster.sweep_population import carry_out, exchange_of, is_carried_
 from masklab.cluster.sweep_scheduler import cut_too_soon, recall, scheduler_of
 from masklab.cluster.sweep_suggestions import Suggestions
 from masklab.cluster.sweep_trial import FAILURE, OBJECTIVE, SPENT, Handed, host_trial
-from masklab.cluster.sweep_tune import AskedToStop, TrialSource, Watch
+from masklab.cluster.sweep_tune import TUNE_SETTINGS, AskedToStop, TrialSource, Watch
 from masklab.cluster.trial import Trial
+from masklab.cluster.worker_group import release
 from masklab.config.writing import dump
-from masklab.errors import UserError
+from masklab.errors import RunError, UserError
 from masklab.tracking.description import plan_markdown
 from masklab.tracking.history import History
 from masklab.tracking.mlflow_run import RunHandle
@@ -33,15 +34,6 @@ from masklab.tracking.sweep_record import SweepRecord, TrialRecord
 from masklab.tracking.sweep_terminal import SweepTerminal
 from masklab.training.folder_lock import wait_until_left
 from masklab.training.run_folder import LOOP_SECONDS
-
-TUNE_SETTINGS = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
-"""What Tune reads from the environment: trials keep their own figures, and the driver its own signals; the user's settings stay."""
 
 
 class SweepConductor:
@@ -84,6 +76,7 @@ class SweepConductor:
         self.terminal.begin(self.record)
         for words in cut_too_soon(config.sweep, [*self.plan.corners, *(trial.config for trial in self.plan.trials)]):
             self.terminal.warn(words)
+        left = "interrupted", ""
         try:
             with self._stopper.by_signals():
                 tune.run(
@@ -94,7 +87,8 @@ class SweepConductor:
                     scheduler=population or self._scheduler(),
                     num_samples=self.plan.wanted + bool(population),
                     resources_per_trial=trial_resources(self.share, gpus),
-                    reuse_actors=True,  # a trial's process takes seconds to start
+                    # a process takes seconds to start, but one that listens to workers cannot leave them within a trial
+                    reuse_actors=self.share.workers == 1,
                     max_concurrent_trials=None if population else parallel,
                     stop=self._stopper,
                     callbacks=[Watch(self)],
@@ -102,9 +96,11 @@ class SweepConductor:
                     raise_on_failed_trial=False,
                     verbose=0,
                 )
+            if not self._stopper.asked:
+                left = "failed", "Ray Tune gave it up without a reason"
         finally:
             for number in list(self._running):
-                self._close(number, "interrupted")
+                self._close(number, *left)
             self.terminal.close()
         if self._error:
             raise self._error
@@ -115,14 +111,16 @@ class SweepConductor:
         """Tune's scheduler, which is told what earlier parts of the sweep have shown; None where no trial ends early."""
         scheduler = scheduler_of(self.plan.config.sweep, self.plan.config.training)
         for trial in self.record.trials if scheduler else ():
-            if trial.status in ("finished", "stopped"):
+            try:
                 recall(scheduler, trial.name, History.read(self.plan.folder.path / "trials" / trial.name / "history.json"))
+            except RunError:
+                continue  # the trial itself tells of the damage
         return scheduler
 
     def begin(self) -> Handed | None:
         """Start the books of the next trial that can be begun."""
         while not self._stopper.asked and (trial := self._next()):
-            if not trial.folder.checkpoints.exists():
+            if not trial.folder.checkpoints.exists() and not self.plan.exchange_steps:  # whose trials wait for each other
                 self._begun_at[trial.number] = time.monotonic()
             try:
                 trial.folder.begin(dump(trial.config))
@@ -219,6 +217,7 @@ class SweepConductor:
     def _close(self, number: int, otherwise: str, reason: str = "") -> None:
         """End a trial, which is finished when its folder says so, and `otherwise` what is told."""
         trial, handle = self._running.pop(number)
+        release(trial.folder.path)
         wall = time.monotonic() - self._begun_at[number] if number in self._begun_at else None
         told = {"status": otherwise, "reason": reason, "wall_seconds": wall, "loop_seconds": trial.folder.memory().get(LOOP_SECONDS)}
         known = trial_record(trial, self._known(number).model_copy(update=told))

@@ -17,7 +17,7 @@ from masklab.config.job_tree import TUNE
 from masklab.config.search_space import Point, Value, corners, draw, grid, overrides_of
 from masklab.config.sweep_tree import SweepSettings, TuneConfig
 from masklab.config.tree import Config
-from masklab.config.writing import validated
+from masklab.config.writing import spelled, validated
 from masklab.errors import ConfigError
 from masklab.sampling.generation import start_of
 from masklab.text.preparation import Corpus, corpus_for
@@ -93,7 +93,7 @@ class SweepPlan:
         folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
         store = Store.of(config.tracking, home) if config.tracking.enabled else None
         corpus = corpus_for(config.dataset, home / ".corpora")
-        earlier = SweepRecord.read(folder.path) if (folder.path / FILE).exists() else None
+        earlier = earlier_record(folder)
         chosen = dict(enumerate(points(config.sweep))) if config.sweep.search != "optuna" else _known_points(folder, earlier)
         wanted = config.sweep.num_trials or len(chosen) if config.sweep.search == "grid" else config.sweep.num_trials or TRIALS
         if config.sweep.scheduler == "pbt":
@@ -148,17 +148,28 @@ class SweepPlan:
             raise ConfigError(
                 f"curriculum: {asked} stages, where the population's other trials have {fixed}; vary nothing that adds or drops one"
             )
-        if curriculum["validation_stages"] is None and any(key.startswith(("curriculum.", "ramp.")) for key in self.config.sweep.space):
-            return curriculum | {"validation_stages": unvaried["stages"]}
-        return curriculum
+        return curriculum | {"validation_stages": unvaried["stages"]} if self._has_shared_pools else curriculum
+
+    @property
+    def _has_shared_pools(self) -> bool:
+        """Whether trials are validated under stages that are not their own."""
+        varied = any(key.startswith(("curriculum.", "ramp.")) for key in self.config.sweep.space)
+        return varied and self.exchange_steps is not None and self.config.curriculum.validation_stages is None
 
     def retraining(self, point: Mapping[str, Value]) -> list[str]:
         """The words of the command that trains the trial at `point` again as a run of its own, to the same figures."""
         given = {word: word.lstrip("+~").partition("=")[0] for word in self.overrides}
         keys = {word: TUNE.shorthands.get(key, key) for word, key in given.items()}
         shared = [word for word, key in keys.items() if key.split(".")[0] not in OWN_KEYS and key not in point]
+        unvaried = self.config.curriculum.model_dump(mode="json")["stages"]
+        pools = [f"curriculum.validation_stages={spelled(unvaried)}"] if self._has_shared_pools else []
         seed = [] if "run.seed" in point else [f"run.seed={self.config.run.seed}"]
-        return ["python", "jobs/train.py", *shared, *overrides_of(point), *seed, f"run.name={self.name}-best"]
+        return ["python", "jobs/train.py", *shared, *overrides_of(point), *pools, *seed, f"run.name={self.name}-best"]
+
+
+def earlier_record(folder: RunFolder) -> SweepRecord | None:
+    """What an earlier command has left of the sweep in `folder`; None where there was none. Raises RunError for a damaged record."""
+    return SweepRecord.read(folder.path) if (folder.path / FILE).exists() else None
 
 
 def points(settings: SweepSettings) -> tuple[Point, ...]:
@@ -177,8 +188,9 @@ def points(settings: SweepSettings) -> tuple[Point, ...]:
 
 def _known_points(folder: RunFolder, earlier: SweepRecord | None) -> dict[int, Point]:
     """The points of an earlier part of the sweep, by number, but for those that were found unfit and so never began."""
-    begun = (trial for trial in earlier.trials if (folder.path / "trials" / trial.name / "config.yaml").exists()) if earlier else ()
-    return {trial.number: dict(trial.values) for trial in begun}
+    known = earlier.trials if earlier else ()
+    fit = (each for each in known if each.status != "failed" or (folder.path / "trials" / each.name / "config.yaml").exists())
+    return {trial.number: dict(trial.values) for trial in fit}
 
 
 def known_population(earlier: SweepRecord | None, wanted: int) -> dict[int, Point]:

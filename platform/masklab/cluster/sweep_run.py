@@ -13,11 +13,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from masklab.cluster.connection import Share, connected, nodes_of_the_cluster, room, share_for
-from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan, budget_of
+from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan, budget_of, earlier_record
 from masklab.cluster.sweep_report import draw, keep, show
 from masklab.config.home import home_of
 from masklab.config.sweep_tree import TuneConfig
 from masklab.config.writing import dump
+from masklab.errors import RunError
 from masklab.tracking.mlflow_run import DatasetInput
 from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
 from masklab.tracking.provenance import git_commit, run_tags, source_tags, versions
@@ -51,10 +52,14 @@ def tune(config: TuneConfig, overrides: Sequence[str], project: Path, started_at
 
 
 def opening_record(plan: SweepPlan, command: str) -> SweepRecord:
-    """What is known of the sweep before anything is started: what its trials' folders and its earlier record hold."""
+    """What is known of the sweep before anything is started: what its trials' folders and its earlier record hold.
+
+    Trials that are not over and that fewer are asked for than to include are left out.
+    """
     earlier = plan.earlier
     known = {trial.number: trial for trial in earlier.trials} if earlier else {}
-    opening = known | {trial.number: _opening(trial, known.get(trial.number)) for trial in plan.trials}
+    over = {number: trial for number, trial in known.items() if trial.status in ("finished", "stopped", "failed")}
+    opening = over | {trial.number: _opening(trial, known.get(trial.number)) for trial in plan.trials}
     commands = earlier.commands if earlier else ()
     record = SweepRecord(
         name=plan.name,
@@ -119,10 +124,12 @@ def _reported(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepRecor
 def _books(plan: SweepPlan, record: SweepRecord, project: Path) -> Iterator[tuple[SweepRecord, NestedRuns | None]]:
     """Open the sweep's books, here and in MLflow, for this process alone.
 
-    Raises RunError where another command is at work on the sweep, and TrackingError.
+    Raises RunError where another command is, or has just been, at work on the sweep, and TrackingError.
     """
     plan.folder.begin(dump(plan.config))
     with alone(plan.folder.path, patience=5.0):
+        if earlier_record(plan.folder) != plan.earlier:
+            raise RunError(f"sweep '{plan.name}' was still being worked on when this command began; give it again")
         plan.folder.remember(**{REPORTED: False})
         nested = _nested_runs(plan, record, _tags(plan, project))
         if nested and plan.store:

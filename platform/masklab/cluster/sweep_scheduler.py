@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,40 @@ from masklab.curriculum.timetable import timetable
 from masklab.tracking.history import History
 from masklab.tracking.wording import amount
 from masklab.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class NamedTrial:
+    """A trial by the name of its folder, as far as a scheduler asks."""
+
+    trial_id: str
+
+
+class Halving(ASHAScheduler):  # type: ignore[misc]
+    """Tune's successive halving, which knows a trial by the name that it keeps when the sweep goes on.
+
+    Tune numbers trials anew then. One that goes on would be held against the others wherever they had been before, by what it shows
+    now, and they against it.
+    """
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """A trial is about to be started."""
+        super().on_trial_add(tune_controller, _named(trial))
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether the trial is to go on. A loss that is no number is the worst, but one that quantiles can be taken of."""
+        nats = {OBJECTIVE: min(result[OBJECTIVE], sys.float_info.max)} if OBJECTIVE in result else {}
+        return str(super().on_trial_result(tune_controller, _named(trial), result | nats))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """A trial has come to its end, of which its last report tells nothing new."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """A trial is stopped from outside; what it has shown stays."""
+
+
+def _named(trial: Any) -> NamedTrial:
+    return trial if isinstance(trial, NamedTrial) else NamedTrial(f"{trial.config['handed'].number:03d}")
 
 
 def grace_chars(settings: SweepSettings, training: TrainingSettings) -> int:
@@ -35,7 +70,7 @@ def scheduler_of(settings: SweepSettings, training: TrainingSettings) -> Any:
     if settings.scheduler != "asha" or iterations is None:
         return None
     whole = iterations * training.chars_per_step
-    return ASHAScheduler(
+    return Halving(
         time_attr=SPENT,
         metric=OBJECTIVE,
         mode="min",
@@ -45,16 +80,9 @@ def scheduler_of(settings: SweepSettings, training: TrainingSettings) -> Any:
     )
 
 
-@dataclass(frozen=True)
-class PastTrial:
-    """A trial of an earlier part of the sweep, as far as a scheduler asks."""
-
-    trial_id: str
-
-
 def recall(scheduler: Any, name: str, history: History) -> None:
     """Tell the scheduler what trial `name` showed in an earlier part of the sweep, so that later ones are held against it."""
-    past = PastTrial(name)
+    past = NamedTrial(name)
     scheduler.on_trial_add(None, past)
     for seen in history.evaluations:
         if seen.chars is not None and seen.nelbo_nats is not None:

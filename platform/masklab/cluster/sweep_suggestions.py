@@ -23,7 +23,7 @@ class Suggestions:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._open = space, dict[int, optuna.Trial]()
         self._distributions = distributions_of(space)
-        over = [trial for trial in known if trial.status in ("finished", "stopped") and trial.nelbo_nats is not None]
+        over = [trial for trial in known if _tells(trial)]
         # a sweep that goes on must not be given the points of its beginning again
         own = int(np.random.SeedSequence([seed, len(over)]).generate_state(1)[0])
         sampler = optuna.samplers.TPESampler(seed=own, n_startup_trials=min(10, max(3, trials // 4)), constant_liar=True)
@@ -38,16 +38,23 @@ class Suggestions:
 
     def tell(self, known: TrialRecord) -> None:
         """What became of a trial: one that was stopped early tells its last figure, one that failed nothing."""
-        if known.number not in self._open:
+        if known.number not in self._open:  # asked for by an earlier part of the sweep
+            if _tells(known):
+                self._study.add_trial(past_trial(known, self._distributions))
             return
         trial = self._open.pop(known.number)
-        if known.nelbo_nats is None or known.status not in ("finished", "stopped"):
+        if not _tells(known):
             self._study.tell(trial, state=TrialState.FAIL)
         elif known.status == "stopped":
-            trial.report(known.nelbo_nats, known.iterations)
+            trial.report(known.nelbo_nats, known.iterations)  # type: ignore[arg-type]
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, known.nelbo_nats)
+
+
+def _tells(known: TrialRecord) -> bool:
+    """Whether a trial is over and has a figure."""
+    return known.status in ("finished", "stopped") and known.nelbo_nats is not None
 
 
 def _short(each: Distribution, value: float | str) -> float | int | str:

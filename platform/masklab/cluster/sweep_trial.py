@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunS
 
 OBJECTIVE, SPENT, FAILURE = "nelbo_nats", "chars", "failure"
 """The names of what is reported: nats per character, to be made low; the characters seen until then; why a trial cannot go on."""
+LEAVING_SECONDS = 60
+"""How long a trial that was stopped has to send its last figures before its process is asked to host the next one."""
 READY = "ready"
 """Reported, once, by a member of a population that has come to the end of its part."""
 
@@ -42,6 +45,7 @@ class Handed:
 def host_trial(config: dict[str, Any]) -> None:
     """Tune's trainable; `config` holds the Handed. Raises what the loop raises, once the reason has been reported."""
     handed: Handed = config["handed"]
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", str(LEAVING_SECONDS))
     try:
         (run_trial if handed.trial.workers == 1 else run_nested)(handed.trial, lambda event: listen(event, handed.until))
     except PartEnded:

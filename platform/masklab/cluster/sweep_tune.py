@@ -13,6 +13,15 @@ from ray.tune.search import Searcher
 
 from masklab.cluster.sweep_trial import Handed
 
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+"""What Tune reads from the environment: trials keep their own figures, and the driver its own signals; the user's settings stay."""
+
 
 class Books(Protocol):
     """Who is asked for trials, and told of them by their numbers."""

@@ -109,6 +109,12 @@ class TuneConfig(Config):
             )
         if self.sweep.scheduler == "pbt":
             self._is_a_population()
+        for key in ("training.batch_size", "training.gradient_accumulation_steps"):
+            if key in self.sweep.space and self.training.max_iters is not None:
+                raise ValueError(
+                    f"sweep.space: {key}: training.max_iters = {self.training.max_iters} steps are other numbers of characters in each "
+                    "trial, and trials are compared at one budget; give it as training.max_chars"
+                )
         if self.scaling.num_workers > 1 and (self.sweep.gpus_per_trial or 1) < 1:
             raise ValueError(
                 f"sweep.gpus_per_trial = {self.sweep.gpus_per_trial:g}: with scaling.num_workers = {self.scaling.num_workers} each worker "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +41,15 @@ def dump(config: Section) -> str:
 def dump_values(tree: Mapping[str, Any]) -> str:
     """Plain values as the same YAML."""
     return yaml.safe_dump(_type_first(tree), sort_keys=False, allow_unicode=True, width=120)
+
+
+def spelled(value: Any) -> str:
+    """A plain value as the command line has it: `[{type:"random",patience:null}]`."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{spelled(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(spelled, value)) + "]"
+    return json.dumps(value)
 
 
 def load(path: Path) -> Config:
