@@ -54,7 +54,7 @@ class Conductor:
             while waiting or self._running:
                 while waiting and len(self._running) < parallel:
                     self._start(waiting.popleft())
-                ended, _ = ray.wait(list(self._running), num_returns=1, timeout=5.0)
+                ended, _ = ray.wait(list(self._running), num_returns=1, timeout=5.0) if self._running else ([], [])
                 for task in ended:
                     self._end(task)
                 if not ended:
@@ -69,6 +69,10 @@ class Conductor:
         run.folder.begin(dump(run.config))
         wait_until_left(run.folder.path)
         handle = self._child(run)
+        if run.folder.is_finished:  # by a process that outlived its driver for a moment
+            self._close(run_record(self.plan, run), handle)
+            self.terminal.ended(self.record, run_record(self.plan, run))
+            return
         self._running[self._task.remote(self.trial(run, handle))] = run, handle
         self._note(run_record(self.plan, run).model_copy(update={"status": "running"}))
 
@@ -108,12 +112,12 @@ class Conductor:
 
     def _end(self, task: Any) -> None:
         run, handle = self._running.pop(task)
+        failure: dict[str, str] = {}
         try:
             ray.get(task)
         except Exception as error:  # a run's failure, whatever it is, must not end the others
-            known = run_record(self.plan, run).model_copy(update={"status": "failed", "reason": reason_of(error)})
-        else:
-            known = run_record(self.plan, run)
+            failure = {} if run.folder.is_finished else {"status": "failed", "reason": reason_of(error)}
+        known = run_record(self.plan, run).model_copy(update=failure)
         self._close(known, handle)
         self.terminal.ended(self.record, known)
 
