@@ -375,6 +375,20 @@ def test_trials_that_are_asked_for_no_more_are_not_waited_for(tmp_path: Path, te
     assert len(opening_record(planned(tmp_path, root, SPACE, "sweep.num_trials=3"), "").trials) == 3
 
 
+def test_a_trial_that_tune_gives_up_is_a_failed_one(tmp_path: Path, text: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from masklab.cluster import sweep_conductor
+
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sweep_conductor.ray, "put", lambda value: value)
+    monkeypatch.setattr(sweep_conductor.tune, "run", lambda *_, search_alg, **__: search_alg.suggest("a trial of Tune"))
+    plan = planned(tmp_path, root, SPACE, "sweep.num_trials=2", "tracking.enabled=false")
+    plan.folder.begin(dump(plan.config))
+    conductor = sweep_conductor.SweepConductor(plan, opening_record(plan, ""), Share(1, 1, 0), None, {}, SweepTerminal(2, 1))
+    conductor.conduct(plan.trials, 1, 0.0)
+    assert [trial.status for trial in conductor.record.trials] == ["failed", "waiting"]
+    assert "gave it up" in conductor.record.trials[0].reason
+
+
 def test_a_suggestion_that_was_noted_but_never_begun_is_taken_up(tmp_path: Path, text: str, root: Path) -> None:
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
     asked = [SPACE, "sweep.search=optuna", "sweep.num_trials=2"]
