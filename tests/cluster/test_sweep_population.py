@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan, exchange_steps, known_population
@@ -21,10 +23,13 @@ from masklab.config.command_line import main
 from masklab.config.composition import compose, compose_tree
 from masklab.config.job_tree import TUNE
 from masklab.config.sweep_tree import SweepSettings, TuneConfig
+from masklab.config.writing import dump
 from masklab.errors import CheckpointError, ConfigError
-from masklab.tracking.history import History
+from masklab.tracking.history import EvaluationRecord, History
 from masklab.tracking.sweep_record import SweepRecord, Takeover, TrialRecord
 from masklab.tracking.sweep_terminal import SweepTerminal
+from masklab.training.checkpoint import Checkpoint, CheckpointStore
+from masklab.training.run_folder import RunFolder
 from masklab.training.settings import TrainingSettings
 
 pytestmark = pytest.mark.timeout(240)
@@ -298,6 +303,54 @@ def test_a_trial_without_its_state_has_not_taken_over(home: Path, root: Path) ->
     trial = planned(home, root, "run.name=bare", *PLANTED).trials[0]
     takeover = Takeover(iteration=8, chars=1024, donor=3, before={}, after={}, nelbo_nats=3.0, donor_nelbo_nats=2.0, weights_sha256="0")
     assert not is_carried_out(trial, takeover)
+
+
+class Killed(BaseException):
+    """The end of a driver, which nothing in it notices."""
+
+
+def kept(trial: PlannedTrial, seed: int) -> Checkpoint:
+    """The state of `trial` at step 8."""
+    trial.folder.begin(dump(trial.config))
+    History(evaluations=(EvaluationRecord(iteration=8, stage=0, train_loss=seed, loss=0, stage_losses=(), nelbo_nats=2.0),)).write(
+        trial.folder.path / "history.json"
+    )
+    torch.manual_seed(seed)
+    return Checkpoint(CheckpointStore(trial.folder.checkpoints, {}).save(8, torch.nn.Linear(2, 2), {}, {"iteration": 8}))
+
+
+@pytest.mark.parametrize("cut", [(History, "write"), (RunFolder, "write"), (shutil, "copytree"), (Path, "rename")])
+def test_a_takeover_that_is_cut_off_anywhere_is_made_again(
+    home: Path, root: Path, monkeypatch: pytest.MonkeyPatch, cut: tuple[Any, str]
+) -> None:
+    plan = planned(home, root, f"run.name=cut-{cut[0].__name__}", *PLANTED)
+    trial, donor = plan.trials[0], plan.trials[3]
+    own, other = kept(trial, 1), kept(donor, 2)
+    values = {"training.learning_rate": 2e-3}
+    takeover = Takeover(
+        iteration=8,
+        chars=1024,
+        donor=3,
+        before=trial.point,
+        after=values,
+        nelbo_nats=3.0,
+        donor_nelbo_nats=2.0,
+        weights_sha256=other.weights_sha256,
+    )
+    assert own.weights_sha256 != other.weights_sha256
+
+    def kill(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(*cut, kill)
+        carry_out(plan, trial, takeover)
+    assert not is_carried_out(trial, takeover)
+    after = carry_out(plan, trial, takeover)
+    assert is_carried_out(trial, takeover) and after.config.training.learning_rate == 2e-3
+    assert yaml.safe_load((trial.folder.path / "config.yaml").read_text())["training"]["learning_rate"] == 2e-3
+    assert History.read(trial.folder.path / "history.json") == History.read(donor.folder.path / "history.json")
+    assert [file.name for file in trial.folder.checkpoints.iterdir()] == [other.path.name]
 
 
 @pytest.mark.parametrize(
