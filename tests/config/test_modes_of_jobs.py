@@ -64,3 +64,33 @@ def test_a_mode_that_a_job_has_no_use_for_is_one_line(root: Path, tree: JobTree,
     with pytest.raises(ConfigError, match=words) as caught:
         compose_tree(tree, overrides, root)
     assert "\n" not in str(caught.value)
+
+
+NUMBERS = ("mode=sequence_classifier", "dataset=labelled", "dataset.path=x.csv", "dataset.label_type=number")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ((*NUMBERS, "objective.label_smoothing=0.1"), "objective.label_smoothing = 0.1: spreads a target over classes"),
+        ((*NUMBERS, "mode.class_weights=balanced"), "mode.class_weights = balanced: weighs classes"),
+        (
+            ("mode=masked_ratio", "mode.generator_checkpoint=x", "objective.label_smoothing=0.1"),
+            "objective.label_smoothing = 0.1: spreads a target over classes",
+        ),
+        (("mode=masked_ratio", "mode.generator_checkpoint=x", "training.block_size=1"), "training.block_size = 1"),
+        (("mode=language_model", "objective.normalisation=per_sequence"), "objective.normalisation = per_sequence: sequences count"),
+        (("mode=replaced_token_detector", "objective.normalisation=per_token"), "objective.normalisation = per_token: sequences count"),
+        (("mode=sequence_classifier", "objective.normalisation=per_token"), "objective.normalisation = per_token: sequences count"),
+    ],
+)
+def test_a_key_that_a_mode_has_no_use_for_is_one_line(root: Path, overrides: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(list(overrides), root)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_of_characters_may_be_averaged_by_sequence(root: Path) -> None:
+    overrides = ["mode=token_labeller", "dataset=labelled", "dataset.path=x.csv", "dataset.label_type=per_token"]
+    assert compose([*overrides, "objective.normalisation=per_sequence"], root).objective.normalisation == "per_sequence"

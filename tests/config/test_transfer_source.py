@@ -178,6 +178,13 @@ def test_keys_that_mean_nothing_are_refused(overrides: list[str], message: str) 
     assert error_of(*overrides).startswith(message)
 
 
+@pytest.mark.usefixtures("home")
+def test_a_decay_by_layer_is_refused_where_the_head_alone_is_trained() -> None:
+    frozen = [*SEQUENCES, "transfer.mode=feature_extraction", "transfer.layer_lr_decay=0.5"]
+    assert error_of(*frozen).startswith("transfer.layer_lr_decay = 0.5: the head has the whole rate")
+    assert compose([*frozen, "transfer.unfreeze_at_iter=3"], PROJECT).transfer.layer_lr_decay == 0.5
+
+
 def test_a_reference_that_names_nothing_is_refused_under_its_own_key(home: Path) -> None:
     told = error_of("transfer.init_checkpoint=tinny")
     assert told.startswith("transfer.init_checkpoint = 'tinny': no such run") and "did you mean 'tiny'" in told

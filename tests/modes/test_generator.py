@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from trained_run import config_for, forge, newest, train_into
 
 from masklab.config.generator_reference import with_generator
@@ -23,6 +24,7 @@ from masklab.text.preparation import corpus_for
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.batch import BatchKey
+from masklab.training.checkpoint import sha256_of
 from masklab.training.run_folder import RunFolder
 
 HALF = RandomRatio(min_ratio=0.5, max_ratio=0.5)
@@ -137,6 +139,10 @@ def test_what_is_no_mask_predictor_is_refused(home: Path, tmp_path: Path) -> Non
     (broken / "model.safetensors").write_bytes(b"junk")
     with pytest.raises(CheckpointError, match="is no checkpoint of a mask predictor"):
         generator_at(str(broken), None)
+    tensors = load_file(newest(RunFolder(home / "runs/tiny")) / "model.safetensors")
+    save_file(tensors | {"final_norm.norm.weight": torch.full((32,), torch.nan)}, broken / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"final_norm\.norm\.weight holds values that are no numbers"):
+        generator_at(str(broken), sha256_of(broken / "model.safetensors"))
     with pytest.raises(CheckpointError, match=r"altered|bytes"):
         with_generator(detector_config(home, str(broken)), home)
     untrained = tmp_path / "untrained"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masklab.modes.label_figures import confusion, macro_f1, r_squared, rmse
+from masklab.modes.label_figures import class_counts, confusion, macro_f1, r_squared, rmse
 from masklab.modes.label_memory import balanced_weights
 
 metrics = pytest.importorskip("sklearn.metrics")
@@ -26,6 +26,7 @@ def test_the_confusion_matrix_counts_pairs_and_macro_f1_is_that_of_scikit_learn(
     np.testing.assert_array_equal(counts, metrics.confusion_matrix(true, predicted, labels=range(6)))
     expected = metrics.f1_score(true, predicted, average="macro", zero_division=0)
     assert macro_f1(counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)) == pytest.approx(expected)
+    assert macro_f1(*class_counts(true, predicted)) == pytest.approx(expected)
 
 
 @settings(deadline=None)
@@ -38,6 +39,13 @@ def test_rmse_and_r_squared_are_those_of_scikit_learn(pairs: list[tuple[float, f
     assert r_squared(np.ones(4), predicted[:1]) == 0.0
 
 
+def test_numbers_of_32_bits_are_told_as_those_of_64_are() -> None:
+    true, predicted = np.array([1e20, 2e20, 4e20], np.float32), np.array([2e20, 1e20, 4e20])
+    assert r_squared(true, predicted) == pytest.approx(metrics.r2_score(true / 1e20, predicted / 1e20))
+    assert rmse(true, predicted) == pytest.approx(1e20 * metrics.root_mean_squared_error(true / 1e20, predicted / 1e20))
+
+
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 1000), min_size=2, max_size=9))
 def test_balanced_classes_count_alike_and_a_row_for_one_on_average(counts: list[int]) -> None:
     from sklearn.utils.class_weight import compute_class_weight

@@ -138,6 +138,21 @@ def test_numbers_keep_their_scale_and_are_split_without_regard_to_it() -> None:
     assert sorted((*corpus.train.labels, *corpus.validation.labels)) == [i / 4 for i in range(100)]
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.13, 0.5, 0.87])
+def test_a_text_with_several_numbers_is_on_one_side(fraction: float) -> None:
+    rows = [Example("", f"text {i // 4}", i % 4 + i) for i in range(80)]
+    corpus = corpus_of(rows, "number", fraction)
+    assert not set(texts(corpus, corpus.train)) & set(texts(corpus, corpus.validation))
+    assert abs(len(corpus.validation) - round(80 * fraction)) <= 2
+    alike = corpus_of([Example("", "text", i) for i in range(10)], "number", 0.3)
+    assert (len(alike.train), len(alike.validation)) == (7, 3)
+
+
+def test_a_label_is_told_in_a_line_that_no_terminal_obeys() -> None:
+    rows = [Example("", f"text {i}", ("a\x1b[2J\nb", "x" * 100)[i % 2]) for i in range(20)]
+    assert corpus_of(rows).facts(16)["labels"] == f"2 classes of rows: {'x' * 39}… 8, a\ufffd[2J b 8"
+
+
 def test_an_epoch_reads_every_row_once_in_an_order_of_its_own() -> None:
     corpus = corpus_of(examples())
     source, count = corpus.training_rows(20), len(corpus.train)

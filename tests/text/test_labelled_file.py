@@ -130,6 +130,7 @@ def test_a_changed_file_other_columns_or_another_count_are_another_corpus(tmp_pa
         ("a.jsonl", '{"text": "x", "label": 1}\n{"text": \n', "line 2 is not JSON"),
         ("a.jsonl", "[" * 100_000, "line 1 is not JSON"),
         ("a.jsonl", '["x", 1]\n', "line 1 is ['x', 1], not an object"),
+        ("a.jsonl", '{"text": "x", "label": 1}\n{"text": "x", "label": "\\udc00"}\n', "line 2 has half of a surrogate pair"),
         ("a.parquet", "no table", "cannot be read as Parquet"),
         ("a.csv.gz", "no gzip", "damaged or not compressed with gzip"),
         ("a.txt", "text,label\n", "the name must end in .csv, .tsv, .jsonl"),

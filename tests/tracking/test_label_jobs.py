@@ -99,6 +99,14 @@ def test_numbers_and_labels_of_characters_are_predicted(home: Path) -> None:
     assert told[0]["label"].split() == [*"lllldlllldd"]
 
 
+def test_each_character_of_a_text_has_a_place_among_its_labels(home: Path) -> None:
+    text = "fi€ne film " + "4" * 20
+    labels = labelled(home, "token_labeller-per_token", f"text\n{text}\n")[0]["label"].split()
+    assert len(labels) == len(text)
+    assert labels[2] == "?" and labels[25:] == ["?"] * 6  # 24 characters of a block, and one that is unknown
+    assert "?" not in labels[:2] + labels[3:25]
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

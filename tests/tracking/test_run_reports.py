@@ -186,6 +186,14 @@ def test_a_confusion_matrix_is_drawn_where_texts_have_classes(tmp_path: Path) ->
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]])
 
 
+def test_names_of_classes_are_drawn_as_they_are_written(tmp_path: Path) -> None:
+    names = (r"$\no$", "a\x1b[2J\nb", "<b>bold</b> " + "x" * 40, "\ud800")
+    figure = confusion_figure(np.eye(4, dtype=np.int64), names, "mine")
+    save_figure(figure, tmp_path / "confusion.png")
+    shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert shown == [r"$\no$", "a\ufffd[2J b", "<b>bold</b> xxxxxxxxx…", "\ufffd"]
+
+
 def outline_of(stages: list[dict[str, object]], **training: object) -> RunOutline:
     return RunOutline.of(
         name="x",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from masklab.errors import ConfigError
 from masklab.modes.character_mode import CharacterMode
+from masklab.modes.sequence_classifier import SequenceClassifier
 from masklab.sampling.generation import start_of
 from masklab.text.vocabulary import Vocabulary
 
@@ -55,6 +56,11 @@ def _transfer_problems(config: Config) -> Iterator[str]:
     for key, default in (("unfreeze_lr_factor", 1.0), ("unfreeze_warmup_iters", 0)):
         if transfer.unfreeze_at_iter is None and (value := getattr(transfer, key)) != default:
             yield f"transfer.{key} = {value:g}: without transfer.unfreeze_at_iter nothing is ever unfrozen; give it, or leave this out"
+    if freezes and transfer.unfreeze_at_iter is None and transfer.layer_lr_decay != 1:
+        yield (
+            f"transfer.layer_lr_decay = {transfer.layer_lr_decay:g}: the head has the whole rate, and nothing else is ever trained; give "
+            "transfer.unfreeze_at_iter, or leave this out"
+        )
     if transfer.lineage and transfer.init_checkpoint is None:
         yield "transfer.lineage: is filled in from transfer.init_checkpoint; leave it out"
 
@@ -90,6 +96,24 @@ def _mode_problems(config: Config) -> Iterator[str]:
     if weighting != "none" and not mode.fills_masks:
         told = f"weighs sequences by how much of them is masked, and mode {mode.type} masks none; use none"
         yield f"objective.weighting = {weighting}: {told}"
+    normalisation = config.objective.normalisation
+    if normalisation != "masked_mean" and not (mode.fills_masks or mode.labels_of == "tokens"):
+        told = f"sequences count for as much as they have masks, and in mode {mode.type} all count alike; leave it out"
+        yield f"objective.normalisation = {normalisation}: {told}"
+    if isinstance(mode, SequenceClassifier):
+        yield from _text_problems(config, mode)
+
+
+def _text_problems(config: Config, mode: SequenceClassifier) -> Iterator[str]:
+    """Keys that are for classes where a number is predicted, and blocks with no room for text."""
+    if config.training.block_size < 2:
+        yield f"training.block_size = {config.training.block_size}: [CLS] and one character need a block of 2 at least"
+    if mode.target != "masked_ratio" and config.dataset.label_type != "number":
+        return
+    if smoothing := config.objective.label_smoothing:
+        yield f"objective.label_smoothing = {smoothing:g}: spreads a target over classes, and a number is predicted; leave it out"
+    if mode.class_weights != "none":
+        yield f"mode.class_weights = {mode.class_weights}: weighs classes, and a number is predicted; leave it out"
 
 
 def _label_problems(config: Config) -> Iterator[str]:

@@ -95,7 +95,10 @@ def generator_at(path: str, digest: str | None) -> Generator:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         vocabulary = Vocabulary.from_json(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
         model = Transformer(ModelConfig.model_validate(config["model"]), vocabulary.size, vocabulary.extended_size)
-        model.load_state_dict(load(weights))
+        tensors = load(weights)
+        if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
+            raise ValueError(f"{bad[0]} holds values that are no numbers")
+        model.load_state_dict(tensors)
         return Generator(folder, model.eval(), vocabulary, int(config["training"]["block_size"]))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError, SafetensorError, DataError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from masklab.corruption.masking import Masking
 from masklab.modes.examples import Examples
 from masklab.modes.generator import fitting, generator_at
-from masklab.modes.label_figures import confusion, macro_f1, r_squared, rmse
+from masklab.modes.label_figures import class_counts, confusion, macro_f1, r_squared, rmse
 from masklab.modes.label_memory import SCALE, WEIGHTS, ClassWeights, remember_scale, remember_weights
 from masklab.modes.mode import Mode, ModeBatch
 from masklab.modes.replaced_token_detector import FILLING
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from masklab.model.transformer import Transformer
 
 PAD, CLS = SPECIAL_TOKENS.index("[PAD]"), SPECIAL_TOKENS.index("[CLS]")
+MOST_CONFUSED = 256
+"""Classes up to which a matrix of their confusions is made: its size is their square, and labels may have 65,536."""
 SHARES = Labels(mean=0.5, deviation=12**-0.5)
 """Shares, on the scale of the uniform distribution."""
 
@@ -191,18 +193,16 @@ class SequenceClassifier(Mode):
         true = examples.targets[:, 0]
         if true.dtype.kind == "f":
             return {"loss": float(loss.mean()), "rmse": rmse(true, predicted), "r_squared": r_squared(true, predicted)}
-        counts = self.confusion(scores, examples)
-        assert counts is not None, "classes"
-        hits = counts.diagonal()
-        return {
-            "loss": float(loss.mean()),
-            "accuracy": float(hits.sum() / counts.sum()),
-            "macro_f1": macro_f1(hits, counts.sum(axis=0), counts.sum(axis=1)),
-        }
+        counts = class_counts(true.astype(np.int64), predicted.astype(np.int64))
+        return {"loss": float(loss.mean()), "accuracy": float(counts[0].sum() / len(true)), "macro_f1": macro_f1(*counts)}
 
     def confusion(self, scores: NDArray[np.float64], examples: Examples) -> NDArray[np.int64] | None:
-        """How often each class (a row) was taken for each class (a column), up to the last that occurs; None for numbers."""
+        """How often each class (a row) was taken for each class (a column), up to the last that occurs.
+
+        None for numbers, and for classes of which there are too many to look at.
+        """
         if examples.targets.dtype.kind == "f":
             return None
         true, predicted = examples.targets[:, 0].astype(np.int64), scores[:, 1].astype(np.int64)
-        return confusion(true, predicted, 1 + int(max(true.max(), predicted.max())))
+        classes = 1 + int(max(true.max(), predicted.max()))
+        return confusion(true, predicted, classes) if classes <= MOST_CONFUSED else None

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from masklab.errors import DataError
 from masklab.rng import permutation, root_key
 from masklab.text.atomic_file import atomic_file
-from masklab.text.labels import Labels, Unit
+from masklab.text.labels import Labels, Unit, readable
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import Vocabulary
 from masklab.text.windows import Placement
@@ -148,7 +148,7 @@ class LabelledCorpus:
         told = f"mean {labels.mean:.6g}, deviation {labels.deviation:.6g}"
         if not labels.is_number:
             pairs = sorted(zip(labels.counts, labels.names, strict=True), reverse=True)
-            shown = ", ".join(f"{name} {count:,}" for count, name in pairs[:NAMED])
+            shown = ", ".join(f"{readable(name)} {count:,}" for count, name in pairs[:NAMED])
             more = f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else ""
             told = f"{len(pairs):,} classes of {labels.of}: {shown}{more}"
         cut = self.cut_rows(block_size)

@@ -75,7 +75,7 @@ def cleaned(examples: Iterable[Example], label_type: LabelType, where: str) -> C
         if label is None:
             found.unlabelled += 1
             continue
-        order = hashlib.blake2b(repr((example.text, label)).encode(), digest_size=16).digest()
+        order = _order(example.text, label, label_type)
         if order in seen:
             found.repeated += 1
             continue
@@ -88,6 +88,12 @@ def cleaned(examples: Iterable[Example], label_type: LabelType, where: str) -> C
         )
     found.rows.sort(key=lambda row: row.order)
     return found
+
+
+def _order(text: str, label: Label, label_type: LabelType) -> bytes:
+    """A hash of a text and its label. Where these are no classes, rows of one text come one after another."""
+    parts = [repr((text, label))] if label_type == "class" else [repr(text), repr(label)]
+    return b"".join(hashlib.blake2b(part.encode(), digest_size=16).digest() for part in parts)
 
 
 def _read(example: Example, label_type: LabelType, where: str) -> Label | None:
@@ -131,6 +137,8 @@ class Splitting:
         validation: list[LabelledText] = []
         for label in sorted(strata, key=_sort_key):
             held_out = min(max(round(len(strata[label]) * self.validation_fraction), 1), len(strata[label]) - 1)
+            if label_type != "class":
+                held_out = _between_texts(strata[label], held_out)
             validation += strata[label][:held_out]
             train.append(strata[label][held_out:])
         return self._limited(train, where), validation
@@ -148,6 +156,12 @@ class Splitting:
         while counts.sum() > most:  # a class of one row has more than its share
             counts[np.argmin(np.where(counts > 1, shares - counts, np.inf))] -= 1
         return [row for stratum, count in zip(strata, counts, strict=True) for row in stratum[:count]]
+
+
+def _between_texts(rows: Sequence[LabelledText], place: int) -> int:
+    """The nearest place that has no text on both sides, such as one with a number from each of several people."""
+    edges = [edge for edge in range(1, len(rows)) if rows[edge - 1].text != rows[edge].text]
+    return min(edges, key=lambda edge: abs(edge - place), default=place)
 
 
 def _require_classes(strata: dict[Label, list[LabelledText]], where: str) -> None:

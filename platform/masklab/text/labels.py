@@ -11,6 +11,12 @@ Unit = Literal["rows", "tokens"]
 """What has a label."""
 
 
+def readable(name: str, length: int = 40) -> str:
+    """A label as a line of at most `length` characters, none of which a terminal could take for a command."""
+    line = " ".join("".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in name).split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
 @dataclass(frozen=True)
 class Labels:
     """Classes by `names`, label number i being `names[i]`; or a number, whose training rows have this `mean` and `deviation`.

@@ -5,13 +5,13 @@ Shapes: O classes.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from masklab.text.labels import readable
 from masklab.tracking.figures import INK
 
 if TYPE_CHECKING:
@@ -39,9 +39,10 @@ def confusion_figure(counts: Sequence[Sequence[int]] | NDArray[np.int64], names:
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if O <= LEGIBLE:
-        labels = [textwrap.shorten(name, NAME, placeholder="…") or name[:NAME] for name in names]
-        axes.set_xticks(range(O), labels, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(O), labels)
+        labels = [readable(name, NAME) for name in names]
+        # a name may hold what looks like a formula between dollar signs
+        axes.set_xticks(range(O), labels, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+        axes.set_yticks(range(O), labels, parse_math=False)
         for row, column in np.argwhere(whole):
             colour = "white" if share[row, column] > 0.5 else INK
             axes.text(column, row, f"{whole[row, column]:,}", ha="center", va="center", fontsize=8, color=colour)

@@ -28,6 +28,8 @@ from masklab.tracking.numbered_folder import numbered_folder
 from masklab.tracking.run_addition import add
 from masklab.tracking.sampling_run import tell, tell_passed_over
 
+UNREAD = "?"
+"""Stands for the label of a character that the network was not shown."""
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -105,21 +107,28 @@ def _table(trained: TrainedModel, texts: Texts, batch_size: int) -> Iterator[lis
     """The lines of the file: a header, then each text in its order, with empty cells where there is none."""
     mode, labels, device = trained.config.mode, labels_of(trained), trained.precision.device
     assert labels is not None and isinstance(mode, SequenceClassifier | TokenLabeller)
-    kept = np.flatnonzero([text is not None for text in texts.texts])
-    inputs = padded(texts.rows, kept, trained.block_size, trained.vocabulary, labels.of).tokens
+    kept = [i for i, text in enumerate(texts.texts) if text is not None]
+    inputs = padded(texts.rows, np.array(kept), trained.block_size, trained.vocabulary, labels.of).tokens
     with trained.precision.autocast():
         said = mode.predictions(trained.model, inputs, batch_size, device)
-    cells = {int(i): _cells(row, labels.names, labels.of == "tokens") for i, row in zip(kept, said, strict=True)}
+    if labels.of == "tokens":
+        cells = {i: [_aligned(texts.texts[i] or "", row, labels.names, trained.vocabulary)] for i, row in zip(kept, said, strict=True)}
+    else:
+        cells = {i: _cells(row, labels.names) for i, row in zip(kept, said, strict=True)}
     sure = [] if labels.is_number or labels.of == "tokens" else ["probability"]
     yield ["place", "text", "label", *sure]
     for i, (place, text) in enumerate(zip(texts.places, texts.texts, strict=True)):
         yield [place, text or "", *cells.get(i, [""] * (1 + len(sure)))]
 
 
-def _cells(said: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str], per_token: bool) -> list[str]:
-    """The label of a text, and its probability where it is a class; or the labels of its characters."""
-    if per_token:
-        return [" ".join(names[int(label)] for label in said if label >= 0)]
+def _aligned(text: str, said: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str], vocabulary: Vocabulary) -> str:
+    """A label for each character of `text`, those that are unknown or beyond the block included."""
+    known, read = set(vocabulary.characters), iter(said[said >= 0])
+    return " ".join(names[int(label)] if c in known and (label := next(read, None)) is not None else UNREAD for c in text)
+
+
+def _cells(said: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str]) -> list[str]:
+    """The label of a text, and its probability where it is a class."""
     if not names:
         return [f"{said[0]:.6g}"]
     best = int(said.argmax())

@@ -128,7 +128,8 @@ class Loop:
         )
         self.meter = Meter(self.ranks)
         self.first_step_at = 0.0
-        self.flops_per_char = flops_per_char(recipe.model, vocabulary.size, settings.block_size, recipe.mode.causal)
+        outputs = self.model.output.out_features if self.model.output else vocabulary.size
+        self.flops_per_char = flops_per_char(recipe.model, outputs, settings.block_size, recipe.mode.causal)
 
     def run(self) -> Iterator[Event]:
         """Train to the end of the budget."""

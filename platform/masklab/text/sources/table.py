@@ -137,9 +137,20 @@ def _json_object(file: Path, number: int, line: str) -> dict[str, Any]:
         value = json.loads(line, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: line {number:,} is not JSON ({error}); give one object a line") from error
+    if not _is_text(value):
+        raise DataError(f"{file}: line {number:,} has half of a surrogate pair, such as \\ud800, which is no character; correct it")
     if not isinstance(value, dict):
         raise DataError(f'{file}: line {number:,} is {shown(value)}, not an object such as {{"text": ..., "label": ...}}')
     return value
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all strings in a JSON `value` can be written as UTF-8: an escape can name half of a surrogate pair."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parquet(file: Path, wanted: Mapping[str, str]) -> Iterator[Row]:
