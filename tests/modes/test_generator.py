@@ -13,6 +13,7 @@ from trained_run import config_for, forge, newest, train_into
 
 from masklab.config.generator_reference import with_generator
 from masklab.config.tree import Config
+from masklab.config.writing import dump
 from masklab.corruption.random_ratio import RandomRatio
 from masklab.errors import CheckpointError, ConfigError, RunError
 from masklab.model.config import ModelConfig
@@ -108,6 +109,21 @@ def test_a_run_keeps_to_the_checkpoint_that_it_was_begun_with(home: Path) -> Non
         generator_at(str(path), "0" * 64)
     plain = config_for(home / "text.txt")
     assert with_generator(plain, home) is plain
+
+
+@pytest.mark.parametrize("reference", ["tiny", "{home}/runs/tiny"])
+def test_the_same_command_keeps_to_it_though_its_run_goes_on(home: Path, tmp_path: Path, reference: str) -> None:
+    shutil.copytree(home, tmp_path / "home")
+    home = tmp_path / "home"
+    asked = detector_config(home, reference.format(home=home))
+    begun = with_generator(asked, home)
+    RunFolder(home / "runs" / "detector").begin(dump(begun))
+    first = newest(RunFolder(home / "runs" / "tiny"))
+    later = first.with_name("step_000000030")
+    shutil.copytree(first, later)
+    assert with_generator(asked, home) == begun
+    for config in (detector_config(home, "tiny", run={"name": "other"}), detector_config(home, str(later))):
+        assert with_generator(config, home).mode.generator_checkpoint == str(later)  # type: ignore[union-attr]
 
 
 def test_a_generator_that_does_not_fit_is_refused(home: Path, tmp_path: Path) -> None:

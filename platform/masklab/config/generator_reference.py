@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
+
 from masklab.config.checkpoint_reference import FoundCheckpoint, find_checkpoint
 from masklab.config.tree import Config
 from masklab.errors import CheckpointError, UserError
 from masklab.modes.replaced_token_detector import ReplacedTokenDetector
 from masklab.modes.sequence_classifier import SequenceClassifier
+from masklab.training.run_folder import RunFolder
 
 KEY = "mode.generator_checkpoint"
 
@@ -16,13 +19,14 @@ KEY = "mode.generator_checkpoint"
 def with_generator(config: Config, home: Path) -> Config:
     """The same `config` with the folder of the generator that it names, if any, and the digest of its weights.
 
+    A run that is there already keeps to its generator, though the run of that was trained further.
     Raises RunError or CheckpointError when there is none, it is damaged or untrained, it fills no masks, or the digest is of another.
     """
     mode = config.mode
     if not isinstance(mode, ReplacedTokenDetector | SequenceClassifier) or mode.generator_checkpoint is None:
         return config
     try:
-        found = find_checkpoint(mode.generator_checkpoint, home)
+        found = find_checkpoint(_recorded(config, mode.generator_checkpoint, home) or mode.generator_checkpoint, home)
         _fills_masks(found)
     except UserError as error:
         raise type(error)(f"{KEY}: {str(error).removeprefix('checkpoint = ')}") from error
@@ -31,6 +35,21 @@ def with_generator(config: Config, home: Path) -> Config:
         raise CheckpointError(f"{KEY} = {found.checkpoint.path}: its weights are not those of mode.generator_digest; leave the digest out")
     resolved = {"generator_checkpoint": str(found.checkpoint.path), "generator_digest": digest}
     return config.model_copy(update={"mode": mode.model_copy(update=resolved)})
+
+
+def _recorded(config: Config, reference: str, home: Path) -> str | None:
+    """The checkpoint that the run was begun with, where the run is there and `reference` names the run of that checkpoint."""
+    if config.run.name is None:
+        return None
+    parent = Path(config.run.folder).expanduser().absolute() if config.run.folder else home / "runs"
+    try:
+        known = RunFolder(parent / config.run.name).config() or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None  # claiming the folder tells what is wrong with it
+    mode = known.get("mode")
+    path = mode.get("generator_checkpoint") if isinstance(mode, dict) else None
+    runs = (home / "runs" / reference, Path(reference).expanduser().absolute())
+    return path if isinstance(path, str) and Path(path).parent.parent in runs else None
 
 
 def _fills_masks(found: FoundCheckpoint) -> None:
