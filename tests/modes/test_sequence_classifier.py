@@ -163,3 +163,14 @@ def test_it_learns_what_can_be_learnt(pooling: Any, label_type: LabelType) -> No
     figures = mode.figures(mode.scores(model, made, 8, CPU), made)
     assert figures.get("accuracy", 1) > 0.9
     assert figures.get("r_squared", 1) > 0.8
+
+
+def test_of_very_many_classes_the_figures_are_told_and_no_matrix_is_made() -> None:
+    mode, classes = SequenceClassifier(), 60_000  # whose matrix would have 29 GB
+    targets = np.array([[0], [1], [classes - 1], [1]], np.uint16)
+    none = np.zeros(4, np.float32)
+    pool = Examples(np.zeros((4, 1), np.uint8), targets, np.ones((4, 1), bool), none, none)
+    scores = np.array([[0.5, 0], [0.5, 1], [0.5, 1], [0.5, 2]])
+    figures = mode.figures(scores, pool)
+    assert figures == pytest.approx({"loss": 0.5, "accuracy": 0.5, "macro_f1": (1 + 0.5 + 0 + 0) / 4})
+    assert mode.confusion(scores, pool) is None

@@ -158,6 +158,7 @@ def test_each_mistake_is_one_clear_line(tmp_path: Path, name: str, content: str 
         ("number", [("a", "1"), ("b", "1e400")], "line 3: the label '1e400' is not finite"),
         ("number", [("a", "1"), ("b", "1e39")], "line 3: the label '1e39' is not finite"),
         ("number", [("a", "7"), ("b", "7"), ("c", "7")], "every training row is labelled 7"),
+        ("number", [("a", "1000000000.1"), ("b", "1000000000.2"), ("c", "1000000000.3")], "every training row is labelled 1e+09"),
         ("number", [("a", "7")], "one row only"),
         ("per_token", [("abc", "x y z w")], "line 2: the label 'x y z w' has 7 labels for 3 characters"),
         ("per_token", [("abc", "x y z"), ("ab", "x")], "line 3: the label 'x' has 1 labels for 2 characters"),

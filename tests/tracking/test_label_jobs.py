@@ -107,6 +107,13 @@ def test_each_character_of_a_text_has_a_place_among_its_labels(home: Path) -> No
     assert "?" not in labels[:2] + labels[3:25]
 
 
+def test_a_text_of_several_lines_stays_one_cell(home: Path) -> None:
+    texts = ["great\rfilm", "dull\r\nfilm", "fine\nfilm", '"great", film', "=1+1"]
+    (home / "lines.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    told = labelled(home, "sequence_classifier-class", "", dataset={"path": str(home / "lines.jsonl")})
+    assert [row["text"] for row in told] == texts
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

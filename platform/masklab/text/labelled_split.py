@@ -186,7 +186,7 @@ def _labels(train: Sequence[LabelledText], validation: Sequence[LabelledText], l
         case "class":
             return _classes("rows", Counter(str(row.label) for row in train), where)
         case "number":
-            values = np.array([row.label for row in train], np.float64)
+            values = np.array([row.label for row in train], np.float32).astype(np.float64)  # as they are kept
             if len(values) == 1 or values.std() == 0:
                 raise DataError(f"{where}: every training row is labelled {values[0]:g}, which leaves nothing to learn; give other numbers")
             return Labels(mean=float(values.mean()), deviation=float(values.std()))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,10 @@ def predict(config: PredictConfig, home: Path) -> int:
     with nullcontext(output) if output else numbered_folder(parent.absolute()) as place:
         file = place if output else place / "predictions.csv"
         with atomic_file(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-            csv.writer(out, delimiter=DELIMITERS[file.suffix.lower()], lineterminator="\n").writerows(table)
+            # the writer takes a lone carriage return for no end of a line, and most readers do
+            has_returns = any("\r" in cell for row in table for cell in row)
+            quoting: Literal[0, 1] = csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL
+            csv.writer(out, delimiter=DELIMITERS[file.suffix.lower()], lineterminator="\n", quoting=quoting).writerows(table)
         problem = None if output else add(trained.run, config.tracking, home, trained.iteration, {}, place, f"predictions/{place.name}")
         if problem:
             tell(console, problem)
@@ -130,7 +134,7 @@ def _aligned(text: str, said: NDArray[np.float64] | NDArray[np.int64], names: Se
 def _cells(said: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str]) -> list[str]:
     """The label of a text, and its probability where it is a class."""
     if not names:
-        return [f"{said[0]:.6g}"]
+        return [f"{said[0]:.9g}"]
     best = int(said.argmax())
     return [names[best], f"{said[best]:.4f}"]
 

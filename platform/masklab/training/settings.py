@@ -54,7 +54,7 @@ class TrainingSettings(Section):
     max_iters: int | None = Field(default=None, ge=1)
     """Budget in optimizer steps; 600 when no budget at all is given. The run ends at the first budget that is spent."""
     max_chars: int | None = Field(default=None, ge=1)
-    """Budget in characters seen, over all workers."""
+    """Budget in characters seen, over all workers; what fills up short rows counts too."""
     max_masked_chars: int | None = Field(default=None, ge=1)
     """Budget in masked characters, those that are predicted, over all workers."""
     max_minutes: float | None = Field(default=None, gt=0)
