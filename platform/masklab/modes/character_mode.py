@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
     from masklab.model.transformer import Transformer
 
+ROUND_TO = 64
+"""The network is asked for a multiple of this many positions: were every batch of another shape, memory would fill with what the
+allocator and oneDNN keep of each."""
+
 
 class CharacterMode(Mode):
     """Cross-entropy over the V characters."""
@@ -30,8 +34,9 @@ class CharacterMode(Mode):
         """Cross-entropy (N,) in nats at the counted positions."""
         import torch.nn.functional as F
 
-        hidden_NC = model.hidden(batch.inputs, batch.noise_level, batch.positions)
-        logits_NV = model.head(hidden_NC)
+        N = len(batch.positions)
+        asked = F.pad(batch.positions, (0, -N % ROUND_TO))  # position 0 over again, whose outputs are let go
+        logits_NV = model.head(model.hidden(batch.inputs, batch.noise_level, asked))[:N]
         return F.cross_entropy(logits_NV.float(), batch.targets, reduction="none", label_smoothing=label_smoothing)
 
     def scores(self, model: Transformer, examples: Examples, batch_size: int, device: torch.device) -> NDArray[np.float64]:
