@@ -20,6 +20,7 @@ from masklab.modes.token_classifier import TokenClassifier
 from masklab.text.corpus import TokenCorpus
 from masklab.training.batch import Batch, BatchKey, digest_of
 from masklab.training.objective import denominator, row_coefficients
+from masklab.training.optimizer import make_optimizer
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
@@ -75,11 +76,11 @@ def batch_of(draw: MaskDraw, objective: ObjectiveSettings) -> Batch:
 def take(model: Transformer, batch: Batch, label_smoothing: float, micro_batch_size: int = 2) -> StepResult:
     """One step of the optimizer, which changes `model`."""
     parameters = tuple(model.parameters())
-    precision = Precision.of(recipe().system, torch.device("cpu"))
+    made = recipe()
+    precision = Precision.of(made.system, torch.device("cpu"))
+    optimizer = make_optimizer(model, made.training, made.transfer, precision.device)
     module = LossModule(model, TokenClassifier(), label_smoothing)
-    stepper = Stepper(
-        module, parameters, torch.optim.AdamW(parameters), precision.scaler(), precision, Ranks(), micro_batch_size, grad_clip=1.0
-    )
+    stepper = Stepper(module, parameters, optimizer, precision.scaler(), precision, Ranks(), micro_batch_size, grad_clip=1.0)
     return stepper.take(batch, 1e-3)
 
 
