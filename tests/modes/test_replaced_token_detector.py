@@ -21,6 +21,7 @@ from masklab.modes.replaced_token_detector import ReplacedTokenDetector, fragmen
 from masklab.rng import RowStreams, root_key
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import Vocabulary
+from masklab.training.step import LossModule
 
 LETTERS = Vocabulary(tuple("abcdefgh"))
 CPU = torch.device("cpu")
@@ -118,13 +119,15 @@ def test_balanced_weights_are_inverse_to_the_share_of_the_stage_and_no_batch_cha
     made = examples(ReplacedTokenDetector(), TENTH)
     model = ReplacedTokenDetector().build(SMALL, LETTERS, seed=3)
     with torch.no_grad():
-        plain = ReplacedTokenDetector(class_weights="none").losses(model, batch_of(made), 0.1)
-        weighted = ReplacedTokenDetector().losses(model, batch_of(made), 0.1)
-        part = ReplacedTokenDetector().losses(model, batch_of(made.at(slice(5, 6))), 0.1)
+        plain = ReplacedTokenDetector().losses(model, batch_of(made), 0.1)
+        weights = ReplacedTokenDetector().weights(model, batch_of(made))
+        part = ReplacedTokenDetector().weights(model, batch_of(made.at(slice(5, 6))))
+    assert weights is not None and part is not None
+    assert ReplacedTokenDetector(class_weights="none").weights(model, batch_of(made)) is None
     share = 0.1 * 7 / 8
     expected = np.where(made.targets.ravel() == 1, 0.5 / share, 0.5 / (1 - share))
-    np.testing.assert_allclose((weighted / plain).numpy(), expected, rtol=1e-5)
-    np.testing.assert_allclose(part.numpy(), weighted[5 * T : 6 * T].numpy(), rtol=1e-4)
+    np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(part.numpy(), weights[5 * T : 6 * T].numpy(), rtol=1e-4)
     logits = model(torch.from_numpy(made.inputs.astype(np.int64))).detach().log_softmax(-1).double().numpy().reshape(-1, 2)
     for n in range(0, len(plain), 37):
         right = logits[n, made.targets.ravel()[n]]
@@ -174,7 +177,7 @@ def test_it_learns_to_tell_and_says_probabilities_that_are_right_with_any_weight
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for step in range(150):
         optimizer.zero_grad()
-        mode.losses(model, batch_of(made(step)), 0.0).mean().backward()
+        (LossModule(model, mode, 0.0)(batch_of(made(step)), torch.ones(64))[0] / (64 * 24)).backward()
         optimizer.step()
     held_out = made(10_000)
     figures = mode.figures(mode.scores(model, held_out, 64, CPU), held_out)

@@ -19,6 +19,7 @@ from masklab.text.label_values import LabelType
 from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.labelled_split import Splitting, cleaned
 from masklab.text.sources.origin import Example
+from masklab.training.step import LossModule
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(n_layer=2, n_head=2, n_embd=32)
@@ -123,16 +124,23 @@ def test_the_loss_in_training_is_the_one_in_validation(label_type: LabelType) ->
     np.testing.assert_allclose(losses.numpy(), mode.scores(model, made, 8, CPU)[:, 0], rtol=1e-4, atol=1e-6)
 
 
-def test_balanced_weights_are_in_the_loss_and_not_in_the_scores() -> None:
+def test_balanced_weights_are_beside_the_loss_and_not_in_the_scores() -> None:
     corpus = corpus_of("class")
     plain, balanced = SequenceClassifier(), SequenceClassifier(class_weights="balanced")
     made = examples(plain, corpus)
     with torch.no_grad():
-        one = plain.losses(network(plain, corpus), batch_of(made), 0.0).numpy()
-        other = balanced.losses(network(balanced, corpus), batch_of(made), 0.0).numpy()
+        one, other = (mode.losses(network(mode, corpus), batch_of(made), 0.0).numpy() for mode in (plain, balanced))
+        weights = balanced.weights(network(balanced, corpus), batch_of(made))
+    np.testing.assert_array_equal(one, other)
+    assert weights is not None and plain.weights(network(plain, corpus), batch_of(made)) is None
     rows = np.bincount(corpus.train.labels.astype(np.int64))
     expected = rows.sum() / (3 * rows)
-    np.testing.assert_allclose(other / one, expected[corpus.validation.labels.astype(np.int64)], rtol=1e-5)
+    np.testing.assert_allclose(weights, expected[corpus.validation.labels.astype(np.int64)], rtol=1e-5)
+    coefficients = torch.linspace(1, 2, len(made))
+    with torch.no_grad():
+        weighted_sum, plain_sum = LossModule(network(balanced, corpus), balanced, 0.0)(batch_of(made), coefficients)
+    assert weighted_sum.item() == pytest.approx((one * weights.numpy() * coefficients.numpy()).sum(), rel=1e-5)
+    assert plain_sum.item() == pytest.approx(one.sum(), rel=1e-5)
     scored = [mode.scores(network(mode, corpus), made, 8, CPU) for mode in (plain, balanced)]
     np.testing.assert_array_equal(*scored)
 

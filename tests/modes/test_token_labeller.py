@@ -16,6 +16,7 @@ from masklab.rng import RowStreams, root_key
 from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.labelled_split import Splitting, cleaned
 from masklab.text.sources.origin import Example
+from masklab.training.step import LossModule
 
 metrics = pytest.importorskip("sklearn.metrics")
 CPU = torch.device("cpu")
@@ -72,13 +73,13 @@ def test_it_learns_what_can_be_learnt_and_weighs_classes(corpus: LabelledCorpus)
     model = mode.build(SMALL, corpus.vocabulary, corpus.labels, 5)
     made = examples(corpus, 16)
     with torch.no_grad():
-        weighted = mode.losses(model, batch_of(made), 0.0)
-        plain = TokenLabeller().losses(TokenLabeller().build(SMALL, corpus.vocabulary, corpus.labels, 5), batch_of(made), 0.0)
+        weights = mode.weights(model, batch_of(made))
+    assert weights is not None and TokenLabeller().weights(model, batch_of(made)) is None
     counts = np.bincount(corpus.train.labels[corpus.train.labels >= 0].astype(np.int64))
-    np.testing.assert_allclose((weighted / plain).numpy(), (counts.sum() / (3 * counts))[made.targets[made.selected]], rtol=1e-5)
+    np.testing.assert_allclose(weights.numpy(), (counts.sum() / (3 * counts))[made.targets[made.selected]], rtol=1e-5)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(40):
-        loss = mode.losses(model, batch_of(made), 0.0).mean()
+        loss = LossModule(model, mode, 0.0)(batch_of(made), torch.ones(len(made)))[0] / made.selected.sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

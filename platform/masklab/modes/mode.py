@@ -103,6 +103,10 @@ class Mode(Section):
     def losses(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
         """The loss (N,) in nats at the counted positions, row by row; float32 whatever the autocast format."""
 
+    def weights(self, model: Transformer, batch: ModeBatch) -> Tensor | None:
+        """What each loss (N,) counts for in training, by its class; None where all count for 1."""
+        return None
+
     @abstractmethod
     def scores(self, model: Transformer, examples: Examples, batch_size: int, device: torch.device) -> NDArray[np.float64]:
         """What the network makes of each sequence alone, (B, K); (0, K) of none. No dropout, no smoothing, no weights.

@@ -109,15 +109,18 @@ class ReplacedTokenDetector(Mode):
         return 2
 
     def losses(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
-        """Cross-entropy (N,) in nats, weighted by class."""
+        """Cross-entropy (N,) in nats."""
         import torch.nn.functional as F
 
         logits_N2 = _logits(model, batch.inputs, batch.positions)
-        losses_N = F.cross_entropy(logits_N2, batch.targets, reduction="none", label_smoothing=label_smoothing)
+        return F.cross_entropy(logits_N2, batch.targets, reduction="none", label_smoothing=label_smoothing)
+
+    def weights(self, model: Transformer, batch: ModeBatch) -> Tensor | None:
+        """Of each position one half over its class's share in the stage, (N,)."""
         if self.class_weights == "none":
-            return losses_N
+            return None
         share_N = batch.noise_level[batch.rows]
-        return losses_N * 0.5 / (batch.targets * share_N + (1 - batch.targets) * (1 - share_N))
+        return 0.5 / (batch.targets * share_N + (1 - batch.targets) * (1 - share_N))
 
     def scores(self, model: Transformer, examples: Examples, batch_size: int, device: torch.device) -> NDArray[np.float64]:
         """The log odds of replaced at each position, (B, T).

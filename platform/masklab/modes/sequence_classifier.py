@@ -131,7 +131,7 @@ class SequenceClassifier(Mode):
         return model
 
     def losses(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
-        """Cross-entropy (B,) in nats, weighted by class; or the squared error of a number, in deviations of the labels."""
+        """Cross-entropy (B,) in nats; or the squared error of a number, in deviations of the labels."""
         import torch.nn.functional as F
 
         logits_BO = self._logits(model, batch.inputs, batch.noise_level)
@@ -139,8 +139,11 @@ class SequenceClassifier(Mode):
             mean, deviation = model.get_buffer(SCALE)
             standard_B = (batch.targets - mean) / deviation
             return F.mse_loss(logits_BO[:, 0], standard_B, reduction="none")
-        weights = model.get_buffer(WEIGHTS)
-        return F.cross_entropy(logits_BO, batch.targets, weights, reduction="none", label_smoothing=label_smoothing)
+        return F.cross_entropy(logits_BO, batch.targets, reduction="none", label_smoothing=label_smoothing)
+
+    def weights(self, model: Transformer, batch: ModeBatch) -> Tensor | None:
+        """Of each text that of its class, (B,)."""
+        return None if self.class_weights == "none" else model.get_buffer(WEIGHTS)[batch.targets]
 
     def _logits(self, model: Transformer, inputs_BT: Tensor, noise_level_B: Tensor) -> Tensor:
         """What the head says of each text: (B, O) float32."""

@@ -75,12 +75,15 @@ class TokenLabeller(Mode):
         return model
 
     def losses(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
-        """Cross-entropy (N,) in nats, weighted by class."""
+        """Cross-entropy (N,) in nats."""
         import torch.nn.functional as F
 
         logits_NO = self._logits(model, batch.inputs, batch.noise_level, batch.positions)
-        weights = model.get_buffer(WEIGHTS)
-        return F.cross_entropy(logits_NO, batch.targets, weights, reduction="none", label_smoothing=label_smoothing)
+        return F.cross_entropy(logits_NO, batch.targets, reduction="none", label_smoothing=label_smoothing)
+
+    def weights(self, model: Transformer, batch: ModeBatch) -> Tensor | None:
+        """Of each character that of its class, (N,)."""
+        return None if self.class_weights == "none" else model.get_buffer(WEIGHTS)[batch.targets]
 
     def _logits(self, model: Transformer, inputs_BT: Tensor, noise_level_B: Tensor, positions_N: Tensor) -> Tensor:
         """What the head says of the characters at `positions`: (N, O) float32."""

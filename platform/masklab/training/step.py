@@ -36,7 +36,9 @@ class LossModule(nn.Module):
     def forward(self, batch: ModeBatch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """The weighted sum of the losses, and the plain one without a gradient; `coefficients` is (B,)."""
         losses_N = self.mode.losses(self.model, batch, self.label_smoothing)
-        weighted_N = losses_N * coefficients[batch.rows]
+        weights_N = self.mode.weights(self.model, batch)
+        counts_N = coefficients[batch.rows] if weights_N is None else coefficients[batch.rows] * weights_N
+        weighted_N = losses_N * counts_N
         return weighted_N.sum(), losses_N.detach().sum()
 
 
