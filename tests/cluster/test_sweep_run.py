@@ -438,3 +438,9 @@ def test_a_suggestion_that_is_unfit_is_a_failed_trial_with_its_reason(
     assert failed and len(failed) + len(begun) == 12
     assert all("n_embd" in trial.reason and f"trial {trial.number}" in trial.reason for trial in failed)
     assert SweepRecord.read(plan.folder.path) == conductor.record
+
+
+def test_a_grid_wants_its_own_points_whatever_number_a_file_gives(tmp_path: Path, text: str, root: Path) -> None:
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    plan = planned(tmp_path, root, SPACE, "sweep.search=grid", "sweep.grid_points=2", "sweep.num_trials=9")
+    assert plan.wanted == len(plan.trials) < 9

@@ -373,3 +373,9 @@ def test_a_runs_own_sample_has_no_detector(root: Path) -> None:
 def test_a_runs_own_sample_must_fit_the_model(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"sampling\.block_length=32 is more than the model's block_size=16"):
         compose(["training.block_size=16", "sampling.strategy=semi_autoregressive"], root)
+
+
+@pytest.mark.parametrize(("override", "job"), [("sweep.num_trials=4", "jobs/tune.py"), ("compare.seeds=2", "jobs/compare.py")])
+def test_a_key_of_another_job_is_told_as_such(override: str, job: str) -> None:
+    with pytest.raises(ConfigError, match=f"belongs to {job}"):
+        compose([f"+{override}"], PROJECT)

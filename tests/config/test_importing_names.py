@@ -57,7 +57,11 @@ def test_every_value_that_is_read_in_another_way(name: str, root: Path) -> None:
     for value, expected in READINGS[name]:
         file = root / "jobs/conf/experiment/older.yaml"
         file.unlink(missing_ok=True)
-        config = composed(root, f"log_interval = 3\nunfreeze = 0\n{name} = {value!r}\n" + (STAGES if {"mode.type", "objective.weighting"} & expected.keys() else ""))
+        config = composed(
+            root,
+            f"log_interval = 3\nunfreeze = 0\n{name} = {value!r}\n"
+            + (STAGES if {"mode.type", "objective.weighting"} & expected.keys() else ""),
+        )
         (root / "curricula/older.yaml").unlink(missing_ok=True)
         assert {key: value_at(config, key) for key in expected} == expected, (name, value)
         assert config.training.log_interval == 3

@@ -55,7 +55,13 @@ def connect(source_root: Path, ray_logs: bool) -> bool:
         if not address:
             # inherited by every process of the cluster; a runtime environment would cost each of them a set-up
             os.environ["PYTHONPATH"] = os.pathsep.join([str(source_root), *filter(None, [os.environ.get("PYTHONPATH")])])
-            ray.init(address="local", include_dashboard=False, **common)
+            try:
+                ray.init(address="local", include_dashboard=False, **common)
+            except Exception as error:  # Ray raises a bare one when its processes do not come up in time
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise ResourceError(
+                    f"a local Ray cluster could not be started ({reason}); try again when the machine is less busy"
+                ) from error
             return True
         runtime = {"py_modules": [str(source_root / "masklab")], "env_vars": {name: os.environ[name] for name in RAY_SETTINGS}}
         try:

@@ -95,7 +95,7 @@ class SweepPlan:
         corpus = corpus_for(config.dataset, home / ".corpora")
         earlier = earlier_record(folder)
         chosen = dict(enumerate(points(config.sweep))) if config.sweep.search != "optuna" else _known_points(folder, earlier)
-        wanted = config.sweep.num_trials or len(chosen) if config.sweep.search == "grid" else config.sweep.num_trials or TRIALS
+        wanted = len(chosen) if config.sweep.search == "grid" else config.sweep.num_trials or TRIALS
         if config.sweep.scheduler == "pbt":
             wanted = len(chosen)
             chosen |= known_population(earlier, wanted)
@@ -215,7 +215,10 @@ def exchange_steps(settings: SweepSettings, training: TrainingSettings) -> int:
     steps = round(settings.interval * iterations / every) * every
     share = f"sweep.interval = {settings.interval:g}: {settings.interval * iterations:.12g} of {iterations} steps"
     if not steps:
-        raise ConfigError(f"{share} hold no evaluation, of which there is one every {every}; raise it, or evaluate more often")
+        raise ConfigError(
+            f"{share} hold no evaluation, of which there is one every {every}; "
+            f"take sweep.interval={math.ceil(100 * every / iterations) / 100:g}, or a smaller training.eval_interval"
+        )
     if 2 * steps > iterations:
         raise ConfigError(f"{share} are one part of {steps} with an evaluation every {every}, and leave no second; evaluate more often")
     if training.checkpoint_interval is not None and steps % training.checkpoint_interval:

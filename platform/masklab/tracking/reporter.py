@@ -95,7 +95,8 @@ class Reporter:
             title = f"{self._outline.name}: classes of the held-out texts"
             save_figure(confusion_figure(event.evaluation.confusion, self._outline.classes, title), path)
             self._tracker.log_artifact(path, "figures")
-        self._tracker.log_text(event.sample, "samples/final.txt")
+        if event.sample:
+            self._tracker.log_text(event.sample, "samples/final.txt")
         self._tracker.describe(summary_markdown(summary))
         self.summary = summary
         if self._terminal:

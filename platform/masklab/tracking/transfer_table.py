@@ -16,13 +16,20 @@ def transfer_table(event: RunStarted) -> RenderableType:
     for justify in ("left", "right", "right", "left"):
         table.add_column(justify=justify)
     for name, count in (("total", event.parameters), ("trained", trainable), ("frozen", event.parameters - trainable)):
-        table.add_row(f"  {name}", f"{count:,}", f"{count / event.parameters:.1%}", "parameters")
+        table.add_row(f"  {name}", f"{count:,}", _share(count / event.parameters), "parameters")
     if event.transfer is not None:
         for name in ("loaded", "new", "left"):
             for part in getattr(event.transfer, name):
                 table.add_row(f"  {name}", f"{part.parameters:,}", "", Text(part.what))
     lines: list[RenderableType] = [Text(f"  {note}", style="dim") for note in (event.transfer.notes if event.transfer else ())]
     return Group(*_origin(event), table, *lines)
+
+
+def _share(share: float) -> str:
+    """As per cent, in which neither a few nor all but a few round to none or all."""
+    if 0 < share < 0.0005:
+        return "< 0.1%"
+    return "> 99.9%" if 0.9995 < share < 1 else f"{share:.1%}"
 
 
 def _origin(event: RunStarted) -> list[RenderableType]:
