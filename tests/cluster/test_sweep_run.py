@@ -444,3 +444,18 @@ def test_a_grid_wants_its_own_points_whatever_number_a_file_gives(tmp_path: Path
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
     plan = planned(tmp_path, root, SPACE, "sweep.search=grid", "sweep.grid_points=2", "sweep.num_trials=9")
     assert plan.wanted == len(plan.trials) < 9
+
+
+def test_what_tune_sees_is_told_to_the_books_and_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    from types import SimpleNamespace
+
+    from masklab.cluster.sweep_tune import Watch
+
+    told: list[tuple[int, bool]] = []
+    books: Any = SimpleNamespace(reported=lambda number, result: None, ended=lambda number, *, failed: told.append((number, failed)))
+    trial = SimpleNamespace(config={"handed": SimpleNamespace(number=3)}, last_result={})
+    watch = Watch(books)
+    watch.on_trial_complete(0, [], trial)
+    watch.on_trial_error(0, [], trial)
+    assert told == [(3, False), (3, True)]
+    assert capsys.readouterr().out == ""

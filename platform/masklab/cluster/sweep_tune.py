@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import Searcher
 
 from masklab.cluster.sweep_trial import Handed
@@ -57,10 +58,13 @@ class TrialSource(Searcher):  # type: ignore[misc]
         """Nothing is saved."""
 
 
-class Watch(tune.Callback):  # type: ignore[misc]
-    """Tells the books what Tune sees."""
+class Watch(TrialProgressCallback):  # type: ignore[misc]
+    """Tells the books what Tune sees, in place of the callback that Tune has for printing: at any verbosity that one has a word for a
+    trial which ends without a report.
+    """
 
     def __init__(self, books: Books) -> None:
+        super().__init__()
         self._books = books
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
