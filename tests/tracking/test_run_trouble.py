@@ -37,6 +37,25 @@ def test_a_model_little_better_than_chance_is_told_after_a_fair_number_of_iterat
     assert "weak_model" not in told(run_story.finished(20, vs_random=1.5))
 
 
+@pytest.mark.parametrize(
+    ("figures", "confusion", "constant"),
+    [
+        ({"accuracy": 0.6}, ((3, 0), (2, 0)), True),
+        ({"accuracy": 0.8}, ((3, 0), (1, 1)), False),
+        ({"balanced_accuracy": 0.5}, (), True),
+        ({"balanced_accuracy": 0.51}, (), False),
+        ({"rmse": 3.0, "r_squared": -0.1}, (), True),
+        ({"rmse": 1.0, "r_squared": 0.4}, (), False),
+    ],
+)
+def test_labels_predicted_no_better_than_by_a_constant_are_told(
+    figures: dict[str, float], confusion: tuple[tuple[int, ...], ...], constant: bool
+) -> None:
+    event = run_story.finished()
+    evaluation = replace(event.evaluation, figures=figures, confusion=confusion)
+    assert ("no_better_than_a_constant" in told(replace(event, evaluation=evaluation))) == constant
+
+
 def test_a_first_stage_that_outlives_half_of_the_budget_is_told() -> None:
     assert "slow_stage" not in told(run_story.evaluated(100, budget_used=0.5))
     assert "slow_stage" not in told(run_story.evaluated(100, budget_used=0.6, next_stage=1))

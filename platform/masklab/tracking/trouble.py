@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from masklab.tracking.outline import RunOutline
-from masklab.training.events import EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
+from masklab.training.events import Evaluation, EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
 
 FAIR_ITERATIONS = 300
 WEAK_MODEL = 2.0
@@ -72,6 +72,7 @@ class TroubleDetector:
             found = [
                 _not_finite(event.evaluation.loss),
                 _weak_model(event.evaluation.figures.get("model_vs_random"), event.iteration, FAIR_ITERATIONS // 3),
+                _no_better_than_a_constant(event.evaluation),
                 self._ended_before_an_evaluation(event),
                 self._stages_never_reached(event),
                 self._holes_of_the_training(event),
@@ -228,6 +229,26 @@ def _weak_model(model_vs_random: float | None, iteration: int, fair: int) -> tup
     return "weak_model", (
         f"after {iteration} iterations the true character is only {model_vs_random:.2f} times as probable as by chance "
         f"({WEAK_MODEL:g} is little, 5 is usual); try another training.learning_rate, a longer training.warmup_iters or less masking"
+    )
+
+
+def _no_better_than_a_constant(evaluation: Evaluation) -> tuple[str, str] | None:
+    """Classes that are right no more often than the most frequent one, a detector at one half, or numbers no nearer than their mean."""
+    figures = evaluation.figures
+    if evaluation.confusion:
+        rows = [sum(row) for row in evaluation.confusion]
+        figure, constant, told = figures["accuracy"], max(rows) / sum(rows), "accuracy, the share of the most frequent class"
+    elif "balanced_accuracy" in figures:
+        figure, constant, told = figures["balanced_accuracy"], 0.5, "balanced accuracy of a constant"
+    elif "r_squared" in figures:
+        figure, constant, told = figures["r_squared"], 0.0, "R² of the mean"
+    else:
+        return None
+    if figure > constant:
+        return None
+    return "no_better_than_a_constant", (
+        f"the model is no better than a constant answer ({figure:.3f}, where {constant:.3f} is the {told}); "
+        "try another training.learning_rate, a larger budget, or transfer.init_checkpoint"
     )
 
 
