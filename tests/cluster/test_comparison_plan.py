@@ -21,13 +21,6 @@ from masklab.training.batch import BatchKey
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, text: str) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    (home / "text.txt").write_text(text, encoding="utf-8")
-    return home
-
-
-@pytest.fixture(scope="module")
 def made(home: Path, root: Path) -> ComparisonPlan:
     return plan(home, root, "compare.curricula=[sticky,random]", "run.name=plan")
 

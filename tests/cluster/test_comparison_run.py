@@ -48,13 +48,6 @@ Command = Callable[..., Told]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, text: str) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    (home / "text.txt").write_text(text, encoding="utf-8")
-    return home
-
-
-@pytest.fixture(scope="module")
 def command(home: Path, root: Path, ray_cluster: Any) -> Command:
     """Runs `jobs/compare.py` in this process. `stop_after` runs have ended it is sent SIGTERM."""
     from masklab.cluster import conductor

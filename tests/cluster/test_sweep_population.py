@@ -79,13 +79,6 @@ Command = Callable[..., Told]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, text: str) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    (home / "text.txt").write_text(text, encoding="utf-8")
-    return home
-
-
-@pytest.fixture(scope="module")
 def command(home: Path, root: Path, ray_cluster: Any) -> Command:
     """Runs `jobs/tune.py` in this process. It is sent SIGTERM after `stop_after` takeovers, and `fail_at` one of them cannot be copied."""
     from masklab.cluster import sweep_conductor

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+import sweep_story
 
 from masklab.cluster.sweep_report import description, draw, history
 from masklab.cluster.sweep_study import importance_of
@@ -26,21 +27,7 @@ def trial(number: int, nats: float, status: str = "finished", reason: str = "") 
 
 
 def record(*trials: TrialRecord) -> SweepRecord:
-    return SweepRecord(
-        name="s",
-        search="random",
-        space=SPACE,
-        budget="20 iters",
-        trials=trials,
-        dataset="text",
-        corpus_fingerprint="f",
-        versions={},
-        git_commit=None,
-        retrain="python jobs/train.py training.learning_rate=0.001",
-        commands=(),
-        mlflow_run_id=None,
-        browse=None,
-    )
+    return sweep_story.record(*trials, space=SPACE, retrain="python jobs/train.py training.learning_rate=0.001")
 
 
 SMALL = record(trial(0, 2.5), trial(1, 2.0), trial(2, 2.2), trial(3, 3.0, "stopped"), trial(4, 9.0, "failed", "it | broke"))

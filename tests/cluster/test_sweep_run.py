@@ -70,13 +70,6 @@ def words(home: Path, *overrides: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, text: str) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    (home / "text.txt").write_text(text, encoding="utf-8")
-    return home
-
-
-@pytest.fixture(scope="module")
 def command(home: Path, root: Path, ray_cluster: Any) -> Command:
     """Runs `jobs/tune.py` in this process. `stop_after` trials have ended it is sent SIGTERM."""
     from masklab.cluster import sweep_conductor

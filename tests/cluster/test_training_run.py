@@ -33,13 +33,6 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, text: str) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    (home / "text.txt").write_text(text)
-    return home
-
-
-@pytest.fixture(scope="module")
 def run(home: Path, root: Path, ray_cluster: Any) -> Any:
     """Runs `jobs/train.py` in this process; returns the exit status and the run's folder."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from rich.console import Console
+from sweep_story import record
 
 from masklab.tracking.lineage_figure import lineage_figure, stretches, values_of
 from masklab.tracking.sweep_record import SweepRecord, Takeover, TrialRecord
@@ -33,21 +34,11 @@ def trial(number: int, rate: float, *lineage: Takeover) -> TrialRecord:
 
 
 FIRST, SECOND, THIRD = takeover(10, 2, 1e-5, 1.2e-3), takeover(20, 0, 1e-4, 1.44e-3), takeover(30, 1, 1.2e-3, 1.2e-3)
-RECORD = SweepRecord(
-    name="s",
-    search="random",
+RECORD = record(
+    *(trial(0, 1.2e-3, FIRST, THIRD), trial(1, 1.44e-3, SECOND), trial(2, 1e-3)),
     scheduler="pbt",
     space={RATE: "log(1e-5,1e-2)", "ramp.shape": "choice(linear,cosine)"},
     budget="40 iters",
-    trials=(trial(0, 1.2e-3, FIRST, THIRD), trial(1, 1.44e-3, SECOND), trial(2, 1e-3)),
-    dataset="text",
-    corpus_fingerprint="f",
-    versions={},
-    git_commit=None,
-    retrain=None,
-    commands=(),
-    mlflow_run_id=None,
-    browse=None,
 )
 """Trial 0 takes over 2, then 1 takes over 0, then 0 takes over 1: all descend from 2."""
 

@@ -6,28 +6,10 @@ import io
 
 import pytest
 from rich.console import Console
+from sweep_story import record
 
-from masklab.tracking.sweep_record import SweepRecord, TrialRecord
+from masklab.tracking.sweep_record import TrialRecord
 from masklab.tracking.sweep_terminal import SweepTerminal
-
-
-def record(*trials: TrialRecord) -> SweepRecord:
-    return SweepRecord(
-        name="s",
-        search="random",
-        space={"training.learning_rate": "log(0.0001,0.01)"},
-        budget="20 iters",
-        trials=trials,
-        dataset="text",
-        corpus_fingerprint="f",
-        versions={},
-        git_commit=None,
-        retrain=None,
-        commands=(),
-        mlflow_run_id=None,
-        browse=None,
-    )
-
 
 BEST = TrialRecord(number=0, values={"k": 1}, curriculum="c", status="finished", nelbo_nats=2.0, nelbo_stderr=0.01, train_seconds=9.0)
 STOPPED = TrialRecord(number=1, values={"k": 2}, curriculum="c", status="stopped", nelbo_nats=3.0, chars=640)

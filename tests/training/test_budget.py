@@ -69,3 +69,10 @@ def test_earlier_parts_of_a_run_count(monkeypatch: pytest.MonkeyPatch) -> None:
     b = Budget(TrainingSettings(max_minutes=1), Ranks(), elapsed_before=30.0, started=0.0)
     b.agree(5)
     assert b.used(5) == 0.5
+
+
+def test_the_first_budget_that_is_spent_tells_how_many_steps_there_are() -> None:
+    sizes = {"batch_size": 2, "block_size": 128}
+    assert TrainingSettings.model_validate({"max_iters": 100, "max_chars": 2561} | sizes).iterations == 11
+    assert TrainingSettings.model_validate({"max_iters": 7, "max_chars": 2561} | sizes).iterations == 7
+    assert TrainingSettings.model_validate({"max_minutes": 1} | sizes).iterations is None

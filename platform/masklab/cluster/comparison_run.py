@@ -102,9 +102,8 @@ def _books(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> Ite
     with alone(plan.folder.path, patience=5.0):
         plan.folder.remember(**{REPORTED: False})
         nested = _nested_runs(plan, record, _tags(plan, project))
-        if nested and plan.store:
-            browse = plan.store.browse(nested.parent.experiment_id, nested.parent.run_id)
-            record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
+        if nested:
+            record = record.model_copy(update=nested.found_by)
         with ending(nested):
             yield record, nested
 
@@ -126,20 +125,14 @@ def _nested_runs(plan: ComparisonPlan, record: ComparisonRecord, tags: dict[str,
     """The comparison's run in MLflow, made or found again, and what an earlier driver left as going on settled. Raises TrackingError."""
     if plan.store is None:
         return None
-    config, corpus = plan.config, plan.corpus
-    text = DatasetInput(
-        config.dataset.name,
-        corpus.fingerprint,
-        str(config.dataset.path or config.dataset.name),
-        {"train": len(corpus.train), "validation": len(corpus.validation)},
-    )
+    config = plan.config
     nested = NestedRuns.of(
         plan.store,
         config.tracking.experiment,
         plan.folder,
         params=config.model_dump(mode="json", exclude={"report"}),
         tags=tags,
-        dataset=text,
+        dataset=DatasetInput.of(config.dataset, plan.corpus),
         description=f"### Comparison of {', '.join(config.compare.curricula)}",
     )
     nested.settle({RunFolder(plan.folder.path / run.folder): run.status for run in record.runs})

@@ -210,7 +210,7 @@ def exchange_steps(settings: SweepSettings, training: TrainingSettings) -> int:
 
     Raises ConfigError where that holds no evaluation, where the budget holds no two, or where no state is kept then.
     """
-    iterations, every = iterations_of(training), training.eval_interval
+    iterations, every = training.iterations, training.eval_interval
     assert iterations, "the configuration has been checked"
     steps = round(settings.interval * iterations / every) * every
     share = f"sweep.interval = {settings.interval:g}: {settings.interval * iterations:.12g} of {iterations} steps"
@@ -235,16 +235,9 @@ def budget_of(training: TrainingSettings) -> str:
     return " or ".join(f"{value:,.12g} {unit}" for unit, value in given)
 
 
-def iterations_of(training: TrainingSettings) -> int | None:
-    """The steps that the budget holds; None where only the run can tell."""
-    held = [training.max_iters] if training.max_iters is not None else []
-    held += [math.ceil(training.max_chars / training.chars_per_step)] if training.max_chars is not None else []
-    return min(held, default=None)
-
-
 def _holds_an_evaluation(training: TrainingSettings) -> None:
     """Raise ConfigError where a trial would end before its first evaluation."""
-    iterations = iterations_of(training)
+    iterations = training.iterations
     if iterations is not None and iterations < training.eval_interval:
         raise ConfigError(
             f"training.eval_interval = {training.eval_interval}: the budget of {budget_of(training)} is spent after {iterations} steps, "

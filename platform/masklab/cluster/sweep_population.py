@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan, iterations_of
+from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan
 from masklab.config.perturbation import perturbed
 from masklab.config.search_space import Point
 from masklab.config.sweep_tree import SweepSettings
@@ -35,7 +35,7 @@ def next_exchange(plan: SweepPlan, exchanged_at: int) -> int | None:
     if plan.exchange_steps is None:
         return None
     following = exchanged_at + plan.exchange_steps
-    iterations = iterations_of(plan.config.training)
+    iterations = plan.config.training.iterations
     return following if iterations is not None and following < iterations else None
 
 

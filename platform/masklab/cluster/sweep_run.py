@@ -132,9 +132,8 @@ def _books(plan: SweepPlan, record: SweepRecord, project: Path) -> Iterator[tupl
             raise RunError(f"sweep '{plan.name}' was still being worked on when this command began; give it again")
         plan.folder.remember(**{REPORTED: False})
         nested = _nested_runs(plan, record, _tags(plan, project))
-        if nested and plan.store:
-            browse = plan.store.browse(nested.parent.experiment_id, nested.parent.run_id)
-            record = record.model_copy(update={"mlflow_run_id": nested.parent.run_id, "browse": browse})
+        if nested:
+            record = record.model_copy(update=nested.found_by)
         with ending(nested):
             yield record, nested
 
@@ -165,20 +164,14 @@ def _nested_runs(plan: SweepPlan, record: SweepRecord, tags: dict[str, str]) -> 
     """The sweep's run in MLflow, made or found again, and what an earlier driver left as going on settled. Raises TrackingError."""
     if plan.store is None:
         return None
-    config, corpus = plan.config, plan.corpus
-    text = DatasetInput(
-        config.dataset.name,
-        corpus.fingerprint,
-        str(config.dataset.path or config.dataset.name),
-        {"train": len(corpus.train), "validation": len(corpus.validation)},
-    )
+    config = plan.config
     nested = NestedRuns.of(
         plan.store,
         config.tracking.experiment,
         plan.folder,
         params=config.model_dump(mode="json"),
         tags=tags,
-        dataset=text,
+        dataset=DatasetInput.of(config.dataset, plan.corpus),
         description=f"### Sweep over {', '.join(config.sweep.space)}",
     )
     nested.settle({RunFolder(plan.folder.path / "trials" / trial.name): trial.status for trial in record.trials})

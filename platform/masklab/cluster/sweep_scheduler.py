@@ -9,7 +9,6 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler
 
-from masklab.cluster.sweep_plan import iterations_of
 from masklab.cluster.sweep_trial import OBJECTIVE, SPENT
 from masklab.config.sweep_tree import SweepSettings
 from masklab.config.tree import Config
@@ -55,7 +54,7 @@ def _named(trial: Any) -> NamedTrial:
 
 def grace_chars(settings: SweepSettings, training: TrainingSettings) -> int:
     """The characters that each trial sees before it may be stopped; the budget is in steps or characters."""
-    iterations = iterations_of(training)
+    iterations = training.iterations
     assert iterations, "the configuration has been checked"
     return max(1, round(settings.grace * iterations * training.chars_per_step))
 
@@ -66,7 +65,7 @@ def scheduler_of(settings: SweepSettings, training: TrainingSettings) -> Any:
     At `grace` of the budget, and at each `reduction_factor` times as many characters, a trial goes on if it is among the best of
     that share so far. What a trial does with the whole of its budget is never cut.
     """
-    iterations = iterations_of(training)
+    iterations = training.iterations
     if settings.scheduler != "asha" or iterations is None:
         return None
     whole = iterations * training.chars_per_step
@@ -97,7 +96,7 @@ def cut_too_soon(settings: SweepSettings, configs: Iterable[Config]) -> Iterator
             latest[config.curriculum.name] = max(latest.get(config.curriculum.name, 0), begins)
             training = config.training
     for name, begins in latest.items():
-        grace, second, whole = grace_chars(settings, training), begins * training.chars_per_step, iterations_of(training)
+        grace, second, whole = grace_chars(settings, training), begins * training.chars_per_step, training.iterations
         if grace < second and whole:
             yield (
                 f"{settings.scheduler} may stop a trial after {amount(grace)} characters, before the second stage of {name} begins, "
@@ -107,7 +106,7 @@ def cut_too_soon(settings: SweepSettings, configs: Iterable[Config]) -> Iterator
 
 def _second_stage(config: Config) -> int | None:
     """The iteration at which the second stage begins at the latest; None where none does, or where it makes no difference."""
-    iterations = iterations_of(config.training)
+    iterations = config.training.iterations
     if iterations is None or config.curriculum.mixing == "all":
         return None
     return [*timetable(config.curriculum, iterations, config.training.eval_interval), None][1]

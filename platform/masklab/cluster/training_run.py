@@ -174,14 +174,7 @@ def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
         tags=run_tags(project, corpus.fingerprint, config.curriculum.digest())
         | source_tags(config.transfer)
         | {"pools_digest": plan.pools.digest},
-        datasets=[
-            DatasetInput(
-                config.dataset.name,
-                corpus.fingerprint,
-                str(config.dataset.path or config.dataset.name),
-                {"train": len(corpus.train), "validation": len(corpus.validation)},
-            )
-        ],
+        datasets=[DatasetInput.of(config.dataset, corpus)],
         description=plan_markdown(plan.outline(None)),
     )
 

@@ -10,18 +10,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from masklab.config.flattened import FLATTENED
+from masklab.config.job_tree import JOBS
 from masklab.errors import did_you_mean
 from masklab.schema import Section
 
 Location = tuple[int | str, ...]
-OF_OTHER_JOBS = {
-    "sweep": "jobs/tune.py",
-    "compare": "jobs/compare.py",
-    "evaluation": "jobs/evaluate.py",
-    "watch": "jobs/sample.py",
-    "checkpoint": "jobs/sample.py, evaluate.py and predict.py; a run begins with one by transfer.init_checkpoint",
-}
-"""Sections and keys that stand at the top of other jobs' configurations only."""
 
 EXPECTED = {
     "greater_than": "must be above {gt}",
@@ -129,8 +122,8 @@ def _nearest_key(loc: Location, place: str, root: type[Section]) -> str:
     asked, home = str(loc[-1]), place.rpartition(".")[0]
     if owners := _kinds_with(asked, loc, root):
         return f" for {loc[-2]}; it belongs to {', '.join(owners)}"
-    if len(loc) == 1 and asked in OF_OTHER_JOBS:
-        return f"; it belongs to {OF_OTHER_JOBS[asked]}"
+    if len(loc) == 1 and (others := [job for job, tree in JOBS.items() if asked in tree.root_class().model_fields]):
+        return f"; it belongs to {', '.join(f'jobs/{job}.py' for job in others)}"
     keys = [(f"{name}.{key}", key) for name, section in _sections_of(root) for key in section.model_fields if key not in FLATTENED]
     hint = did_you_mean(asked, _keys_at(loc[:-1], root))
     same = [path for path, key in keys if key == asked and path != place]

@@ -110,3 +110,5 @@ TUNE = JobTree(
         '\'sweep.space={curriculum: "choice(uniform,sticky)", training.learning_rate: "log(1e-3,1e-2)"}\' sweep.search=grid',
     ),
 )
+JOBS = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "predict": PREDICT, "compare": COMPARE, "tune": TUNE}
+"""The trees of the jobs by name, all that have one in this package."""

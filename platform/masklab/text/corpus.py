@@ -18,8 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from masklab.errors import DataError
-from masklab.text.atomic_file import atomic_file
+from masklab.text.corpus_file import check_fingerprint, reading, write_splits
 from masklab.text.labels import Labels
 from masklab.text.rows import Rows, RowSource
 from masklab.text.vocabulary import Vocabulary
@@ -57,6 +56,11 @@ class TokenCorpus:
             object.__setattr__(self, split, tokens)
 
     @property
+    def characters(self) -> dict[str, int]:
+        """How many characters each split has."""
+        return {"train": len(self.train), "validation": len(self.validation)}
+
+    @property
     def labels(self) -> Labels | None:
         """A plain text has none."""
         return None
@@ -91,29 +95,14 @@ class TokenCorpus:
             "provenance": json.dumps(self.provenance),
             "fingerprint": self.fingerprint,
         }
-        kind = pa.from_numpy_dtype(self.vocabulary.dtype)
-        schema = pa.schema([pa.field("tokens", kind, nullable=False)], metadata=header)
-        with atomic_file(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for tokens in (self.train, self.validation):
-                writer.write_batch(pa.record_batch([pa.array(tokens, kind)], schema=schema))
+        column = pa.schema([pa.field("tokens", pa.from_numpy_dtype(self.vocabulary.dtype), nullable=False)])
+        write_splits(path, header, [pa.record_batch([pa.array(tokens)], schema=column) for tokens in (self.train, self.validation)])
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Map the corpus at `path` into memory. Raises DataError when it is no corpus, or differs from its own fingerprint."""
-        import pyarrow as pa
-
-        try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path)))
-            header = {key.decode(): value.decode() for key, value in (reader.schema.metadata or {}).items()}
-            if header.get("format") != FORMAT:
-                raise DataError(f"format {header.get('format', 'unknown')!r}, not {FORMAT!r}")
-            if reader.num_record_batches != 2:
-                raise DataError(f"{reader.num_record_batches} record batches, not 2")
-            train, validation = (reader.get_batch(i).column("tokens").to_numpy(zero_copy_only=True) for i in range(2))
+        with reading(path, FORMAT, "a corpus") as (header, batches):
+            train, validation = (batch.column("tokens").to_numpy(zero_copy_only=True) for batch in batches)
             corpus = cls(train, validation, Vocabulary.from_json(json.loads(header["vocabulary"])), json.loads(header["provenance"]))
-            if corpus.fingerprint != header["fingerprint"]:
-                raise DataError(f"its content does not match its fingerprint {header['fingerprint'][:12]}")
-        except (DataError, OSError, ValueError, KeyError, AssertionError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-            raise DataError(f"{path}: cannot be read as a corpus ({reason}); delete it, and it is prepared again") from error
+            check_fingerprint(corpus.fingerprint, header)
         return corpus

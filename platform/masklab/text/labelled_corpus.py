@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from masklab.errors import DataError
 from masklab.rng import permutation, root_key
-from masklab.text.atomic_file import atomic_file
+from masklab.text.corpus_file import check_fingerprint, reading, write_splits
 from masklab.text.labels import Labels, Unit, readable
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import Vocabulary
@@ -154,6 +154,11 @@ class LabelledCorpus:
         cut = self.cut_rows(block_size)
         return {"rows": f"{self.counts}; {cut:,} are longer than a block of {block_size:,} and are cut", "labels": told}
 
+    @property
+    def characters(self) -> dict[str, int]:
+        """How many characters each split has."""
+        return {"train": len(self.train.tokens), "validation": len(self.validation.tokens)}
+
     def padded(self, rows: LabelledRows, chosen: NDArray[np.int64], length: int) -> Rows:
         """The rows `chosen` (B,) as (B, length)."""
         return padded(rows, chosen, length, self.vocabulary, self.labels.of)
@@ -175,10 +180,7 @@ class LabelledCorpus:
             "fingerprint": self.fingerprint,
         }
         batches = [pa.record_batch(self._columns(rows), ["tokens", "label"]) for rows in (self.train, self.validation)]
-        schema = batches[0].schema.with_metadata(header)
-        with atomic_file(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch.cast(schema))
+        write_splits(path, header, batches)
 
     def _columns(self, rows: LabelledRows) -> list[Any]:
         import pyarrow as pa
@@ -190,24 +192,12 @@ class LabelledCorpus:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Map the corpus at `path` into memory. Raises DataError when it is no such corpus, or differs from its own fingerprint."""
-        import pyarrow as pa
-
-        try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path)))
-            header = {key.decode(): value.decode() for key, value in (reader.schema.metadata or {}).items()}
-            if header.get("format") != FORMAT:
-                raise DataError(f"format {header.get('format', 'unknown')!r}, not {FORMAT!r}")
-            if reader.num_record_batches != 2:
-                raise DataError(f"{reader.num_record_batches} record batches, not 2")
-            train, validation = (_rows_of(reader.get_batch(i)) for i in range(2))
+        with reading(path, FORMAT, "a labelled corpus") as (header, batches):
+            train, validation = map(_rows_of, batches)
             vocabulary = Vocabulary.from_json(json.loads(header["vocabulary"]))
             labels = Labels.from_json(json.loads(header["labels"]))
             corpus = cls(train, validation, vocabulary, labels, json.loads(header["provenance"]))
-            if corpus.fingerprint != header["fingerprint"]:
-                raise DataError(f"its content does not match its fingerprint {header['fingerprint'][:12]}")
-        except (DataError, OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-            raise DataError(f"{path}: cannot be read as a labelled corpus ({reason}); delete it, and it is prepared again") from error
+            check_fingerprint(corpus.fingerprint, header)
         return corpus
 
 

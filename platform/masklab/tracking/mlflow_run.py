@@ -22,6 +22,9 @@ from masklab.tracking.tracker import Status
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
+    from masklab.text.dataset import Dataset
+    from masklab.text.preparation import Corpus
+
 PARAMS_PER_BATCH = 100
 TAG_LENGTH = 8000
 DIGEST_LENGTH = 36
@@ -41,6 +44,11 @@ class DatasetInput:
     fingerprint: str
     source: str
     sizes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, dataset: Dataset, corpus: Corpus) -> DatasetInput:
+        """The text of `dataset`, as it was prepared."""
+        return cls(dataset.name, corpus.fingerprint, str(dataset.path or dataset.name), corpus.characters)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,11 @@ class NestedRuns:
         )
         return cls(store, experiment, parent)
 
+    @property
+    def found_by(self) -> dict[str, str]:
+        """What a record keeps of the parent: its number, and how a person comes to see it."""
+        return {RUN_ID: self.parent.run_id, "browse": self.store.browse(self.parent.experiment_id, self.parent.run_id)}
+
     def child(self, folder: RunFolder, name: str, params: Mapping[str, Any], tags: Mapping[str, str], description: str) -> RunHandle | None:
         """The child of the run in `folder`, made or found again; None where the store fails."""
         linked = {PARENT_TAG: self.parent.run_id, **tags}

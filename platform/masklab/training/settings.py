@@ -107,10 +107,10 @@ class TrainingSettings(Section):
 
     @property
     def iterations(self) -> int | None:
-        """Optimizer steps of a whole run; None where the budget is one of masked characters or of minutes, of which only the run knows."""
-        if self.max_chars is not None:
-            return -(-self.max_chars // self.chars_per_step)
-        return self.max_iters
+        """Optimizer steps that the budget holds at most; None where only the run knows, as in one of masked characters or minutes."""
+        held = [] if self.max_iters is None else [self.max_iters]
+        held += [] if self.max_chars is None else [-(-self.max_chars // self.chars_per_step)]
+        return min(held, default=None)
 
     @property
     def lowest_learning_rate(self) -> float:
