@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+COUNTS: pytest.StashKey[list[str]] = pytest.StashKey()
+"""Lines of what the tests have counted."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,6 +20,20 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def told(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Keeps a line of what a test has counted; all of them are shown at the end of pytest's output."""
+    return request.config.stash.setdefault(COUNTS, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show what was counted."""
+    if lines := config.stash.get(COUNTS, []):
+        terminalreporter.section("counts")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

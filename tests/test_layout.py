@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "platform" / "masklab"
 
 LEVELS = [
-    {"errors", "rng", "schema"},
+    {"errors", "milestones", "rng", "schema"},
     {"text"},
     {"corruption"},
     {"curriculum"},
