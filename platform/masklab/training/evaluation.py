@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from masklab.training.events import Evaluation, Nelbo, StageScore
 from masklab.training.pool import Pools, ValidationPool
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
+from masklab.training.stop import EvaluationStopped, StopRequest
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,11 @@ class Evaluator:
     ranks: Ranks
     has_own_pools: bool
     """Whether each training stage has the validation pool of its number."""
+    request: StopRequest = field(default_factory=StopRequest)
+    """Ends an evaluation between two batches."""
 
     def evaluate(self, model: Transformer, stage: int, final: bool = False) -> Evaluation:
-        """Score all pools with the current weights; the large yardstick when `final`."""
+        """Score all pools with the current weights; the large yardstick when `final`. Raises EvaluationStopped on all ranks at once."""
         began = time.perf_counter()
         pools = self.pools.stages
         scores = [self._scores(model, pool) for pool in pools]
@@ -69,12 +72,22 @@ class Evaluator:
 
     def _scores(self, model: Transformer, pool: ValidationPool) -> NDArray[np.float64]:
         """The scores (N, K) of all sequences: each rank scores its part, and all ranks add up what they have."""
-        part = slice(*self.ranks.part(len(pool)))
+        first, last = self.ranks.part(len(pool))
+        parts: list[NDArray[np.float64]] = []
         with self.precision.autocast():
-            own = self.mode.scores(model, pool.at(part), self.batch_size, torch.device(self.precision.device))
+            for at in range(first, last, self.batch_size) or [first]:
+                if parts and self.request.reason is not None:
+                    break
+                batch = pool.at(slice(at, min(at + self.batch_size, last)))
+                parts.append(self.mode.scores(model, batch, self.batch_size, torch.device(self.precision.device)))
+        own = np.concatenate(parts)
         whole = np.zeros((len(pool), own.shape[1]))
-        whole[part] = own
-        return self.ranks.total(whole)
+        whole[first : first + len(own)] = own
+        # the ranks meet here anyway, and so learn of each other's requests
+        *scores, stops = self.ranks.total(np.append(whole, float(self.request.reason is not None)))
+        if stops:
+            raise EvaluationStopped
+        return np.reshape(scores, whole.shape)
 
 
 def _stage_score(figures: dict[str, float]) -> StageScore:

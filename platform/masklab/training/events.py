@@ -171,4 +171,24 @@ class RunFinished:
     """Wall-clock time (seconds since the epoch) at which the first optimizer step of this process ended."""
 
 
-Event = RunStarted | Unfrozen | StepDone | EvaluationDone | StageAdvanced | CheckpointSaved | RunFinished
+@dataclass(frozen=True)
+class RunStopped:
+    """The run was asked to stop, and did so after a whole step. It is saved, and goes on from there."""
+
+    iteration: int
+    """That of the newest checkpoint."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class WorkersReplaced:
+    """Workers were lost, or have become more or fewer, and the run goes on from its newest checkpoint."""
+
+    iteration: int
+    """That of the newest checkpoint; 0 where there is none."""
+    workers: int
+    """How many there are from here on."""
+    reason: str
+
+
+Event = RunStarted | Unfrozen | StepDone | EvaluationDone | StageAdvanced | CheckpointSaved | RunStopped | WorkersReplaced | RunFinished

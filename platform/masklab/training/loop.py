@@ -10,6 +10,7 @@
             advance the curriculum                     -> EvaluationDone, StageAdvanced
             save                                       -> CheckpointSaved
     score the final pools, save, sample                -> RunFinished
+    or, when asked to stop, save after a whole step     -> RunStopped
 
 Every rank runs this same code and takes the same decisions; rank 0 saves and samples.
 """
@@ -17,7 +18,7 @@ Every rank runs this same code and takes the same decisions; rank 0 saves and sa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,17 @@ from masklab.training.batch_maker import BatchSource
 from masklab.training.budget import Budget
 from masklab.training.checkpoint import CheckpointStore, load_weights
 from masklab.training.evaluation import Evaluator
-from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone, Unfrozen
+from masklab.training.events import (
+    CheckpointSaved,
+    EvaluationDone,
+    Event,
+    RunFinished,
+    RunStarted,
+    RunStopped,
+    StageAdvanced,
+    StepDone,
+    Unfrozen,
+)
 from masklab.training.initial_weights import InitialWeights
 from masklab.training.learning_rate import learning_rate
 from masklab.training.meter import Meter
@@ -48,6 +59,7 @@ from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
 from masklab.training.step import Stepper
+from masklab.training.stop import Agreement, EvaluationStopped, StopRequest
 
 
 @dataclass
@@ -64,6 +76,8 @@ class Position:
     recent_plain_sum: float = 0.0
     """Plain cross-entropies since the last evaluation, nats, over `recent_masked` characters."""
     recent_masked: int = 0
+    evaluation_due: bool = False
+    """Whether the evaluation of this iteration was given up when the run was stopped."""
     transfer: TransferReport | None = None
     """What became of another run's weights, where it began with them: kept, so that it needs that run no more."""
 
@@ -80,7 +94,10 @@ class Position:
 
 
 class Loop:
-    """One worker's part of a run. `wrap` prepares the module for several workers; `store` is where checkpoints go, or None."""
+    """One worker's part of a run. `wrap` prepares the module for several workers; `store` is where checkpoints go, or None.
+
+    `request` ends the run after the step under way.
+    """
 
     def __init__(
         self,
@@ -93,9 +110,11 @@ class Loop:
         wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
         store: CheckpointStore | None = None,
         labels: Labels | None = None,
+        request: StopRequest | None = None,
     ) -> None:
         self.recipe, self.vocabulary, self.source, self.precision, self.store = recipe, vocabulary, source, precision, store
         self.ranks = ranks or Ranks()
+        self.stop = Agreement(self.ranks, request or StopRequest())
         settings = recipe.training
         self.model = recipe.mode.build(recipe.model, vocabulary, labels, recipe.seed).to(precision.device)
         self.position = Position()
@@ -125,6 +144,7 @@ class Loop:
             precision=precision,
             ranks=self.ranks,
             has_own_pools=recipe.curriculum.validation_stages is None,
+            request=self.stop.request,
         )
         self.meter = Meter(self.ranks)
         self.first_step_at = 0.0
@@ -132,7 +152,7 @@ class Loop:
         self.flops_per_char = flops_per_char(recipe.model, outputs, settings.block_size, recipe.mode.causal)
 
     def run(self) -> Iterator[Event]:
-        """Train to the end of the budget."""
+        """Train to the end of the budget, or until asked to stop."""
         settings, position = self.recipe.training, self.position
         self.budget = Budget(settings, self.ranks, position.elapsed_seconds, position.masked_chars)
         self.budget.agree(position.iteration)
@@ -149,23 +169,43 @@ class Loop:
             self.recipe.transfer.lineage,
         )
         self.meter.restart()
-        saved_at = position.iteration
-        while not position.progress.stopped and not self.budget.is_spent(position.iteration):
-            if position.iteration == self.recipe.transfer.unfreeze_at_iter:
-                yield self._unfreeze()
-            self._step()
-            if self.first_step_at == 0.0:
-                self.first_step_at = time.time()
-                yield self._log(paced=False)
-            elif position.iteration % settings.log_interval == 0:
-                yield self._log()
-            if position.iteration % settings.eval_interval == 0:
-                yield from self._evaluate()
-                if settings.checkpoint_interval is None:
-                    saved_at = yield from self._save()
-            if settings.checkpoint_interval and position.iteration % settings.checkpoint_interval == 0:
-                saved_at = yield from self._save()
-        yield from self._finish(saved_at)
+        self.saved_at = position.iteration
+        try:
+            if position.evaluation_due:
+                yield from self._at_interval()
+            while not position.progress.stopped and not self.budget.is_spent(position.iteration):
+                if position.iteration == self.recipe.transfer.unfreeze_at_iter:
+                    yield self._unfreeze()
+                self._step()
+                if self.first_step_at == 0.0:
+                    self.first_step_at = time.time()
+                    yield self._log(paced=False)
+                elif position.iteration % settings.log_interval == 0:
+                    yield self._log()
+                yield from self._at_interval()
+                if self.stop.is_reached():
+                    yield from self._stopped()
+                    return
+            yield from self._finish()
+        except EvaluationStopped:
+            yield from self._stopped()
+
+    def _at_interval(self) -> Iterator[Event]:
+        """Evaluate and save where this iteration calls for it."""
+        settings, iteration = self.recipe.training, self.position.iteration
+        if iteration % settings.eval_interval == 0:
+            yield from self._evaluate()
+            if settings.checkpoint_interval is None:
+                yield from self._save()
+        if settings.checkpoint_interval and iteration % settings.checkpoint_interval == 0:
+            yield from self._save()
+
+    def _stopped(self) -> Iterator[Event]:
+        """Save what is not saved yet; the run goes on from here."""
+        if self.saved_at != self.position.iteration:
+            yield from self._save()
+        self.source.close()
+        yield RunStopped(self.position.iteration, self.stop.reason)
 
     def _unfreeze(self) -> Unfrozen:
         """Train all weights from here on."""
@@ -227,7 +267,9 @@ class Loop:
     def _evaluate(self) -> Iterator[Event]:
         position, stage = self.position, self.position.progress.stage
         yield from self._log_rest()
+        position.evaluation_due = True
         evaluation = self.evaluator.evaluate(self.model, stage)
+        position.evaluation_due = False
         elapsed = self.budget.agree(position.iteration)
         used = self.budget.used(position.iteration)
         figures = StageLosses(position.iteration, tuple(s.loss for s in evaluation.stages), used)
@@ -252,24 +294,24 @@ class Loop:
             yield StageAdvanced(position.iteration, stage, position.progress.stage, outcome.reason)
         self.meter.restart()
 
-    def _save(self) -> Generator[Event, None, int]:
-        """Save on rank 0. A generator that yields the event and returns the iteration saved."""
+    def _save(self) -> Iterator[Event]:
+        """Save on rank 0."""
         position = self.position
         yield from self._log_rest()
         digest = self.ranks.total_modulo_2_64(position.batches_digest)
         if self.store and self.ranks.rank == 0:
             now = replace(position, elapsed_seconds=self.budget.elapsed(), batches_digest=digest)
             yield CheckpointSaved(position.iteration, self.store.save(position.iteration, self.model, self.stepper.state(), now.to_json()))
+        self.saved_at = position.iteration
         self.meter.restart()
-        return position.iteration
 
-    def _finish(self, saved_at: int) -> Iterator[Event]:
+    def _finish(self) -> Iterator[Event]:
         """The final figures, a last checkpoint if steps were taken since the last one, and a sample."""
         position, settings = self.position, self.recipe.training
         yield from self._log_rest()
         train_seconds = self.budget.agree(position.iteration)
         evaluation = self.evaluator.evaluate(self.model, position.progress.stage, final=True)
-        if saved_at != position.iteration or saved_at == 0:
+        if self.saved_at != position.iteration or self.saved_at == 0:
             yield from self._save()
         self.source.close()
         text = ""
