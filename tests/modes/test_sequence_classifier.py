@@ -45,7 +45,7 @@ def examples(mode: SequenceClassifier, corpus: LabelledCorpus, block: int = 24) 
     return mode.examples(rows, Unmasked(), streams, corpus.vocabulary)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "statistics"])
 @pytest.mark.parametrize("label_type", ["class", "number"])
 @pytest.mark.parametrize("time_conditioning", [False, True])
 def test_padding_changes_nothing(pooling: Any, label_type: LabelType, time_conditioning: bool) -> None:
@@ -59,7 +59,7 @@ def test_padding_changes_nothing(pooling: Any, label_type: LabelType, time_condi
         np.testing.assert_allclose(mode.predictions(model, bare, 1, CPU)[0], said, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "statistics"])
 def test_what_stands_in_the_padding_has_no_influence_at_all(pooling: Any) -> None:
     corpus, mode = corpus_of("class"), SequenceClassifier(pooling=pooling)
     model = network(mode, corpus)
@@ -153,7 +153,7 @@ def test_what_follows_from_the_labels_is_not_among_the_weights() -> None:
         assert model.head(torch.zeros(1, 32)).shape == (1, 3 if label_type == "class" else 1)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "statistics"])
 @pytest.mark.parametrize("label_type", ["class", "number"])
 def test_it_learns_what_can_be_learnt(pooling: Any, label_type: LabelType) -> None:
     corpus, mode = corpus_of(label_type), SequenceClassifier(pooling=pooling)

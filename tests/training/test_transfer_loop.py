@@ -20,9 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
 from masklab.errors import CheckpointError
+from masklab.model.linear import SMALLEST_DEVIATION, StandardisedLinear
 from masklab.model.transformer import Transformer
 from masklab.modes.any_mode import AnyMode
 from masklab.modes.mode import Mode
+from masklab.modes.sequence_classifier import SequenceClassifier
 from masklab.sampling.settings import SamplingSettings
 from masklab.text.corpus import TokenCorpus
 from masklab.text.labelled_corpus import LabelledCorpus
@@ -32,9 +34,11 @@ from masklab.text.preparation import Corpus
 from masklab.text.sources.origin import Example
 from masklab.training.batch import BatchKey
 from masklab.training.batch_maker import LocalSource
-from masklab.training.checkpoint import MANIFEST, CheckpointStore, sha256_of
+from masklab.training.calibration import ROWS
+from masklab.training.checkpoint import CheckpointStore
 from masklab.training.events import CheckpointSaved, Event, RunFinished, RunStarted, StepDone, Unfrozen
 from masklab.training.loop import Loop
+from masklab.training.manifest import MANIFEST, sha256_of
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
@@ -272,7 +276,7 @@ def test_weights_that_are_no_numbers_are_refused(corpus: TokenCorpus, tmp_path: 
         loop_of(transferring(mode, bad, {}), corpus)
 
 
-def _worker(rank: int, port: str, made: Recipe, corpus: TokenCorpus, out: str) -> None:
+def _worker(rank: int, port: str, made: Recipe, corpus: Corpus, out: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{port}", rank=rank, world_size=2)
     events = list(loop_of(made, corpus, ranks=Ranks(rank, 2)).run())
@@ -298,3 +302,67 @@ def test_two_workers_unfreeze_as_one_does(sources: dict[str, Ancestor], corpus: 
     alone = losses_of(list(loop_of(made, corpus).run()))
     mp.spawn(_worker, (str(tmp_path / "rendezvous"), made, corpus, str(tmp_path / "out.pt")), nprocs=2)
     assert torch.load(tmp_path / "out.pt", weights_only=True) == pytest.approx(alone, abs=1e-5)
+
+
+def test_two_workers_measure_a_head_as_one_does(sources: dict[str, Ancestor], corpus: TokenCorpus, tmp_path: Path) -> None:
+    mode = SequenceClassifier(pooling="statistics")
+    budget = {"max_iters": 4, "log_interval": 1, "warmup_iters": 0}
+    made = transferring(mode, sources["language_model"], FROZEN, training=budget, validation=POOLS)
+    rows = corpus_for(mode, corpus)
+    alone = losses_of(list(loop_of(made, rows).run()))
+    mp.spawn(_worker, (str(tmp_path / "rendezvous"), made, rows, str(tmp_path / "out.pt")), nprocs=2)
+    assert torch.load(tmp_path / "out.pt", weights_only=True) == pytest.approx(alone, abs=1e-5)
+
+
+def described_by_statistics(sources: dict[str, Ancestor], corpus: TokenCorpus, ranks: Ranks | None = None, **transfer: Any) -> Loop:
+    mode = SequenceClassifier(pooling="statistics")
+    made = transferring(mode, sources["token_classifier"], transfer, training=SHORT, validation=POOLS)
+    return loop_of(made, corpus_for(mode, corpus), ranks=ranks)
+
+
+def head_inputs(loop: Loop) -> torch.Tensor:
+    """What the head of `loop` reads of the rows over which it was measured, a row at a time."""
+    read: list[torch.Tensor] = []
+    head = loop.model.output
+    assert isinstance(head, StandardisedLinear)
+    handle = head.register_forward_pre_hook(lambda _head, inputs: read.append(inputs[0]))
+    rows = loop.recipe.training.rows_per_step
+    for step in range(-(-ROWS // rows)):
+        loop.recipe.mode.predictions(loop.model, loop.source.take(BatchKey(0, step)).inputs, 1, CPU)  # type: ignore[attr-defined]
+    handle.remove()
+    return torch.cat(read)
+
+
+def test_a_head_on_statistics_knows_their_scale_before_the_first_step(sources: dict[str, Ancestor], corpus: TokenCorpus) -> None:
+    loop = described_by_statistics(sources, corpus, **FROZEN)
+    head, read_NF = loop.model.output, head_inputs(loop)
+    assert isinstance(head, StandardisedLinear) and head.is_measured and len(read_NF) >= ROWS
+    torch.testing.assert_close(head.mean, read_NF.mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(head.deviation, read_NF.std(0, unbiased=False).clamp(min=SMALLEST_DEVIATION), rtol=1e-3, atol=1e-5)
+    standard_NF = (read_NF - head.mean) / head.deviation
+    torch.testing.assert_close(head(read_NF), torch.nn.functional.linear(standard_NF, head.weight, head.bias))
+    before = weights(loop.model)
+    list(loop.run())
+    after = weights(loop.model)
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {"output.weight", "output.bias"}
+
+
+def test_a_head_that_is_carried_on_keeps_its_scale(sources: dict[str, Ancestor], corpus: TokenCorpus, tmp_path: Path) -> None:
+    mode = SequenceClassifier(pooling="statistics")
+    source = saved(mode, corpus_for(mode, corpus), tmp_path)
+    carried = load_file(Path(source.checkpoint) / "model.safetensors")
+    assert not carried["output.mean"].any()  # of a network that was never measured
+    measured = described_by_statistics(sources, corpus)
+    store = CheckpointStore(tmp_path / "measured", documents_like(source))
+    kept = measured.model.state_dict()
+    path = store.save(3, measured.model, {}, {"iteration": 3})
+    ancestor = source.model_copy(update={"checkpoint": str(path), "manifest_sha256": sha256_of(path / MANIFEST)})
+    again = loop_of(transferring(mode, ancestor, {}, training=SHORT, validation=POOLS), corpus_for(mode, corpus))
+    for name in ("output.mean", "output.deviation", "output.weight"):
+        assert torch.equal(again.model.state_dict()[name], kept[name]), name
+
+
+def documents_like(source: Ancestor) -> dict[str, str]:
+    names = ("config.yaml", "vocabulary.json", "labels.json")
+    return {name: (Path(source.checkpoint) / name).read_text() for name in names}

@@ -116,8 +116,8 @@ def _transfer_head(model: Transformer, source: SourceNetwork, rows: Rows, *, sam
     if not same:
         return TransferReport((), (Part(f"head of {len(own['weight'])} outputs", total),), left)
     if not characters:
-        for name, parameter in own.items():
-            parameter.copy_(theirs[name])
+        for name, tensor in model.output.state_dict().items():
+            tensor.copy_(theirs[name])
         return TransferReport((Part(f"head of {len(own['weight'])} outputs", total),), (), ())
     return _transfer_characters(own, theirs, source, rows)
 
@@ -157,9 +157,9 @@ def _misfits(model: Transformer, source: SourceNetwork, same_head: bool) -> Iter
         if name in source.tensors and len(source.tensors[name]) != expected:
             yield f"{name} has {len(source.tensors[name])} rows, where its vocabulary asks for {expected}"
     if same_head and source.head is not None and model.output is not None:
-        for name, parameter in model.output.named_parameters(OUTPUT.rstrip(".")):
-            if name not in source.tensors or source.tensors[name].shape != parameter.shape:
-                yield f"{name} is missing or of another shape than {list(parameter.shape)}"
+        for name, tensor in model.output.state_dict(prefix=OUTPUT).items():
+            if name not in source.tensors or source.tensors[name].shape != tensor.shape:
+                yield f"{name} is missing or of another shape than {list(tensor.shape)}"
 
 
 def _fixed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

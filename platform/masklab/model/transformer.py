@@ -18,7 +18,7 @@ from masklab.model.attention import Attention
 from masklab.model.config import ModelConfig
 from masklab.model.feed_forward import FeedForward
 from masklab.model.key_value_cache import KeyValueCache, LayerCache
-from masklab.model.linear import Linear
+from masklab.model.linear import Linear, StandardisedLinear
 from masklab.model.norm import make_norm
 from masklab.model.rotary import rotary_table
 from masklab.model.time_conditioning import Modulation, NoiseEmbedding
@@ -92,7 +92,8 @@ def _at(positions_N: Tensor, x_BTC: Tensor, noise_B1S: Tensor | None) -> tuple[T
 class Transformer(nn.Module):
     """Logits over the V characters only: a special token has no column in the output, so it can never be predicted.
 
-    With `outputs` it has a head of so many outputs instead, whatever they mean. `causal` hides the positions after each from it.
+    With `outputs` it has a head of so many outputs instead, whatever they mean, which reads C channels, or else so many `features`,
+    standardised. `causal` hides the positions after each from it.
     `extended_size` E counts the special tokens that may stand in the input. The weights are drawn on the CPU by a generator of
     `seed`: the same on every rank and device, and torch's global random state is left alone.
     """
@@ -105,6 +106,7 @@ class Transformer(nn.Module):
         seed: int = 0,
         *,
         outputs: int | None = None,
+        features: int | None = None,
         causal: bool = False,
     ) -> None:
         super().__init__()
@@ -116,7 +118,8 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config, causal) for _ in range(config.n_layer))
         self.final_norm = ConditionedNorm(config)
         if outputs is not None:
-            self.output: Linear | None = Linear(config.n_embd, outputs, bias=True)
+            plain = Linear(config.n_embd, outputs, bias=True)
+            self.output: Linear | None = plain if features is None else StandardisedLinear(features, outputs)
         else:
             self.output = None if config.tied_head else Linear(config.n_embd, vocabulary_size, bias=config.bias)
         self._initialise(torch.Generator().manual_seed(seed))

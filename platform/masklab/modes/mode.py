@@ -93,11 +93,16 @@ class Mode(Section):
         """Outputs O of a head of its own; None for one logit a character."""
         return None
 
+    def features(self, channels: int) -> int | None:
+        """What such a head reads of a last layer of C `channels`, if it is more than those; the head then knows its scale."""
+        return None
+
     def build(self, config: ModelConfig, vocabulary: Vocabulary, labels: Labels | None = None, seed: int = 0) -> Transformer:
         """The network with first weights of `seed`, on the CPU."""
         from masklab.model.transformer import Transformer
 
-        return Transformer(config, vocabulary.size, vocabulary.extended_size, seed, outputs=self.outputs(labels), causal=self.causal)
+        head = {"outputs": self.outputs(labels), "features": self.features(config.n_embd)}
+        return Transformer(config, vocabulary.size, vocabulary.extended_size, seed, causal=self.causal, **head)
 
     @abstractmethod
     def losses(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 PAD, CLS = SPECIAL_TOKENS.index("[PAD]"), SPECIAL_TOKENS.index("[CLS]")
 MOST_CONFUSED = 256
 """Classes up to which a matrix of their confusions is made: its size is their square, and labels may have 65,536."""
+SMALLEST_VARIANCE = 1e-6
+"""Keeps the root of the variance of a text of one character from having an infinite slope."""
 SHARES = Labels(mean=0.5, deviation=12**-0.5)
 """Shares, on the scale of the uniform distribution."""
 
@@ -48,8 +50,11 @@ class SequenceClassifier(Mode):
 
     type: Literal["sequence_classifier"] = "sequence_classifier"
     """Which mode this is."""
-    pooling: Literal["cls", "mean"] = "mean"
-    """What stands for a text: the position of [CLS] (cls), or the mean over the positions of its characters (mean)."""
+    pooling: Literal["cls", "mean", "statistics"] = "mean"
+    """What stands for a text: the position of [CLS] (cls), the mean over its characters (mean), or mean and deviation (statistics).
+
+    Those of `statistics` (Snyder et al. 2018) are standardised, which is what a head on frozen weights needs.
+    """
     class_weights: ClassWeights = "none"
     """What rows of a class count for in training: 1 (none), or the less the more rows it has, 1 on average (balanced)."""
 
@@ -108,6 +113,10 @@ class SequenceClassifier(Mode):
         first = np.full((len(rows), 1), vocabulary.cls_id, filled.dtype)
         return Rows(np.concatenate([first, filled], axis=1), (inputs == vocabulary.mask_id).mean(axis=1).astype(np.float32))
 
+    def features(self, channels: int) -> int | None:
+        """Mean and deviation of each channel, where these stand for a text."""
+        return 2 * channels if self.pooling == "statistics" else None
+
     def meaning(self, labels: Labels | None) -> Labels:
         """What the outputs mean: the `labels` of the rows, or shares between 0 and 1."""
         if self.target == "masked_ratio":
@@ -155,8 +164,13 @@ class SequenceClassifier(Mode):
             return model.head(model.hidden(inputs_BT, noise_level_B, first_B, keys_BT)).float()
         text_BT1 = (keys_BT & (inputs_BT != model.vocabulary_size + CLS))[..., None]
         hidden_BTC = model.hidden(inputs_BT, noise_level_B, None, keys_BT)
-        pooled_BC = (hidden_BTC * text_BT1).sum(1) / text_BT1.sum(1).clamp(min=1)
-        return model.head(pooled_BC).float()
+        count_B1 = text_BT1.sum(1).clamp(min=1)
+        mean_BC = (hidden_BTC * text_BT1).sum(1) / count_B1
+        if self.pooling == "mean":
+            return model.head(mean_BC).float()
+        variance_BC = ((hidden_BTC - mean_BC[:, None]).square() * text_BT1).sum(1) / count_B1
+        deviation_BC = (variance_BC + SMALLEST_VARIANCE).sqrt()
+        return model.head(torch.cat([mean_BC, deviation_BC], dim=1)).float()
 
     def scores(self, model: Transformer, examples: Examples, batch_size: int, device: torch.device) -> NDArray[np.float64]:
         """Of each text its loss, and the class or number that is predicted for it: (B, 2)."""

@@ -90,7 +90,8 @@ def head_of(mode: Mode, labels: Labels | None) -> Hashable | None:
     if isinstance(mode, CharacterMode):
         return None
     name: Any = mode.model_dump()["type"]
-    return (name, labels.names, labels.mean, labels.deviation) if labels else (name,)
+    kind = (name, mode.features(1))
+    return (*kind, labels.names, labels.mean, labels.deviation) if labels else kind
 
 
 def _text(checkpoint: Checkpoint, name: str) -> str:

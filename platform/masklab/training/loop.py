@@ -38,6 +38,7 @@ from masklab.text.vocabulary import Vocabulary
 from masklab.training.batch import BatchKey
 from masklab.training.batch_maker import BatchSource
 from masklab.training.budget import Budget
+from masklab.training.calibration import calibrate
 from masklab.training.checkpoint import CheckpointStore, load_weights
 from masklab.training.evaluation import Evaluator
 from masklab.training.events import (
@@ -127,6 +128,8 @@ class Loop:
         elif recipe.transfer.source:
             weights = InitialWeights.read(recipe.transfer.source)
             self.position.transfer = weights.lay_over(self.model, recipe, vocabulary, labels)
+        if not checkpoint:
+            calibrate(self.model, recipe.mode, source, self.ranks, settings.rows_per_step)
         self.resumed_from: Path | None = checkpoint.path if checkpoint else None
         if recipe.system.compile:
             self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
