@@ -47,6 +47,12 @@ def test_each_class_gives_its_share_and_at_least_one_to_either_side() -> None:
     assert all(text.startswith(name) for text, name in zip(every, names, strict=True))
 
 
+def test_what_is_told_of_its_length_is_characters_and_not_rows() -> None:
+    corpus = corpus_of(examples())
+    counted = {"train": corpus.train, "validation": corpus.validation}
+    assert corpus.characters == {split: sum(map(len, texts(corpus, rows))) for split, rows in counted.items()}
+
+
 def test_the_order_of_the_file_does_not_matter() -> None:
     shuffled = examples()
     random.Random(1).shuffle(shuffled)
