@@ -17,9 +17,10 @@ from masklab.comparison.outcomes import Outcomes
 from masklab.config.home import home_of
 from masklab.config.tracking_settings import StoreSettings
 from masklab.errors import RunError, TrackingError, did_you_mean
+from masklab.redaction import redact
 from masklab.tracking.comparison_findings import Findings
 from masklab.tracking.mlflow_run import PARENT_TAG, client_of, reason_of
-from masklab.tracking.store import Store, redact
+from masklab.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -136,6 +136,10 @@ def test_an_interrupt_ends_with_its_own_status() -> None:
     assert call(run=interrupted) == 130
 
 
-def test_a_defect_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        call(run=lambda config: 1 // 0)
+def test_a_defect_keeps_its_traceback_without_its_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    def defective(config: Config) -> None:
+        raise ZeroDivisionError("at http://me:hunter2@host/")
+
+    assert call(run=defective) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("Traceback") and printed.endswith("ZeroDivisionError: at http://***@host/\n")

@@ -123,7 +123,7 @@ def test_a_project_without_configuration_files_is_told_so(tmp_path: Path) -> Non
         ("training.batch_size=1,2", "several values for one key"),
         ("training.batch_size", "write KEY=VALUE"),
         ("training.batch_size=a=b", "quote a value with special characters"),
-        ("training.batch_size=${nothing.here}", "training.batch_size: Interpolation key 'nothing.here' not found"),
+        ("training.batch_size=${nothing.here}", "training.batch_size: ${nothing.here}: there is no such key"),
         ("--max_iters=3", "keys are written without dashes"),
         ("hydra.run.dir=x", "unknown key 'hydra.run.dir'"),
         ("hydra/launcher=basic", "unknown key 'hydra/launcher'"),

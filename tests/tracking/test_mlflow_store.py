@@ -16,12 +16,13 @@ import run_story
 
 from masklab.config.tracking_settings import TrackingSettings
 from masklab.errors import TrackingError
+from masklab.redaction import redact
 from masklab.tracking import mlflow_tracker
 from masklab.tracking.metrics import metrics_of
 from masklab.tracking.mlflow_run import DatasetInput, LoggedSteps, client_of, end_run, resume_run, start_run
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.reporter import MetricsLog, Reporter
-from masklab.tracking.store import Store, redact
+from masklab.tracking.store import Store
 from masklab.tracking.tracker import NullTracker
 
 FINGERPRINT = "ab" * 32

@@ -10,11 +10,11 @@ from pathlib import Path
 from masklab.config.tree import Config
 from masklab.config.writing import load
 from masklab.errors import CheckpointError, ConfigError, DataError, RunError, did_you_mean
+from masklab.names import is_name
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.checkpoint import MANIFEST, NAME, Checkpoint, flaw_of, open_checkpoint
 from masklab.training.run_folder import RunFolder
-from masklab.training.settings import RUN_NAME
 
 NAMES_SHOWN = 8
 LONGEST_PATH = 4096
@@ -82,7 +82,7 @@ def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
 
 
 def _found(reference: str, runs: Path) -> FoundCheckpoint:
-    by_name = bool(RUN_NAME.fullmatch(reference)) and (runs / reference).is_dir()
+    by_name = is_name(reference) and (runs / reference).is_dir()
     path = runs / reference if by_name else Path(reference).expanduser().absolute()
     if path.is_file():
         raise CheckpointError(f"{path} is a file; a checkpoint of masklab is a folder with a {MANIFEST}, and no other file is ever read")
@@ -132,7 +132,7 @@ def _run_of(path: Path) -> RunFolder | None:
 
 
 def _nothing_there(reference: str, runs: Path) -> RunError:
-    if not RUN_NAME.fullmatch(reference):
+    if not is_name(reference):
         return RunError(f"checkpoint = {reference!r}: no such folder; give a run's name, its folder, or one of its checkpoints")
     names = sorted(p.name for p in runs.iterdir() if RunFolder(p).checkpoints.is_dir()) if runs.is_dir() else []
     there = f"there are {_listed(names)}" if names else "there are none with a checkpoint"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ from typing import Any
 from masklab.config.interruption import terminating_as_interrupt
 from masklab.config.job_tree import TRAIN, JobTree
 from masklab.errors import ConfigError, UserError
+from masklab.redaction import redact
 
+DEFECT = 1
+"""A fault of masklab itself, which keeps its traceback."""
 USER_MISTAKE = 2
 INTERRUPTED = 130
+LONGEST_LINE = 4000
+"""Characters of a message: what a file or a command line holds may be quoted in it."""
 
 
 Run = Callable[[Any], int | None]
@@ -29,10 +35,20 @@ def main(job: str, description: str, run: Run, root: Path, argv: Sequence[str] |
         with terminating_as_interrupt():
             return _dispatch(job, description, run, root, arguments, tree)
     except UserError as error:
-        print(f"masklab: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"masklab: error: {_line(str(error))}", file=sys.stderr)
         return USER_MISTAKE
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception:
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
+        return DEFECT
+
+
+def _line(message: str) -> str:
+    """`message` as one line without secrets, and without signs that a terminal would take for commands."""
+    line = " ".join(redact(message).split())
+    shown = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in line)
+    return shown if len(shown) <= LONGEST_LINE else f"{shown[:LONGEST_LINE]}..."
 
 
 def _dispatch(job: str, description: str, run: Run, root: Path, arguments: list[str], tree: JobTree) -> int:

@@ -7,6 +7,7 @@ ever instantiated from a configuration.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from masklab.config.home import home_of
 from masklab.config.inherited_texts import InheritedTexts
@@ -25,9 +26,11 @@ from masklab.config.job_tree import FOLDERS, TRAIN, JobTree
 from masklab.config.older_spellings import modern
 from masklab.config.overrides import Overrides
 from masklab.config.ramp_section import expanded, whole_names
+from masklab.config.references import refers, without_references
 from masklab.config.tree import Config
 from masklab.config.writing import one_line, validated, validated_as
 from masklab.errors import ConfigError
+from masklab.plain_yaml import YamlLimitError, check_yaml, scalars, yaml_text
 from masklab.schema import Section
 
 USER_GROUPS = ("dataset", "curriculum")
@@ -35,6 +38,8 @@ USER_GROUPS = ("dataset", "curriculum")
 ADDED = ("experiment", "sweep")
 """Groups of which no file is taken unless one is named."""
 UNREADABLE = "__unreadable__"
+UNREADABLE_FILE = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, RecursionError)
+"""What reading a file of YAML can raise, numbers of too many digits and other encodings than UTF-8 included."""
 
 
 def compose(overrides: Sequence[str], root: Path) -> Config:
@@ -58,7 +63,7 @@ def _tree(tree: JobTree, overrides: Sequence[str], root: Path) -> dict[str, Any]
     inherited = InheritedTexts()
     values = _inherited(tree, asked, root, inherited) if tree.inherited else _composed({**tree.choices, **asked.choices}, root)
     asked.apply(values)
-    values = {key: inherited.restored(value) for key, value in _resolved(values).items()}
+    values = {key: inherited.restored(value) for key, value in without_references(values).items()}
     asked.apply_literal(values)
     values = expanded(values)
     if _transfers(values):
@@ -117,16 +122,33 @@ def _picked(config: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 def _composed(chosen: Mapping[str, str], root: Path) -> dict[str, Any]:
     """The chosen file of each group laid over each other, before the overrides of single keys."""
     _store_user_files(root)
+    _refuse_hostile_files(root)
     choices = [f"{'+' if group in ADDED else ''}{group}={name}" for group, name in chosen.items()]
     try:
         with initialize_config_dir(str((root / "jobs/conf").absolute()), version_base="1.3"):
             tree = OmegaConf.to_container(hydra_compose("config", overrides=choices), resolve=False)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+    except UNREADABLE_FILE as error:
         raise ConfigError(f"jobs/conf: {one_line(error)}") from error
     assert isinstance(tree, dict)
     if UNREADABLE in tree:
         raise ConfigError(tree[UNREADABLE])
     return {str(key): value for key, value in tree.items()}
+
+
+def _refuse_hostile_files(root: Path) -> None:
+    """Raise ConfigError for a file that Hydra may read and that would take it too far: too large, no plain file, or with a resolver.
+
+    Hydra looks references up while it picks the files of a list of defaults, and prints what it does not find.
+    """
+    for file in sorted((root / "jobs/conf").rglob("*.yaml")):
+        try:
+            resolver = next((word for word in scalars(yaml_text(file)) if refers(word) and ":" in word), None)
+        except YamlLimitError as error:
+            raise ConfigError(f"{file.relative_to(root)}: {one_line(error)}") from error
+        except (yaml.YAMLError, OSError, ValueError, RecursionError):
+            continue  # an error of whoever chooses it
+        if resolver is not None:
+            raise ConfigError(f"{file.relative_to(root)}: {resolver[:40]!r}: nothing is looked up for a configuration; write the value")
 
 
 def _store_user_files(root: Path) -> None:
@@ -144,21 +166,12 @@ def _node(group: str, file: Path, root: Path) -> dict[str, Any]:
     A file that cannot be read is an error only once it is chosen.
     """
     try:
-        body = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        text = yaml_text(file)
+        check_yaml(text)
+        body = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
         if not isinstance(body, dict):
             raise ConfigError("must be a mapping of keys")
         beside = {"objective": body.pop("objective")} if group == "curriculum" and "objective" in body else {}
         return modern({group: {"name": file.stem} | body}) | beside
-    except (ConfigError, OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+    except (ConfigError, *UNREADABLE_FILE) as error:
         return {UNREADABLE: f"{file.relative_to(root)}: {one_line(error)}"}
-
-
-def _resolved(tree: dict[str, Any]) -> dict[str, Any]:
-    try:
-        resolved = OmegaConf.to_container(OmegaConf.create(tree), resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise ConfigError(f"{error.full_key}: must be given") from error
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key or 'configuration'}: {str(error).partition(chr(10))[0]}") from error
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}

@@ -21,9 +21,9 @@ from masklab.config.literal_assignments import read_assignments
 from masklab.config.older_names import GONE, STAGE_LISTS
 from masklab.config.older_readings import KNOWN, Keys, NotCarriedError, Older, carried, modern_stages
 from masklab.config.older_spellings import disagreement
-from masklab.config.prepare_tree import NAME
 from masklab.config.writing import dump_values, one_line
 from masklab.errors import ConfigError, did_you_mean
+from masklab.names import LONGEST_OF_CURRICULA, is_name
 
 BESIDE = "(its folder)"
 """In place of the name, where a dataset's own file says which dataset by where it lies."""
@@ -75,8 +75,8 @@ def carry_over(file: Path, name: str | None, root: Path) -> Carriage:
 def _own_name(file: Path) -> str:
     """The name of the file; of its folder, for a dataset's `training_config.py`."""
     stem = file.absolute().parent.name if file.stem == "training_config" else file.stem
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-")[:100]
-    if not NAME.fullmatch(name):
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-")[:LONGEST_OF_CURRICULA]
+    if not is_name(name):
         raise ConfigError(f"{str(file)!r}: gives no name for the files to be written; choose one as name=NAME")
     return name
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from masklab.config.tree import Config
+from masklab.names import LONGEST_OF_CURRICULA, checked_name
 from masklab.schema import Section
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 class OlderSettings(Section):
@@ -18,15 +16,15 @@ class OlderSettings(Section):
 
     file: str | None = None
     """Python file of assignments, which is read and never run."""
-    name: str | None = None
+    name: str | None = Field(default=None, max_length=LONGEST_OF_CURRICULA)
     """Name of the files that are written, jobs/conf/experiment/NAME.yaml and curricula/NAME.yaml; that of the older file when not given."""
 
     @field_validator("name")
     @classmethod
     def _file_name(cls, name: str | None) -> str | None:
-        if name is not None and not NAME.fullmatch(name):
-            raise ValueError("must be 1 to 100 letters, digits, '_' or '-', the first a letter or digit (a name, not a path)")
-        return name
+        if name is not None and "." in name:
+            raise ValueError("must not hold a '.': files of groups are named without their ending")
+        return None if name is None else checked_name(name)
 
 
 class PrepareConfig(Config):

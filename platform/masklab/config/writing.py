@@ -14,6 +14,8 @@ from masklab.config.explanation import explain
 from masklab.config.older_spellings import modern
 from masklab.config.tree import Config
 from masklab.errors import ConfigError
+from masklab.plain_yaml import read_yaml
+from masklab.redaction import redacted
 from masklab.schema import Section
 
 Root = TypeVar("Root", bound=Section)
@@ -34,13 +36,13 @@ def validated_as(root: type[Root], tree: Mapping[str, Any]) -> Root:
 
 
 def dump(config: Section) -> str:
-    """All keys of `config` as YAML, in the order of the sections."""
+    """All keys of `config` as YAML, in the order of the sections, without the secrets that addresses in it hold."""
     return dump_values(config.model_dump(mode="json"))
 
 
 def dump_values(tree: Mapping[str, Any]) -> str:
     """Plain values as the same YAML."""
-    return yaml.safe_dump(_type_first(tree), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.safe_dump(_type_first(redacted(tree)), sort_keys=False, allow_unicode=True, width=120)
 
 
 def spelled(value: Any) -> str:
@@ -55,7 +57,7 @@ def spelled(value: Any) -> str:
 def load(path: Path) -> Config:
     """The configuration of a run, from a file that `dump` wrote. Raises ConfigError when it cannot be read."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {one_line(error)}") from error
     if not isinstance(tree, Mapping):

@@ -6,16 +6,17 @@ import hashlib
 import json
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from masklab.curriculum.stage import Stage
+from masklab.names import LONGEST_OF_CURRICULA, checked_name
 from masklab.schema import Section
 
 
 class Curriculum(Section):
     """Stages that get harder when validation stops improving (Bengio et al. 2009), or one stage for a baseline."""
 
-    name: str = "custom"
+    name: str = Field(default="custom", max_length=LONGEST_OF_CURRICULA)
     """What tables and runs call it."""
     description: str = ""
     """One sentence for a reader of the run."""
@@ -35,6 +36,11 @@ class Curriculum(Section):
     """Stages whose pools are scored at each evaluation; the training stages when not given."""
     advance_over: tuple[int, ...] | None = Field(default=None, min_length=1)
     """Numbers of the validation stages whose mean must improve; all of them, each once, when not given."""
+
+    @field_validator("name")
+    @classmethod
+    def _one_path_component(cls, name: str) -> str:
+        return checked_name(name)
 
     @model_validator(mode="after")
     def _current_stage_needs_its_own_pool(self) -> Self:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masklab.errors import CheckpointError, DataError
+from masklab.plain_yaml import read_yaml
 from masklab.rng import uniforms
 from masklab.text.vocabulary import Vocabulary
 
@@ -92,7 +93,7 @@ def generator_at(path: str, digest: str | None) -> Generator:
         weights = (folder / WEIGHTS).read_bytes()
         if digest is not None and hashlib.sha256(weights).hexdigest() != digest:
             raise CheckpointError(f"mode.generator_checkpoint = {path}: {WEIGHTS} is not what the run was begun with; restore it")
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        config = read_yaml(folder / "config.yaml")
         vocabulary = Vocabulary.from_json(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
         model = Transformer(ModelConfig.model_validate(config["model"]), vocabulary.size, vocabulary.extended_size)
         tensors = load(weights)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from masklab.names import checked_name
 from masklab.schema import Section
 from masklab.text.label_values import LabelType
 from masklab.text.labels import Unit
@@ -14,7 +14,6 @@ from masklab.text.sources.origin import LabelledOrigin
 from masklab.text.sources.source import SOURCE, Source, SourceName
 from masklab.text.windows import Placement
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 OF_LABELLED_FILES = ("text_column", "label_column", "label_type")
 
 
@@ -43,9 +42,7 @@ class Dataset(Section):
     @field_validator("name")
     @classmethod
     def _one_path_component(cls, name: str) -> str:
-        if not NAME.fullmatch(name):
-            raise ValueError("must be 1 to 100 letters, digits, '.', '_' or '-', the first a letter or digit (a name, not a path)")
-        return name
+        return checked_name(name)
 
     @model_validator(mode="after")
     def _path_fits_the_source(self) -> Self:

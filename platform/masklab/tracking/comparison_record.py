@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from masklab.errors import RunError
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
+from masklab.redaction import redact
 from masklab.text.atomic_file import write_text
 from masklab.tracking.history import Number, Record
 from masklab.tracking.summary import RunSummary
@@ -155,8 +156,8 @@ class ComparisonRecord(Record):
         return table
 
     def write(self, folder: Path) -> None:
-        """Write `comparison.json`, whole or not at all."""
-        write_text(folder / FILE, self.model_dump_json(indent=1) + "\n")
+        """Write `comparison.json`, whole or not at all, without the secrets that a command or an error may hold."""
+        write_text(folder / FILE, redact(self.model_dump_json(indent=1)) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> ComparisonRecord:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masklab.errors import TrackingError
+from masklab.redaction import redact
 from masklab.tracking.new_database import make_database
 from masklab.tracking.params import flat_params
-from masklab.tracking.store import Store, redact
+from masklab.tracking.store import Store
 from masklab.tracking.tracker import Status
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from masklab.redaction import redact
 from masklab.tracking.mlflow_run import DESCRIPTION_TAG, PARAMS_PER_BATCH, TAG_LENGTH, client_of, reason_of
 from masklab.tracking.params import flat_params
-from masklab.tracking.store import redact
 from masklab.tracking.tracker import Status
 
 if TYPE_CHECKING:

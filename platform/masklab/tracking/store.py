@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import socket
 import sqlite3
@@ -16,17 +15,12 @@ from urllib.parse import SplitResult, urlsplit
 
 from masklab.config.tracking_settings import StoreSettings
 from masklab.errors import TrackingError, did_you_mean
+from masklab.redaction import is_redacted, redact
 
 SERVERS = {"http": 80, "https": 443}
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SCHEMES = ("sqlite", *SERVERS, *DATABASES)
 _SQLITE = "sqlite:///"
-_SECRET = re.compile(r"([A-Za-z][\w+.-]*://)[^\s/@]*:[^\s@]*@")
-
-
-def redact(words: str) -> str:
-    """`words` without the user name and password of any URI in them."""
-    return _SECRET.sub(r"\1***@", words)
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,14 @@ class Store:
         """
         folder = folder.resolve()
         uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{folder / 'mlflow.db'}"
+        known = os.environ.get("MLFLOW_TRACKING_URI", "")
+        if is_redacted(uri) and redact(known) == uri:
+            uri = known
+        if is_redacted(uri):
+            raise TrackingError(
+                f"tracking.uri is {redact(uri)!r}, as the run's own files have it, which keep no password; give it again as tracking.uri=, "
+                "or give user and password as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD beside the plain address"
+            )
         scheme = _scheme(uri)
         if scheme not in SCHEMES:
             raise TrackingError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from masklab.errors import RunError
+from masklab.redaction import redact
 from masklab.text.atomic_file import write_text
 from masklab.tracking.history import Number, Record
 from masklab.tracking.summary import RunSummary
@@ -167,8 +168,8 @@ class SweepRecord(Record):
         return roots
 
     def write(self, folder: Path) -> None:
-        """Write `sweep.json`, whole or not at all."""
-        write_text(folder / FILE, self.model_dump_json(indent=1) + "\n")
+        """Write `sweep.json`, whole or not at all, without the secrets that a command or an error may hold."""
+        write_text(folder / FILE, redact(self.model_dump_json(indent=1)) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> SweepRecord:

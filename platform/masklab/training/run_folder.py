@@ -19,6 +19,9 @@ from typing import Any
 import yaml
 
 from masklab.errors import RunError
+from masklab.names import RULE, is_name
+from masklab.plain_yaml import read_yaml
+from masklab.redaction import redacted
 from masklab.text.atomic_file import UNFINISHED, write_text
 
 LOOP_SECONDS = "loop_seconds"
@@ -41,6 +44,8 @@ class RunFolder:
 
         `config` is the resolved config as plain values.
         """
+        if not is_name(name):
+            raise RunError(f"run.name = {name[:LONGEST_VALUE]!r}: {RULE}")
         folder = cls(parent / name)
         if folder.path.is_symlink() or (folder.path.exists() and not folder.path.is_dir()):
             raise RunError(f"run folder {folder.path} is not a plain folder; use another run.name")
@@ -53,7 +58,7 @@ class RunFolder:
         if known is None and folder.path.exists() and any(not file.match(UNFINISHED) for file in folder.path.iterdir()):
             raise RunError(f"run folder {folder.path} holds files that are no run's; use another run.name")
         if known is not None:
-            differing = sorted(_differing(dict(known), dict(config)))
+            differing = sorted(_differing(redacted(known), redacted(config)))  # the file has no secrets
             if differing:
                 shown = "; ".join(differing[:5]) + (f" and {len(differing) - 5} more" if len(differing) > 5 else "")
                 raise RunError(f"run '{name}' exists with another config ({shown}); use another run.name, or the config it was begun with")
@@ -77,7 +82,7 @@ class RunFolder:
         file = self.path / "config.yaml"
         if not file.is_file():
             return None
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        loaded = read_yaml(file)
         if not isinstance(loaded, dict):
             raise yaml.YAMLError("not a mapping")
         return loaded

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from masklab.names import checked_name
 from masklab.schema import Section
 
 BUDGETS = ("max_iters", "max_chars", "max_masked_chars", "max_minutes")
 """The keys of `training` that end a run."""
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class RunSettings(Section):
@@ -27,9 +26,7 @@ class RunSettings(Section):
     @field_validator("name")
     @classmethod
     def _one_path_component(cls, name: str | None) -> str | None:
-        if name is not None and not RUN_NAME.fullmatch(name):
-            raise ValueError("must be 1 to 100 letters, digits, '.', '_' or '-', the first a letter or digit (a name, not a path)")
-        return name
+        return None if name is None else checked_name(name)
 
 
 class ObjectiveSettings(Section):

@@ -1,0 +1,109 @@
+"""References from one key of a configuration to another: `${training.max_iters}` stands for the value of that key.
+
+That is all that `${` can do. Nothing is called, computed or looked up outside of the configuration, and a value that is named must be
+there as it stands, so that references never lead to further ones: a few lines of them cannot grow into more than a memory holds.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from masklab.errors import ConfigError
+
+MOST = 100
+"""References in one configuration."""
+MISSING = "???"
+"""A value that a file leaves to whoever uses it."""
+LONGEST_SHOWN = 60
+_REFERENCE = re.compile(r"\$\{([^${}]*)\}")
+_KEY = re.compile(r"[\w-]+(?:\.[\w-]+)*")
+_ESCAPED = "\\${"
+
+
+def without_references(tree: Mapping[str, Any]) -> dict[str, Any]:
+    r"""`tree`, plain values, with values in place of references, and `${` in place of `\${`.
+
+    Raises ConfigError for a reference to no key or to another reference, for what is none, and for a value that is missing.
+    """
+    values: dict[str, Any] = _Reading(tree).value(dict(tree), "")
+    return values
+
+
+def refers(text: str) -> bool:
+    """Whether `text` holds a reference, or what would be one to a program that knows more of them."""
+    return "${" in text.replace(_ESCAPED, "")
+
+
+@dataclass
+class _Reading:
+    tree: Mapping[str, Any]
+    count: int = 0
+
+    def value(self, value: Any, place: str) -> Any:
+        """`value`, which stands at `place`, with values in place of references."""
+        if isinstance(value, dict):
+            return {key: self.value(item, f"{place}.{key}" if place else str(key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item, f"{place}.{i}") for i, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        if value == MISSING:
+            raise ConfigError(f"{place}: must be given")
+        return self._text(value, place) if "${" in value else value
+
+    def _text(self, text: str, place: str) -> Any:
+        if whole := _REFERENCE.fullmatch(text):
+            return copy.deepcopy(self._named(whole[1], text, place))
+        parts = text.split(_ESCAPED)
+        texts = [_REFERENCE.sub(lambda found: self._word(found[1], text, place), part) for part in parts]
+        if any("${" in _REFERENCE.sub("", part) for part in parts):
+            raise _no_reference(text, place)
+        return "${".join(texts)
+
+    def _word(self, key: str, text: str, place: str) -> str:
+        """What `key` names, as a part of a text."""
+        value = self._named(key, text, place)
+        if isinstance(value, dict | list):
+            raise ConfigError(f"{place}: ${{{key}}} is no single value, and cannot be a part of a text")
+        return str(value)
+
+    def _named(self, key: str, text: str, place: str) -> Any:
+        """The value of `key`."""
+        self.count += 1
+        if self.count > MOST:
+            raise ConfigError(f"{place}: the configuration has more than {MOST} references; write values")
+        if not _KEY.fullmatch(key):
+            raise _no_reference(text, place)
+        node: Any = self.tree
+        for part in key.split("."):
+            if isinstance(node, list) and part.isdecimal() and len(part) < LONGEST_SHOWN and int(part) < len(node):
+                node = node[int(part)]
+            elif isinstance(node, Mapping) and part in node:
+                node = node[part]
+            else:
+                raise ConfigError(f"{place}: ${{{_shown(key)}}}: there is no such key in this configuration; write the value")
+        if _holds_a_reference(node):
+            raise ConfigError(f"{place}: ${{{_shown(key)}}} is, or holds, a reference itself; name a key that has a value")
+        return node
+
+
+def _holds_a_reference(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_a_reference, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_a_reference, value))
+    return isinstance(value, str) and ("${" in value or value == MISSING)
+
+
+def _no_reference(text: str, place: str) -> ConfigError:
+    return ConfigError(
+        f"{place}: {_shown(text)!r} is no reference to a key, as ${{training.max_iters}} is, and nothing else is looked up; write the value"
+    )
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."

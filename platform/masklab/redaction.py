@@ -1,0 +1,65 @@
+"""Secrets left out of whatever is printed, logged or kept: credentials in addresses, and the values of secret environment variables.
+
+What is left in their place is `***`. An address keeps its host and path, so that a person still knows which server is meant.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+HIDDEN = "***"
+SHORTEST = 6
+"""Characters of a value of the environment that is looked for: shorter ones stand in innocent words."""
+_USER = re.compile(r"://(?:[^\s/?#'\"<>]*@|[^\s/@:'\"<>]*:[^\s@'\"<>]*@)")
+"""`://user:password@`, `://token@`; a password may hold a slash."""
+_WORD = r"(?:token|secret|passw(?:or)?d|passphrase|pwd|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|signature|sig)"
+_PARAMETER = re.compile(rf"([?&;](?:[\w.-]*[_.-])?{_WORD}=)[^\s&#;'\"<>]+", re.IGNORECASE)
+"""`?token=...` in the query of an address."""
+_BEARER = re.compile(r"\b(authorization['\"]?\s*[:=]\s*['\"]?(?:bearer|basic|token)\s+|bearer\s+(?=\S{16}))[^\s'\",;]+", re.IGNORECASE)
+"""`Authorization: Bearer ...`."""
+_NAME = re.compile(r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|(?:^|_)KEY(?:_|$)")
+"""Names of environment variables whose values are secrets."""
+_PLAIN = re.compile(r"(?:true|false|none|token|disabled?|enabled?|[\d.]+|~?/[\w./-]*|[A-Za-z]:\\.*)", re.IGNORECASE)
+"""Values that say nothing: switches, numbers, and paths of files."""
+
+
+def redact(words: str) -> str:
+    """`words` without the secrets in them."""
+    if "://" in words:
+        words = _USER.sub(f"://{HIDDEN}@", words)
+    if "=" in words:
+        words = _PARAMETER.sub(rf"\1{HIDDEN}", words)
+    words = _BEARER.sub(rf"\1{HIDDEN}", words)
+    for value in _secret_values(os.environ):
+        words = words.replace(value, HIDDEN)
+    return words
+
+
+def redacted(value: Any) -> Any:
+    """Plain values at any depth with every text in them redacted; keys stay."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: redacted(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item) for item in value]
+    return value
+
+
+def is_redacted(address: str) -> bool:
+    """Whether `address` has lost something to `redact`, so that nobody can be reached by it."""
+    return f"://{HIDDEN}@" in address or f"={HIDDEN}" in address
+
+
+def _secret_values(environment: Mapping[str, str]) -> list[str]:
+    """The secrets in `environment`, as they are and as an address spells them, the longest first."""
+    values = {
+        value
+        for name, value in environment.items()
+        if len(value) >= SHORTEST and _NAME.search(name.upper()) and not _PLAIN.fullmatch(value)
+    }
+    return sorted({form for value in values for form in (value, quote(value, safe=""), quote_plus(value))}, key=len, reverse=True)
