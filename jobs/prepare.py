@@ -60,8 +60,9 @@ def carry_over(file: str, name: str | None) -> None:
     """Write the older configuration `file` as files of this project, and print what became of it."""
     from masklab.config import older_import
     from masklab.config.older_table import table
+    from masklab.places import place_of
 
-    print("\n".join(table(older_import.carry_over(Path(file).expanduser(), name, PROJECT))))
+    print("\n".join(table(older_import.carry_over(place_of(file), name, PROJECT))))
 
 
 if __name__ == "__main__":

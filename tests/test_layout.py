@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "platform" / "masklab"
 
 LEVELS = [
-    {"errors", "milestones", "names", "plain_yaml", "redaction", "rng", "schema"},
+    {"errors", "milestones", "names", "places", "plain_yaml", "redaction", "rng", "schema"},
     {"text"},
     {"corruption"},
     {"curriculum"},

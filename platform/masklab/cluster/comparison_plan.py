@@ -20,6 +20,7 @@ from masklab.config.writing import validated
 from masklab.curriculum.timetable import timetable
 from masklab.errors import ConfigError, RunError, did_you_mean
 from masklab.model.size import flops_per_char
+from masklab.places import place_of
 from masklab.sampling.generation import start_of
 from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import text_for
@@ -83,7 +84,7 @@ class ComparisonPlan:
         name = config.run.name or f"compare-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
         config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
         arms = _arms(config, overrides, project)
-        parent = Path(config.run.folder).expanduser().absolute() if config.run.folder else home / "runs"
+        parent = place_of(config.run.folder) if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, resolved(config, arms))
         store = Store.of(config.tracking, home) if config.tracking.enabled else None
         corpus = text_for(config.dataset, home / ".corpora")
@@ -120,7 +121,7 @@ def resolved(config: CompareConfig, arms: Arms) -> dict[str, Any]:
 
 def find_comparison(reference: str, home: Path) -> Path:
     """The folder of the comparison `reference`: a name among the runs in `home`, or a folder. Raises RunError."""
-    for folder in (home / "runs" / reference, Path(reference).expanduser().absolute()):
+    for folder in (home / "runs" / reference, place_of(reference)):
         if folder.is_dir():
             return folder
     known = sorted(path.parent.name for path in (home / "runs").glob("*/comparison.json"))

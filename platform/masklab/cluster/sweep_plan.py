@@ -19,6 +19,7 @@ from masklab.config.sweep_tree import SweepSettings, TuneConfig
 from masklab.config.tree import Config
 from masklab.config.writing import spelled, validated
 from masklab.errors import ConfigError
+from masklab.places import place_of
 from masklab.sampling.generation import start_of
 from masklab.text.preparation import Corpus, corpus_for
 from masklab.tracking.outline import RunOutline
@@ -89,7 +90,7 @@ class SweepPlan:
         name = config.run.name or f"sweep-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
         config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
         _holds_an_evaluation(config.training)
-        parent = Path(config.run.folder).expanduser().absolute() if config.run.folder else home / "runs"
+        parent = place_of(config.run.folder) if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
         store = Store.of(config.tracking, home) if config.tracking.enabled else None
         corpus = corpus_for(config.dataset, home / ".corpora")

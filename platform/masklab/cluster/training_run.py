@@ -19,6 +19,7 @@ from masklab.config.home import home_of
 from masklab.config.tree import Config
 from masklab.config.writing import dump
 from masklab.errors import TrackingError
+from masklab.places import place_of
 from masklab.sampling.generation import start_of
 from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.preparation import Corpus, corpus_for
@@ -59,7 +60,7 @@ class Plan:
         """Check config, text, run folder and tracking store. Raises a UserError for whatever is wrong; writes only the corpus."""
         name = config.run.name or f"{config.curriculum.name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
         config = with_generator(config.model_copy(update={"run": config.run.model_copy(update={"name": name})}), home)
-        parent = Path(config.run.folder).expanduser().absolute() if config.run.folder else home / "runs"
+        parent = place_of(config.run.folder) if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
         store = Store.of(config.tracking, home) if config.tracking.enabled else None
         corpus = corpus_for(config.dataset, home / ".corpora")

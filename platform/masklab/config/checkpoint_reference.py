@@ -11,6 +11,7 @@ from masklab.config.tree import Config
 from masklab.config.writing import load
 from masklab.errors import CheckpointError, ConfigError, DataError, RunError, did_you_mean
 from masklab.names import is_name
+from masklab.places import place_of
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.checkpoint import MANIFEST, NAME, Checkpoint, flaw_of, open_checkpoint
@@ -83,7 +84,7 @@ def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
 
 def _found(reference: str, runs: Path) -> FoundCheckpoint:
     by_name = is_name(reference) and (runs / reference).is_dir()
-    path = runs / reference if by_name else Path(reference).expanduser().absolute()
+    path = runs / reference if by_name else place_of(reference)
     if path.is_file():
         raise CheckpointError(f"{path} is a file; a checkpoint of masklab is a folder with a {MANIFEST}, and no other file is ever read")
     if not path.is_dir():

@@ -18,6 +18,7 @@ from masklab.errors import CheckpointError, ConfigError, UserError
 from masklab.modes.any_mode import AnyMode
 from masklab.modes.character_mode import CharacterMode
 from masklab.modes.mode import Mode
+from masklab.places import place_of
 from masklab.training.checkpoint import MANIFEST, sha256_of
 from masklab.training.run_folder import RunFolder
 from masklab.training.transfer_settings import Ancestor
@@ -63,7 +64,7 @@ def _recorded(values: Mapping[str, Any], reference: str, home: Path) -> dict[str
     name, parent = run.get("name"), run.get("folder")
     if name is None:
         return None
-    folder = RunFolder((Path(str(parent)).expanduser().absolute() if parent else home / "runs") / str(name))
+    folder = RunFolder((place_of(str(parent)) if parent else home / "runs") / str(name))
     try:
         config = folder.config()
     except (OSError, UnicodeDecodeError, yaml.YAMLError):

@@ -18,6 +18,7 @@ from masklab.config.evaluate_tree import EvaluateConfig
 from masklab.config.trained_model import TrainedModel
 from masklab.errors import ConfigError, DataError
 from masklab.modes.examples import Examples
+from masklab.places import place_of
 from masklab.text.atomic_file import write_text
 from masklab.tracking.held_out_text import held_out_text
 from masklab.tracking.mode_figures import title_of, written
@@ -36,7 +37,7 @@ def evaluate_detector(config: EvaluateConfig, home: Path) -> int:
     trained = TrainedModel.open(config.checkpoint, home, config.system)
     tell_passed_over(console, trained)
     pools = _pools(trained, config, home, partial(tell, console))
-    parent = Path(config.output).expanduser() if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
+    parent = place_of(config.output) if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
     with numbered_folder(parent.absolute()) as folder:
         console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
         with RowProgress(console, "scoring", sum(map(len, pools.values())), [trained.model]):

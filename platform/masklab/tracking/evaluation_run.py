@@ -17,6 +17,7 @@ from masklab.config.trained_model import TrainedModel
 from masklab.errors import CheckpointError, ConfigError, DataError, UserError
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
+from masklab.places import place_of
 from masklab.sampling.generation import generate, start_of
 from masklab.sampling.settings import SamplingSettings
 from masklab.sampling.text_statistics import ReferenceText, real_pieces, text_statistics
@@ -169,7 +170,7 @@ def evaluate(config: EvaluateConfig, home: Path) -> int:
     console = Console(highlight=False)
     plan = Plan.of(config, home, console)
     trained = plan.trained
-    parent = Path(config.output).expanduser() if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
+    parent = place_of(config.output) if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
     with numbered_folder(parent.absolute()) as folder:
         console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
         outcome = Outcome(*_scores(plan, console), tuple(_sampler_rows(plan, console)))

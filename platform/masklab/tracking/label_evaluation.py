@@ -16,6 +16,7 @@ from masklab.config.evaluate_tree import EvaluateConfig
 from masklab.config.trained_model import TrainedModel
 from masklab.corruption.unmasked import Unmasked
 from masklab.errors import ConfigError, DataError
+from masklab.places import place_of
 from masklab.rng import RowStreams, root_key
 from masklab.text.atomic_file import write_text
 from masklab.text.labelled_corpus import LabelledCorpus, LabelledRows, padded
@@ -56,7 +57,7 @@ def evaluate_labels(config: EvaluateConfig, home: Path) -> int:
     tell_passed_over(console, trained)
     corpus = held_out_rows(trained, config, home, partial(tell, console))
     rows = recoded(corpus, trained)
-    parent = Path(config.output).expanduser() if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
+    parent = place_of(config.output) if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
     with numbered_folder(parent.absolute()) as folder:
         console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
         scores = LabelScores.of(trained, corpus, rows, config.evaluation.batch_size)

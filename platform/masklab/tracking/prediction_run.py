@@ -19,6 +19,7 @@ from masklab.config.trained_model import TrainedModel
 from masklab.errors import CheckpointError, ConfigError, DataError, RunError
 from masklab.modes.sequence_classifier import SequenceClassifier
 from masklab.modes.token_labeller import TokenLabeller
+from masklab.places import place_of
 from masklab.text.atomic_file import atomic_file
 from masklab.text.label_values import is_missing
 from masklab.text.labelled_corpus import LabelledRows, lead_of, padded
@@ -72,7 +73,7 @@ def predict(config: PredictConfig, home: Path) -> int:
         )
     tell_passed_over(console, trained)
     column = config.dataset.text_column or trained.config.dataset.text_column or "text"
-    texts = Texts.read(Path(config.dataset.path).expanduser().absolute(), column, trained.vocabulary)
+    texts = Texts.read(place_of(config.dataset.path), column, trained.vocabulary)
     table = list(_table(trained, texts, config.batch_size))
     parent = (trained.run.path if trained.run else Path.cwd()) / "predictions"
     with nullcontext(output) if output else numbered_folder(parent.absolute()) as place:
@@ -99,7 +100,7 @@ def _output(output: str | None) -> Path | None:
     """The file to write. Raises ConfigError for one of another kind, and RunError when it is there already."""
     if output is None:
         return None
-    file = Path(output).expanduser().absolute()
+    file = place_of(output)
     if file.suffix.lower() not in DELIMITERS:
         raise ConfigError(f"output = {output}: the name must end in .csv or .tsv")
     if file.exists():

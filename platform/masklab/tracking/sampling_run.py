@@ -17,6 +17,7 @@ from rich.text import Text
 from masklab.config.sample_tree import SampleConfig, WatchSettings
 from masklab.config.trained_model import TrainedModel
 from masklab.errors import CheckpointError, UserError
+from masklab.places import place_of
 from masklab.sampling.generation import Generation, Watcher, generate, start_of
 from masklab.sampling.judge import DetectorJudge, FoldedJudge
 from masklab.sampling.sampler import Judge
@@ -39,7 +40,7 @@ def sample(config: SampleConfig, home: Path) -> int:
     settings = config.sampling.suited(trained.is_causal)
     _, given_T = start_of(settings, trained.vocabulary, trained.block_size)
     judge = judge_of(settings, trained, home)
-    parent = Path(config.output).expanduser() if config.output else (trained.run.path if trained.run else Path.cwd()) / "samples"
+    parent = place_of(config.output) if config.output else (trained.run.path if trained.run else Path.cwd()) / "samples"
     with numbered_folder(parent.absolute()) as folder:
         recorder = TraceRecorder() if config.watch.html or config.watch.gif else None
         live = _live(config.watch, settings, trained, given_T, console)

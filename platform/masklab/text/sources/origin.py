@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from masklab.errors import DataError
+from masklab.places import place_of
 from masklab.schema import Section
 from masklab.text.label_values import LabelType
 from masklab.text.vocabulary import Vocabulary
@@ -40,7 +41,7 @@ class Origin(Section):
     @property
     def place(self) -> Path | None:
         """The absolute form of `path`."""
-        return Path(self.path).expanduser().absolute() if self.path is not None else None
+        return place_of(self.path) if self.path is not None else None
 
 
 class PlainOrigin(Origin):
