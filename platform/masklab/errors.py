@@ -29,6 +29,10 @@ class RunError(UserError):
     """A run folder or a run's name."""
 
 
+class InstabilityError(UserError):
+    """Training whose loss or gradients cannot be kept finite."""
+
+
 class ResourceError(UserError):
     """What the cluster or the machine cannot give."""
 

@@ -25,6 +25,7 @@ from masklab.training.settings import (
     TrainingSettings,
     ValidationSettings,
 )
+from masklab.training.stability import StabilitySettings
 from masklab.training.transfer_settings import TransferSettings
 
 
@@ -59,6 +60,8 @@ class Config(Section):
     """How samples are drawn."""
     transfer: TransferSettings = TransferSettings()
     """Whose weights a run begins with, and which of them it trains."""
+    stability: StabilitySettings = StabilitySettings()
+    """What is done about steps whose loss or gradient is not finite, and about spikes of the loss."""
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -90,4 +93,5 @@ class Config(Section):
             system=self.system,
             sampling=self.sampling,
             transfer=self.transfer,
+            stability=self.stability,
         )

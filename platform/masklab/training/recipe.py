@@ -13,6 +13,7 @@ from masklab.text.windows import Placement
 from masklab.training.batch_maker import BatchMaker
 from masklab.training.pool import Pools, make_pools
 from masklab.training.settings import ObjectiveSettings, SystemSettings, TrainingSettings, ValidationSettings
+from masklab.training.stability import StabilitySettings
 from masklab.training.transfer_settings import TransferSettings
 
 
@@ -31,6 +32,7 @@ class Recipe:
     system: SystemSettings
     sampling: SamplingSettings
     transfer: TransferSettings = field(default_factory=TransferSettings)
+    stability: StabilitySettings = field(default_factory=StabilitySettings)
 
     def batch_maker(self, corpus: Corpus) -> BatchMaker:
         """Makes this run's batches out of `corpus`. Raises DataError when the text is shorter than a block."""

@@ -22,16 +22,22 @@ from masklab.training.optimizer import carry_over, make_optimizer, restore, set_
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
+from masklab.training.stability import LARGEST
 
 Wrap = Callable[[nn.Module], nn.Module]
 
 
 class LossModule(nn.Module):
-    """The model with its mode's loss: the one module that is wrapped for several workers."""
+    """The model with its mode's loss: the one module that is wrapped for several workers.
 
-    def __init__(self, model: Transformer, mode: Mode, label_smoothing: float) -> None:
+    With `shared` its `carrier`, always 0, takes the loss along with the gradients: its gradient is the loss, and workers average it
+    with the rest, so that all know the loss of all without another message.
+    """
+
+    def __init__(self, model: Transformer, mode: Mode, label_smoothing: float, shared: bool = False) -> None:
         super().__init__()
         self.model, self.mode, self.label_smoothing = model, mode, label_smoothing
+        self.carrier = nn.Parameter(torch.zeros((), device=model.embedding.weight.device)) if shared else None
 
     def forward(self, batch: ModeBatch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """The weighted sum of the losses, and the plain one without a gradient; `coefficients` is (B,)."""
@@ -39,7 +45,10 @@ class LossModule(nn.Module):
         weights_N = self.mode.weights(self.model, batch)
         counts_N = coefficients[batch.rows] if weights_N is None else coefficients[batch.rows] * weights_N
         weighted_N = losses_N * counts_N
-        return weighted_N.sum(), losses_N.detach().sum()
+        weighted_sum = weighted_N.sum()
+        if self.carrier is not None:
+            weighted_sum = weighted_sum + self.carrier * weighted_sum.detach()
+        return weighted_sum, losses_N.detach().sum()
 
 
 def micro_batches(batch: Batch, size: int) -> Iterator[tuple[ModeBatch, Tensor]]:
@@ -68,16 +77,26 @@ def _as_numbers(targets: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Sums on the device, unread: the objective's loss (this worker's share), the plain cross-entropies, the gradient's norm."""
+    """What a step came to, on the device, unread."""
 
     loss: Tensor
+    """The objective's loss, this worker's share."""
     plain_sum: Tensor
+    """The sum of this worker's plain cross-entropies."""
     grad_norm: Tensor
+    whole_loss: Tensor
+    """The objective's loss of all workers together."""
+    taken: Tensor
+    """Whether the weights were changed; the same on every worker."""
 
 
 @dataclass(frozen=True)
 class Stepper:
-    """Takes optimizer steps. Nothing here waits for the device, but for what float16's scaler needs."""
+    """Takes optimizer steps. Nothing here waits for the device, but where its optimizer is not fused, as on Apple's GPUs.
+
+    A step whose loss is above a limit, or whose loss or gradient is not finite, is skipped: it leaves weights, moments and the
+    optimizer's count of steps as they are. That is decided on the device, by the flag that tells a fused optimizer of an overflow.
+    """
 
     loss_module: nn.Module
     parameters: tuple[nn.Parameter, ...]
@@ -87,12 +106,15 @@ class Stepper:
     ranks: Ranks
     micro_batch_size: int
     grad_clip: float
+    carrier: nn.Parameter | None = None
+    """That of the loss module."""
 
     @classmethod
     def of(cls, model: Transformer, recipe: Recipe, precision: Precision, ranks: Ranks, wrap: Wrap) -> Self:
         """Trains exactly the parameters of `model` that require gradients; `wrap` prepares the module for several workers."""
+        module = LossModule(model, recipe.mode, recipe.objective.label_smoothing, shared=ranks.size > 1)
         return cls(
-            loss_module=wrap(LossModule(model, recipe.mode, recipe.objective.label_smoothing)),
+            loss_module=wrap(module),
             parameters=tuple(p for p in model.parameters() if p.requires_grad),
             optimizer=make_optimizer(model, recipe.training, recipe.transfer, precision.device),
             scaler=precision.scaler(),
@@ -100,6 +122,7 @@ class Stepper:
             ranks=ranks,
             micro_batch_size=recipe.training.batch_size,
             grad_clip=recipe.training.grad_clip,
+            carrier=module.carrier,
         )
 
     def over_all(self, model: Transformer, recipe: Recipe, wrap: Wrap) -> Self:
@@ -117,10 +140,16 @@ class Stepper:
         restore(self.optimizer, saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
 
-    def take(self, batch: Batch, learning_rate: float, thaw: float = 1.0) -> StepResult:
+    def is_finite(self) -> bool:
+        """Whether all that is trained, and what the optimizer knows of it, is finite. Waits for the device."""
+        moments = [value for state in self.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+        largest = torch._foreach_norm([*(p.detach() for p in self.parameters), *(m for m in moments if m.dim())], float("inf"))
+        return bool(torch.isfinite(torch.stack(list(largest))).all())
+
+    def take(self, batch: Batch, learning_rate: float, thaw: float = 1.0, limit: float = LARGEST) -> StepResult:
         """Forward, backward, clip and step; the sum over all workers is divided by the global denominator.
 
-        `thaw` is the further factor of the learning rate of weights that were unfrozen along the way.
+        `thaw` is the further factor of the learning rate of weights that were unfrozen along the way; a loss above `limit` is skipped.
         """
         device = self.precision.device
         denominator = self.ranks.total_on_device(batch.denominator)
@@ -139,13 +168,28 @@ class Stepper:
             plain += plain_sum
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.grad_clip or float("inf"))
-        if self.scaler.is_enabled():
-            norm = torch.nan_to_num(norm, nan=0.0, posinf=0.0)  # an overflow is a skipped step, not a norm
+        whole = self._whole(loss)
+        taken = (whole <= limit) & (norm <= LARGEST)  # false for what is no number
         set_rates(self.optimizer, learning_rate, thaw)
-        self.scaler.step(self.optimizer)
+        self._update(taken)
+        return StepResult(loss, plain, norm, whole, taken)
+
+    def _whole(self, own: Tensor) -> Tensor:
+        """The loss of all workers together, which came with their gradients."""
+        if self.carrier is None or self.carrier.grad is None:
+            return own
+        whole, self.carrier.grad = self.carrier.grad, None
+        return whole / self.scaler.scale(torch.ones_like(whole))
+
+    def _update(self, taken: Tensor) -> None:
+        """Change the weights if the step is `taken`."""
+        if self.optimizer.defaults["fused"]:
+            self.optimizer.found_inf = (~taken).float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif taken:
+            self.optimizer.step()
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return StepResult(loss, plain, norm)
 
     def _sync(self, last: bool) -> AbstractContextManager[object]:
         """Workers exchange gradients in the last pass only."""
