@@ -123,7 +123,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(home: Path, alone: Path, run
     folder = home / "runs" / "again"
     shutil.copytree(alone, folder)
     shutil.rmtree(folder / "checkpoints" / "step_000000020")
-    for name in ("summary.json", "run.json", "ray"):
+    for name in ("summary.json", "run.json", "spool", "ray"):
         shutil.rmtree(folder / name, ignore_errors=True) if (folder / name).is_dir() else (folder / name).unlink(missing_ok=True)
     (folder / "config.yaml").write_text((folder / "config.yaml").read_text().replace("name: alone", "name: again"))
     status, _ = run("again")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,13 @@ import run_story
 from masklab.config.tracking_settings import TrackingSettings
 from masklab.errors import TrackingError
 from masklab.redaction import redact
-from masklab.tracking import mlflow_tracker
+from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.metrics import metrics_of
-from masklab.tracking.mlflow_run import DatasetInput, LoggedSteps, client_of, end_run, resume_run, start_run
+from masklab.tracking.mlflow_run import RunHandle, client_of, end_run, resume_run, start_run
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.reporter import MetricsLog, Reporter
 from masklab.tracking.store import Store
-from masklab.tracking.tracker import NullTracker
+from masklab.tracking.tracker import LoggedSteps, NullTracker
 
 FINGERPRINT = "ab" * 32
 
@@ -43,9 +41,9 @@ def store(schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stor
     return Store.of(TrackingSettings(), tmp_path)
 
 
-def start(store: Store, **changes: Any) -> Any:
+def start(store: Store, **changes: Any) -> RunHandle:
     arguments = {"run_name": "story", "params": {"training": {"batch_size": 16}}, "tags": {}} | changes
-    return start_run(store, "masklab", **arguments)
+    return replace(start_run(store, "masklab", **arguments), folder=store.folder / "runs")
 
 
 def test_a_new_experiment_is_one_of_models_and_an_old_one_is_left_as_it_is(store: Store) -> None:
@@ -85,7 +83,7 @@ def test_a_run_has_its_params_tags_dataset_and_description(store: Store) -> None
 
 def test_a_whole_run_leaves_metrics_and_artifacts(store: Store) -> None:
     handle = start(store)
-    tracker = MlflowTracker(handle.uri, handle.run_id, finish_seconds=60)
+    tracker = MlflowTracker(handle, "driver", finish_seconds=60)
     reporter, log = Reporter(run_story.outline(store.folder / "runs"), tracker), MetricsLog(tracker)
     for event in run_story.story(store.folder):
         log.handle(event)
@@ -107,7 +105,7 @@ def test_a_whole_run_leaves_metrics_and_artifacts(store: Store) -> None:
 
 def test_a_resumed_run_is_not_logged_twice(store: Store) -> None:
     handle = start(store)
-    tracker = MlflowTracker(handle.uri, handle.run_id, finish_seconds=60)
+    tracker = MlflowTracker(handle, "driver", finish_seconds=60)
     for event in run_story.story()[:7]:
         MetricsLog(tracker).handle(event)
     tracker.finish()
@@ -115,8 +113,9 @@ def test_a_resumed_run_is_not_logged_twice(store: Store) -> None:
 
     again = resume_run(store, handle.run_id)
     assert again.logged == LoggedSteps(training=200, evaluation=200)
-    tracker = MlflowTracker(again.uri, again.run_id, finish_seconds=60)
-    log = MetricsLog(tracker, again.logged)
+    tracker = MlflowTracker(replace(again, folder=store.folder / "elsewhere"), "driver", finish_seconds=60)
+    assert tracker.logged == again.logged, "a folder that knows nothing believes the store"
+    log = MetricsLog(tracker)
     for event in [run_story.started(100), *run_story.story()[5:]]:
         log.handle(event)
     tracker.finish()
@@ -199,135 +198,6 @@ def test_an_address_without_host_or_port_is_refused(uri: str, tmp_path: Path) ->
 def test_passwords_are_left_out_of_words() -> None:
     assert redact("at postgresql+psycopg2://me:p%40ss@db/x and http://plain/") == "at postgresql+psycopg2://***@db/x and http://plain/"
     assert redact("http://me:pa:ss@host/") == "http://***@host/"
-
-
-@pytest.fixture
-def hanging_server() -> Iterator[tuple[str, threading.Event]]:
-    release = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            release.wait(60)
-            self.send_error(503)
-
-        do_GET = do_POST
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", release
-    release.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_a_hanging_server_holds_nobody_up_and_the_loss_is_told(hanging_server: tuple[str, threading.Event]) -> None:
-    uri, release = hanging_server
-    words: list[str] = []
-    tracker = MlflowTracker(uri, "0" * 32, finish_seconds=0.2, report=words.append)
-    for step in range(500):
-        tracker.log_metrics({"train/loss": 2.0, "train/lr": 1e-3}, step)
-    tracker.finish("FINISHED")
-    assert not release.is_set(), "nothing waited for an answer of the server"
-    assert tracker.lost == 1001
-    assert "did not get 1001" in words[-1]
-
-
-def test_an_error_of_the_server_is_told_once_in_words(hanging_server: tuple[str, threading.Event], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(mlflow_tracker, "FIRST_PAUSE", 0.001)
-    uri, release = hanging_server
-    release.set()
-    told = threading.Event()
-    words: list[str] = []
-
-    def report(line: str) -> None:
-        words.append(line)
-        told.set()
-
-    tracker = MlflowTracker(uri, "0" * 32, finish_seconds=0.5, report=report)
-    tracker.log_metrics({"train/loss": 2.0}, 1)
-    assert told.wait(30)
-    tracker.finish()
-    assert "does not take this run's figures" in words[0]
-    assert len(words) == 2
-    assert tracker.failures >= 1
-
-
-class FlakyClient:
-    """Fails a number of times, then keeps what it is given."""
-
-    def __init__(self, failures: int) -> None:
-        self.failures, self.points, self.files = failures, [], []
-
-    def _stumble(self) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise OSError("connection reset\nby peer")
-
-    def log_batch(self, run_id: str, metrics: list[Any]) -> None:
-        assert len(metrics) <= 1000
-        self._stumble()
-        self.points += [(m.key, m.value, m.step) for m in metrics]
-
-    def log_text(self, run_id: str, text: str, name: str) -> None:
-        self._stumble()
-        if name == "bad":
-            raise OSError("no such file")
-        self.files.append(name)
-
-
-def test_what_a_stumbling_server_missed_is_sent_again_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = FlakyClient(failures=3)
-    monkeypatch.setattr(mlflow_tracker, "client_of", lambda uri: client)
-    monkeypatch.setattr(mlflow_tracker, "FIRST_PAUSE", 0.001)
-    words: list[str] = []
-    tracker = MlflowTracker("http://host", "run", finish_seconds=30, report=words.append)
-    for step in range(2500):
-        tracker.log_metrics({"train/loss": float(step)}, step)
-    tracker.log_text("words", "sample.txt")
-    tracker.finish()
-    assert client.points == [("train/loss", float(step), step) for step in range(2500)]
-    assert client.files == ["sample.txt"]
-    assert (tracker.failures, tracker.lost) == (3, 0)
-    assert len(words) == 1
-    assert "connection reset" in words[0]
-    assert "\n" not in words[0]
-
-
-def test_a_file_that_cannot_be_sent_lets_the_others_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = FlakyClient(failures=0)
-    monkeypatch.setattr(mlflow_tracker, "client_of", lambda uri: client)
-    monkeypatch.setattr(mlflow_tracker, "FIRST_PAUSE", 0.001)
-    tracker = MlflowTracker("http://host", "run", finish_seconds=0.5, report=lambda words: None)
-    tracker.log_text("", "bad")
-    tracker.log_text("", "good")
-    tracker.finish()
-    assert client.files == ["good"]
-    assert tracker.lost == 1
-
-
-def test_a_long_outage_drops_the_oldest_figures_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    client, gate = FlakyClient(failures=0), threading.Event()
-
-    def wait_for_gate(uri: str) -> FlakyClient:
-        gate.wait(30)
-        return client
-
-    monkeypatch.setattr(mlflow_tracker, "client_of", wait_for_gate)
-    monkeypatch.setattr(mlflow_tracker, "WAITING_POINTS", 10)
-    tracker = MlflowTracker("http://host", "run", finish_seconds=30, report=lambda words: None)
-    for step in range(25):
-        tracker.log_metrics({"train/loss": 0.0}, step)
-    gate.set()
-    tracker.finish()
-    assert [step for _, _, step in client.points] == list(range(15, 25))
-    assert tracker.lost == 15
 
 
 def test_the_null_tracker_takes_everything(tmp_path: Path) -> None:

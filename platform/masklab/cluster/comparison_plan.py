@@ -86,7 +86,7 @@ class ComparisonPlan:
         arms = _arms(config, overrides, project)
         parent = place_of(config.run.folder) if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, resolved(config, arms))
-        store = Store.of(config.tracking, home) if config.tracking.enabled else None
+        store = Store.of(config.tracking, home) if config.tracking.is_sent else None
         corpus = text_for(config.dataset, home / ".corpora")
         training = equal_training(config, budget, corpus.vocabulary.size)
         _holds_an_evaluation(training, budget, arms)

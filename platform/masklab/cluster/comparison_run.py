@@ -25,7 +25,8 @@ from masklab.tracking.comparison_record import FILE, ComparisonRecord
 from masklab.tracking.comparison_report import summary_markdown, write_report
 from masklab.tracking.comparison_table import arm_rows, markdown_table
 from masklab.tracking.comparison_terminal import ComparisonTerminal, show_findings
-from masklab.tracking.mlflow_run import DatasetInput, RunHandle
+from masklab.tracking.dataset_input import DatasetInput
+from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
 from masklab.tracking.provenance import run_tags, source_tags
@@ -123,7 +124,7 @@ def _tags(plan: ComparisonPlan, project: Path) -> dict[str, str]:
 
 def _nested_runs(plan: ComparisonPlan, record: ComparisonRecord, tags: dict[str, str]) -> NestedRuns | None:
     """The comparison's run in MLflow, made or found again, and what an earlier driver left as going on settled. Raises TrackingError."""
-    if plan.store is None:
+    if not plan.config.tracking.enabled:
         return None
     config = plan.config
     nested = NestedRuns.of(
@@ -141,7 +142,7 @@ def _nested_runs(plan: ComparisonPlan, record: ComparisonRecord, tags: dict[str,
 
 def _keep(plan: ComparisonPlan, record: ComparisonRecord, files: Sequence[Path], parent: RunHandle) -> None:
     """Send what the comparison has found, and the `files` of its report, to its MLflow run, and end that."""
-    tracker = MlflowTracker(parent.uri, parent.run_id, finish_seconds=300)
+    tracker = MlflowTracker(parent, "driver", finish_seconds=300)
     tracker.log_metrics({f"nelbo_nats/{row.arm}": row.nats for row in arm_rows(record) if row.nats is not None}, len(record.seeds))
     tracker.log_text(markdown_table(record), "table.md")
     for path in (plan.folder.path / FILE, plan.folder.path / "config.yaml", *files):

@@ -29,7 +29,7 @@ def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: Non
     share = Share(trial.workers, assignment.threads, int(assignment.use_gpu))
     with at_work(folder), ExitStack() as stack:
         known = assignment.tracking
-        tracker: Tracker = MlflowTracker(known.uri, known.run_id) if known else NullTracker()
+        tracker: Tracker = MlflowTracker(known, "trial") if known else NullTracker()
         stack.callback(tracker.finish)
         tracker.log_artifact(folder / "config.yaml")
         reporter = Reporter(trial.outline, tracker)

@@ -92,7 +92,7 @@ class SweepPlan:
         _holds_an_evaluation(config.training)
         parent = place_of(config.run.folder) if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
-        store = Store.of(config.tracking, home) if config.tracking.enabled else None
+        store = Store.of(config.tracking, home) if config.tracking.is_sent else None
         corpus = corpus_for(config.dataset, home / ".corpora")
         earlier = earlier_record(folder)
         chosen = dict(enumerate(points(config.sweep))) if config.sweep.search != "optuna" else _known_points(folder, earlier)

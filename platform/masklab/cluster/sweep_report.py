@@ -57,7 +57,7 @@ def draw(record: SweepRecord, folder: Path) -> Iterator[Path]:
 
 def keep(record: SweepRecord, folder: Path, pictures: Iterable[Path], parent: RunHandle) -> None:
     """Send what the sweep in `folder` has found, its pictures included, to its MLflow run, and end that."""
-    tracker = MlflowTracker(parent.uri, parent.run_id, finish_seconds=300)
+    tracker = MlflowTracker(parent, "driver", finish_seconds=300)
     for number, nats, best in history(record):
         tracker.log_metrics({"trial/nelbo_nats": nats, "best/nelbo_nats": best}, number)
     tracker.log_text(markdown_table(record), "table.md")

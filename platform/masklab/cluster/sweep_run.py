@@ -19,7 +19,7 @@ from masklab.config.home import home_of
 from masklab.config.sweep_tree import TuneConfig
 from masklab.config.writing import dump
 from masklab.errors import RunError
-from masklab.tracking.mlflow_run import DatasetInput
+from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
 from masklab.tracking.provenance import git_commit, run_tags, source_tags, versions
 from masklab.tracking.summary import RunSummary
@@ -162,7 +162,7 @@ def at_a_time(nodes: Sequence[dict[str, float]], share: Share, gpus: float) -> i
 
 def _nested_runs(plan: SweepPlan, record: SweepRecord, tags: dict[str, str]) -> NestedRuns | None:
     """The sweep's run in MLflow, made or found again, and what an earlier driver left as going on settled. Raises TrackingError."""
-    if plan.store is None:
+    if not plan.config.tracking.enabled:
         return None
     config = plan.config
     nested = NestedRuns.of(

@@ -42,8 +42,8 @@ def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
         return None
     tracker: Tracker = NullTracker()
     if assignment.tracking:
-        tracker = MlflowTracker(assignment.tracking.uri, assignment.tracking.run_id)
-    figures = MetricsLog(tracker, assignment.tracking.logged if assignment.tracking else None)
+        tracker = MlflowTracker(assignment.tracking, "worker")
+    figures = MetricsLog(tracker)
     finished, posted = None, None
     try:
         for event in loop.run():

@@ -5,7 +5,6 @@ Nothing is written before the text, the pools, the tracking store and the cluste
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from contextlib import ExitStack
@@ -18,29 +17,29 @@ from masklab.config.generator_reference import with_generator
 from masklab.config.home import home_of
 from masklab.config.tree import Config
 from masklab.config.writing import dump
-from masklab.errors import TrackingError
 from masklab.places import place_of
 from masklab.sampling.generation import start_of
 from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.preparation import Corpus, corpus_for
+from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.description import plan_markdown
-from masklab.tracking.mlflow_run import DatasetInput, RunHandle, end_run, load_mlflow, resume_run, start_run
+from masklab.tracking.mlflow_run import RunHandle, declaration_of, load_mlflow, reach
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.provenance import run_tags, source_tags
 from masklab.tracking.reporter import Reporter
+from masklab.tracking.run_opening import opened_run
 from masklab.tracking.store import Store
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.terminal import Terminal
-from masklab.tracking.tracker import NullTracker, Status, Tracker
+from masklab.tracking.tracker import STOPPING_SECONDS, NullTracker, Status, Tracker
+from masklab.tracking.unsent import tell_unsent
 from masklab.training.events import Event, StepDone
 from masklab.training.folder_lock import wait_until_left
 from masklab.training.pool import Pools
 from masklab.training.recipe import Recipe
 from masklab.training.run_folder import RunFolder
 from masklab.training.transfer_settings import Ancestor
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Plan:
         config = with_generator(config.model_copy(update={"run": config.run.model_copy(update={"name": name})}), home)
         parent = place_of(config.run.folder) if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
-        store = Store.of(config.tracking, home) if config.tracking.enabled else None
+        store = Store.of(config.tracking, home) if config.tracking.is_sent else None
         corpus = corpus_for(config.dataset, home / ".corpora")
         recipe = config.recipe
         recipe.batch_maker(corpus)
@@ -121,21 +120,23 @@ def train(config: Config, project: Path, started_at: float) -> int:
     import ray
 
     share = share_for(plan.config)
-    handle = _mlflow_run(plan, project)
+    if plan.store:
+        reach(plan.store, config.tracking.experiment)
     plan.folder.begin(dump(plan.config))
     wait_until_left(plan.folder.path)
-    if handle:
-        plan.folder.remember(mlflow_run_id=handle.run_id, pools_digest=plan.pools.digest)
+    handle = _mlflow_run(plan, project)
+    tracker: Tracker = MlflowTracker(handle, "driver", finish_seconds=300) if handle else NullTracker()
     status: Status = "FAILED"
     try:
-        _run_workers(plan, share, handle)
+        _run_workers(plan, share, handle, tracker)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         print(f"stopped; the same command with run.name={plan.name} goes on from the newest checkpoint")
         return 130
     finally:
-        _end(handle, status)
+        tracker.finish(status, STOPPING_SECONDS if status == "KILLED" else None)
+        tell_unsent(plan.folder.path, plan.store)
         if is_ours:
             ray.shutdown()
     return 0
@@ -149,26 +150,12 @@ def _load_what_comes_next(store: Store | None) -> None:
         load_mlflow(store)
 
 
-def _end(handle: RunHandle | None, status: Status) -> None:
-    """Set the run's status in MLflow; a server lost by now must not hide how the run ended."""
-    if handle is None:
-        return
-    try:
-        end_run(handle, status)
-    except TrackingError as error:
-        log.warning("the run's final status, %s, could not be stored: %s", status, error)
-
-
 def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
-    """Make the MLflow run, or find that of an interrupted one again."""
-    if plan.store is None:
-        return None
-    known = plan.folder.memory().get("mlflow_run_id")
-    if known:
-        return resume_run(plan.store, known)
+    """Make the MLflow run, or find that of an interrupted one again; None where it is not asked for."""
     config, corpus = plan.config, plan.corpus
-    return start_run(
-        plan.store,
+    if not config.tracking.enabled:
+        return None
+    declared = declaration_of(
         config.tracking.experiment,
         run_name=plan.name,
         params=config.model_dump(mode="json"),
@@ -178,9 +165,10 @@ def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
         datasets=[DatasetInput.of(config.dataset, corpus)],
         description=plan_markdown(plan.outline(None)),
     )
+    return opened_run(plan.folder, plan.store, declared)
 
 
-def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
+def _run_workers(plan: Plan, share: Share, handle: RunHandle | None, tracker: Tracker) -> None:
     """Start the workers and report until they are done. Raises what they raised."""
     import ray
 
@@ -189,8 +177,6 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None) -> None:
     from masklab.training.checkpoint import CheckpointStore
 
     with ExitStack() as stack:
-        tracker: Tracker = MlflowTracker(handle.uri, handle.run_id, finish_seconds=300) if handle else NullTracker()
-        stack.callback(tracker.finish)
         terminal = Terminal(plan.outline(handle))
         stack.callback(terminal.close)
         reporter = Reporter(plan.outline(handle), tracker, terminal)

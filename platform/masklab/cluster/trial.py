@@ -84,7 +84,7 @@ def _trained(trial: Trial, listen: Callable[[Event], None]) -> RunFinished:
     loop = build_loop(assignment, 0, 1, torch.device("cuda") if assignment.use_gpu else None)
     tracker: Tracker = NullTracker()
     if assignment.tracking:
-        tracker = MlflowTracker(assignment.tracking.uri, assignment.tracking.run_id)
+        tracker = MlflowTracker(assignment.tracking, "trial")
     try:
         return _reported(trial, loop, tracker, listen)
     finally:
@@ -97,8 +97,7 @@ host = ray.remote(max_retries=0)(run_trial)
 
 def _reported(trial: Trial, loop: Loop, tracker: Tracker, listen: Callable[[Event], None]) -> RunFinished:
     tracker.log_artifact(trial.outline.folder / "config.yaml")
-    logged = trial.assignment.tracking.logged if trial.assignment.tracking else None
-    figures, reporter = MetricsLog(tracker, logged), Reporter(trial.outline, tracker)
+    figures, reporter = MetricsLog(tracker), Reporter(trial.outline, tracker)
     finished: RunFinished | None = None
     stopwatch = Stopwatch()
     for event in stopwatch.timed(loop.run()):

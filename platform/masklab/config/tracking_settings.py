@@ -21,6 +21,13 @@ class TrackingSettings(StoreSettings):
 
     experiment: str = Field(default="masklab", min_length=1, max_length=500)
     """MLflow experiment that the run belongs to."""
+    offline: bool = False
+    """Send nothing: all that is for MLflow waits in the run's folder until `make sync` sends it."""
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether runs are sent to a store while they go on."""
+        return self.enabled and not self.offline
 
     @field_validator("experiment")
     @classmethod

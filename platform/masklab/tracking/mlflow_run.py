@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import getpass
-import json
 import logging
 import os
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masklab.errors import TrackingError
 from masklab.redaction import redact
+from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.new_database import make_database
 from masklab.tracking.params import flat_params
+from masklab.tracking.spool_record import Declaration
 from masklab.tracking.store import Store
-from masklab.tracking.tracker import Status
+from masklab.tracking.tracker import LoggedSteps, Status
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from masklab.text.dataset import Dataset
-    from masklab.text.preparation import Corpus
-
 PARAMS_PER_BATCH = 100
 TAG_LENGTH = 8000
-DIGEST_LENGTH = 36
 DESCRIPTION_TAG = "mlflow.note.content"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """What a new experiment is marked with, so that the UI opens its runs and charts rather than traces; one that exists stays as it is."""
@@ -38,36 +36,22 @@ KEY_TAG = "run_key"
 
 
 @dataclass(frozen=True)
-class DatasetInput:
-    """The text that a run reads. `fingerprint` is the corpus's; `sizes` are the characters in each split."""
-
-    name: str
-    fingerprint: str
-    source: str
-    sizes: Mapping[str, int]
-
-    @classmethod
-    def of(cls, dataset: Dataset, corpus: Corpus) -> DatasetInput:
-        """The text of `dataset`, as it was prepared."""
-        return cls(dataset.name, corpus.fingerprint, str(dataset.path or dataset.name), corpus.characters)
-
-
-@dataclass(frozen=True)
-class LoggedSteps:
-    """The last iterations whose figures the store already holds; -1 for none."""
-
-    training: int = -1
-    evaluation: int = -1
-
-
-@dataclass(frozen=True)
 class RunHandle:
-    """What a worker needs to log to a run that the driver has made."""
+    """What a process needs to log to a run: its store, None where nothing is sent, its number, empty as long as it is not made, and the
+    folder in which its figures wait. `logged` is what the store holds already, for a run whose folder does not know.
+    """
 
-    uri: str
-    run_id: str
-    experiment_id: str
-    logged: LoggedSteps = LoggedSteps()
+    store: Store | None
+    run_id: str = ""
+    experiment_id: str = ""
+    folder: Path | None = None
+    logged: LoggedSteps = field(default_factory=LoggedSteps)
+
+    @property
+    def uri(self) -> str:
+        """The address of its store."""
+        assert self.store
+        return self.store.uri
 
 
 def client_of(uri: str) -> MlflowClient:
@@ -96,8 +80,15 @@ def load_mlflow(store: Store) -> None:
             mlflow.tracking.MlflowClient(tracking_uri=store.uri).search_experiments(max_results=1)
 
 
-def start_run(
-    store: Store,
+def reach(store: Store, experiment: str) -> None:
+    """Find out whether `store` answers, and would take a run of `experiment`. Raises TrackingError, in one line, when it does not."""
+    store.check()
+    if not (store.is_local and not store.database.exists()):
+        with in_one_line(store.uri):
+            _found_experiment(client_of(store.uri), store, experiment)
+
+
+def declaration_of(
     experiment: str,
     *,
     run_name: str,
@@ -106,36 +97,62 @@ def start_run(
     datasets: Sequence[DatasetInput] = (),
     description: str = "",
     key: str | None = None,
-) -> RunHandle:
+    parent_key: str | None = None,
+) -> Declaration:
+    """A run as it is to be made, without the secrets in it. `key` is made up where there is none."""
+    labels = {"mlflow.user": _user(), DESCRIPTION_TAG: description, **tags}
+    return Declaration(
+        at=milliseconds(),
+        key=key or uuid.uuid4().hex,
+        parent_key=parent_key,
+        experiment=experiment,
+        run_name=run_name,
+        params=flat_params(params),
+        tags={name: redact(value)[:TAG_LENGTH] for name, value in labels.items() if value},
+        datasets=tuple(datasets),
+    )
+
+
+def make_run(store: Store, declared: Declaration) -> RunHandle:
     """Make a run, and with it the database's schema and the experiment where they are missing.
 
-    A run that was made with the same `key` before, by a process that was killed before it could tell, is taken up instead.
+    A run that was made with the same key before, by a process that was killed before it could tell, is taken up instead.
     Raises TrackingError, in one line, when the store cannot be reached or refuses.
     """
     from mlflow.entities import Param
 
     store.check()
-    with _in_one_line(store.uri):
+    with in_one_line(store.uri):
         if store.is_local and not store.database.exists():
             make_database(store.database, lambda uri: client_of(uri).search_experiments(max_results=1))
         client = client_of(store.uri)
-        experiment_id = _experiment(client, store, experiment)
-        labels = {"mlflow.user": _user(), DESCRIPTION_TAG: description, KEY_TAG: key or "", **tags}
-        tags = {name: redact(value)[:TAG_LENGTH] for name, value in labels.items() if value}
-        known = client.search_runs([experiment_id], f"tags.{KEY_TAG} = '{key}'", max_results=1) if key else []
-        run_id = (known[0] if known else client.create_run(experiment_id, tags=tags, run_name=run_name)).info.run_id
-        entries = [Param(name, value) for name, value in flat_params(params).items()]
+        experiment_id = _experiment(client, store, declared.experiment)
+        tags = {**declared.tags, KEY_TAG: declared.key}
+        if declared.parent_key and (parent := _by_key(client, experiment_id, declared.parent_key)):
+            tags[PARENT_TAG] = parent
+        run_id = _by_key(client, experiment_id, declared.key) or str(
+            client.create_run(experiment_id, start_time=declared.at, tags=tags, run_name=declared.run_name).info.run_id
+        )
+        entries = [Param(name, value) for name, value in declared.params.items()]
         for i in range(0, len(entries), PARAMS_PER_BATCH):
             client.log_batch(run_id, params=entries[i : i + PARAMS_PER_BATCH])
-        if datasets:
-            client.log_inputs(run_id, [_entity(dataset) for dataset in datasets])
-        return RunHandle(store.uri, run_id, experiment_id)
+        if declared.datasets:
+            client.log_inputs(run_id, [dataset.entity() for dataset in declared.datasets])
+        return RunHandle(store, run_id, experiment_id)
 
 
-def resume_run(store: Store, run_id: str) -> RunHandle:
-    """Reopen the run `run_id`, and tell up to where its figures are logged. Raises TrackingError when the store lacks it."""
+def start_run(store: Store, experiment: str, **facts: Any) -> RunHandle:
+    """Declare a run of these `facts` and make it at once. Raises TrackingError."""
+    return make_run(store, declaration_of(experiment, **facts))
+
+
+def resume_run(store: Store, run_id: str, logged: LoggedSteps | None = None) -> RunHandle:
+    """Reopen the run `run_id`. The store is asked up to where its figures are `logged` unless that is known.
+
+    Raises TrackingError when the store lacks the run.
+    """
     store.check()
-    with _in_one_line(store.uri):
+    with in_one_line(store.uri):
         client = client_of(store.uri)
         run = client.get_run(run_id)
         if run.info.lifecycle_stage == "deleted":
@@ -144,38 +161,19 @@ def resume_run(store: Store, run_id: str) -> RunHandle:
                 "or use another run.name"
             )
         client.update_run(run_id, status="RUNNING")
-        logged = LoggedSteps(_last_step(client, run_id, "train/loss"), _last_step(client, run_id, "curriculum/stage"))
-        return RunHandle(store.uri, run_id, run.info.experiment_id, logged)
+        logged = logged or LoggedSteps(*(_last_step(client, run_id, name) for name in ("train/loss", "curriculum/stage", "final/loss")))
+        return RunHandle(store, run_id, run.info.experiment_id, logged=logged)
 
 
 def end_run(handle: RunHandle, status: Status) -> None:
     """Set the run's final status. Raises TrackingError when the store cannot be reached."""
-    with _in_one_line(handle.uri):
+    with in_one_line(handle.uri):
         client_of(handle.uri).set_terminated(handle.run_id, status=status)
-
-
-def annotate_run(handle: RunHandle, metrics: Mapping[str, float], step: int, tags: Mapping[str, str]) -> None:
-    """Add figures at `step`, and tags, to a run that may be under way. Raises TrackingError."""
-    from mlflow.entities import Metric, RunTag
-
-    now = time.time_ns() // 1_000_000
-    with _in_one_line(handle.uri):
-        client_of(handle.uri).log_batch(
-            handle.run_id,
-            metrics=[Metric(name, value, now, step) for name, value in metrics.items()],
-            tags=[RunTag(name, value[:TAG_LENGTH]) for name, value in tags.items()],
-        )
-
-
-def steps_of(handle: RunHandle, metric: str) -> set[int]:
-    """The steps at which a run has a figure. Raises TrackingError."""
-    with _in_one_line(handle.uri):
-        return {point.step for point in client_of(handle.uri).get_metric_history(handle.run_id, metric)}
 
 
 def children_under_way(store: Store, parent: RunHandle) -> list[str]:
     """The numbers of the children of `parent` whose status says that they go on. Raises TrackingError."""
-    with _in_one_line(store.uri):
+    with in_one_line(store.uri):
         ours = f"tags.`{PARENT_TAG}` = '{parent.run_id}' and attributes.status = 'RUNNING'"
         found, token = [], None
         while token != "":
@@ -193,9 +191,9 @@ def add_to_run(store: Store, run_id: str, metrics: Mapping[str, float], step: in
     from mlflow.entities import Metric
 
     store.check()
-    with _in_one_line(store.uri):
+    with in_one_line(store.uri):
         client = client_of(store.uri)
-        now = time.time_ns() // 1_000_000
+        now = milliseconds()
         client.log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
         client.log_artifacts(run_id, str(folder), place)
 
@@ -203,37 +201,31 @@ def add_to_run(store: Store, run_id: str, metrics: Mapping[str, float], step: in
 def _experiment(client: MlflowClient, store: Store, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
+    found = _found_experiment(client, store, name)
     if found is None:
         try:
             return str(client.create_experiment(name, artifact_location=store.artifact_location, tags=EXPERIMENT_TAGS))
         except MlflowException:  # another driver made it in the meantime, or else this raises again
-            found = client.get_experiment_by_name(name)
+            found = _found_experiment(client, store, name)
             if found is None:
                 raise
-    if found.lifecycle_stage == "deleted":
+    return found
+
+
+def _found_experiment(client: MlflowClient, store: Store, name: str) -> str | None:
+    """The number of an experiment, None where there is none. Raises TrackingError for one that is deleted."""
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
         raise TrackingError(
             f"experiment {name!r} is deleted in {redact(store.uri)}; set tracking.experiment to another name, "
             f"or restore it: mlflow experiments restore --experiment-id {found.experiment_id}"
         )
-    return str(found.experiment_id)
+    return str(found.experiment_id) if found else None
 
 
-def _entity(dataset: DatasetInput) -> Any:
-    """MLflow's plain dataset entity: its page of a run shows name, digest, source and the sizes as a profile."""
-    from mlflow import entities
-
-    splits = {f"{split}_chars": size for split, size in dataset.sizes.items()}
-    return entities.DatasetInput(
-        dataset=entities.Dataset(
-            name=dataset.name,
-            digest=dataset.fingerprint[:DIGEST_LENGTH],
-            source_type="local",
-            source=json.dumps({"uri": redact(dataset.source)}),
-            profile=json.dumps(splits),
-        ),
-        tags=[entities.InputTag("mlflow.data.context", "training")],
-    )
+def _by_key(client: MlflowClient, experiment_id: str, key: str) -> str | None:
+    found = client.search_runs([experiment_id], f"tags.{KEY_TAG} = '{key}'", max_results=1)
+    return str(found[0].info.run_id) if found else None
 
 
 def _last_step(client: MlflowClient, run_id: str, metric: str) -> int:
@@ -247,8 +239,14 @@ def _user() -> str:
         return ""
 
 
+def milliseconds() -> int:
+    """The time as MLflow counts it."""
+    return time.time_ns() // 1_000_000
+
+
 @contextmanager
-def _in_one_line(uri: str) -> Iterator[None]:
+def in_one_line(uri: str) -> Iterator[None]:
+    """Turn what a store raises into a TrackingError."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

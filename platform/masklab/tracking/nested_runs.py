@@ -10,47 +10,51 @@ what it left as going on is given its true status by the next driver.
 from __future__ import annotations
 
 import logging
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from masklab.errors import TrackingError
-from masklab.tracking.mlflow_run import (
-    PARENT_TAG,
-    DatasetInput,
-    RunHandle,
-    annotate_run,
-    children_under_way,
-    end_run,
-    resume_run,
-    start_run,
-    steps_of,
-)
+from masklab.tracking.courier import Courier, Parcel
+from masklab.tracking.dataset_input import DatasetInput
+from masklab.tracking.mlflow_run import PARENT_TAG, RunHandle, children_under_way, declaration_of, end_run, milliseconds
+from masklab.tracking.run_opening import RUN_ID, add_records, declare, opened_run, run_of
+from masklab.tracking.spool import Spool
+from masklab.tracking.spool_record import Figures, Record, StatusChange, Tags
 from masklab.tracking.store import Store
 from masklab.tracking.tracker import Status
+from masklab.tracking.unsent import tell_unsent
 from masklab.training.run_folder import RunFolder
 
 _log = logging.getLogger(__name__)
-RUN_ID, RUN_KEY = "mlflow_run_id", "mlflow_run_key"
 REPORTED = "reported"
 """What the folder of a parent remembers: whether all that was found has been reported, since its driver last began."""
 
 
+CLOSING_SECONDS = 60.0
+
+
 @dataclass
 class NestedRuns:
-    """The children of the run `parent` in `experiment`. `failures` counts what the store refused."""
+    """The children of the run `parent` in `experiment`. Without a `store` all that is told of them waits in their folders.
 
-    store: Store
+    `failures` counts what the store refused.
+    """
+
+    store: Store | None
     experiment: str
     parent: RunHandle
     failures: int = field(default=0, init=False)
+    _courier: Courier | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._courier = Courier(self.store, self._failed) if self.store else None
 
     @classmethod
     def of(
         cls,
-        store: Store,
+        store: Store | None,
         experiment: str,
         folder: RunFolder,
         *,
@@ -60,64 +64,90 @@ class NestedRuns:
         description: str,
     ) -> NestedRuns:
         """Those whose parent is the run in `folder`, made or found again. Raises TrackingError."""
-        parent = run_in(
-            folder,
-            store,
-            experiment,
-            run_name=folder.path.name,
-            params=params,
-            tags=tags,
-            datasets=[dataset],
-            description=description,
+        declared = declaration_of(
+            experiment, run_name=folder.path.name, params=params, tags=tags, datasets=[dataset], description=description
         )
-        return cls(store, experiment, parent)
+        return cls(store, experiment, opened_run(folder, store, declared))
 
     @property
     def found_by(self) -> dict[str, str]:
         """What a record keeps of the parent: its number, and how a person comes to see it."""
+        if self.store is None or not self.parent.run_id:
+            return {}
         return {RUN_ID: self.parent.run_id, "browse": self.store.browse(self.parent.experiment_id, self.parent.run_id)}
 
-    def child(self, folder: RunFolder, name: str, params: Mapping[str, Any], tags: Mapping[str, str], description: str) -> RunHandle | None:
-        """The child of the run in `folder`, made or found again; None where the store fails."""
+    def child(self, folder: RunFolder, name: str, params: Mapping[str, Any], tags: Mapping[str, str], description: str) -> RunHandle:
+        """The child of the run in `folder`, made or found again; where the store fails it is made later."""
+        assert self.parent.folder
         linked = {PARENT_TAG: self.parent.run_id, **tags}
+        key = None if self.parent.run_id else Spool(self.parent.folder).key()
+        declared = declaration_of(self.experiment, run_name=name, params=params, tags=linked, description=description, parent_key=key)
         try:
-            return run_in(folder, self.store, self.experiment, run_name=name, params=params, tags=linked, description=description)
+            handle = opened_run(folder, self.store, declared)
         except TrackingError as error:
-            self._failed(f"{name} is trained without MLflow: {error}")
-        return None
+            self._failed(f"{name} is not in MLflow yet: {error}")
+            declare(folder, declared)
+            handle = RunHandle(self.store, run_of(folder), folder=folder.path)
+        self._send(handle)
+        return handle
 
     def settle(self, became: Mapping[RunFolder, str]) -> None:
         """End the children that an earlier driver left as going on, by what `became` of the runs in their folders.
 
         For a driver that has not begun any run yet.
         """
+        under_way: list[str] = []
         try:
-            under_way = children_under_way(self.store, self.parent)
-            known = {folder.memory().get(RUN_ID): status_of(word) for folder, word in became.items()} if under_way else {}
+            under_way = children_under_way(self.store, self.parent) if self.store and self.parent.run_id else []
+            known = {folder.memory().get(RUN_ID): folder for folder in became}
             for run_id in under_way:
-                end_run(RunHandle(self.store.uri, run_id, self.parent.experiment_id), known.get(run_id, "KILLED"))
+                if run_id not in known:
+                    end_run(RunHandle(self.store, run_id, self.parent.experiment_id), "KILLED")
         except TrackingError as error:
             self._failed(f"the runs of an earlier part keep their status: {error}")
+        for folder, word in became.items():
+            run_id = str(folder.memory().get(RUN_ID, ""))
+            if run_id in under_way or Spool(folder.path).status() == "RUNNING":
+                self.end(RunHandle(self.store, run_id, folder=folder.path), status_of(word))
 
     def end(self, handle: RunHandle | None, status: Status) -> None:
         """Set a run's final status."""
-        try:
-            if handle:
-                end_run(handle, status)
-        except TrackingError as error:
-            self._failed(f"the status {status} could not be stored: {error}")
+        if handle:
+            self._tell(handle, StatusChange(at=milliseconds(), status=status))
 
     def vary(self, handle: RunHandle | None, values: Mapping[int, Mapping[str, float | str]], lineage: str) -> None:
         """Tell a run's values from each step on, those that it does not have yet: numbers as figures; and `lineage` as a tag."""
         if handle is None:
             return
+        assert handle.folder
+        known = Spool(handle.folder).steps()
+        records: list[Record] = []
+        for step, point in values.items():
+            numbers = {f"values/{key}": float(value) for key, value in point.items() if not isinstance(value, str)}
+            missing = {name: value for name, value in numbers.items() if step > known.get(name, -1)}
+            if missing:
+                records.append(Figures(at=milliseconds(), step=step, values=missing))
+        self._tell(handle, *records, *([Tags(at=milliseconds(), values={"lineage": lineage})] if lineage else []))
+
+    def close(self) -> None:
+        """Send what is left, within a time limit, and tell what could not be sent."""
+        assert self.parent.folder
+        if self._courier:
+            self._courier.close(CLOSING_SECONDS)
+        tell_unsent(self.parent.folder, self.store)
+
+    def _tell(self, handle: RunHandle, *records: Record) -> None:
+        assert handle.folder
         try:
-            for step, point in values.items():
-                numbers = {f"values/{key}": float(value) for key, value in point.items() if not isinstance(value, str)}
-                missing = {name: value for name, value in numbers.items() if step not in steps_of(handle, name)}
-                annotate_run(handle, missing, step, {"lineage": lineage} if lineage else {})
-        except TrackingError as error:
-            self._failed(f"the values that a trial has taken over could not be stored: {error}")
+            add_records(handle.folder, *records)
+        except OSError as error:
+            self._failed(f"{handle.folder}: nothing can be kept for MLflow ({error.strerror or error})")
+        self._send(handle)
+
+    def _send(self, handle: RunHandle) -> None:
+        assert handle.folder
+        if self._courier:
+            self._courier.take(Parcel(Spool(handle.folder), handle.run_id))
 
     def _failed(self, words: str) -> None:
         self.failures += 1
@@ -134,31 +164,12 @@ def ending(nested: NestedRuns | None) -> Iterator[None]:
         if nested:
             nested.end(nested.parent, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
+    finally:
+        if nested:
+            nested.close()
 
 
 def status_of(word: str) -> Status:
     """MLflow's word for what became of a run."""
     words: dict[str, Status] = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
     return words.get(word, "KILLED")
-
-
-def run_in(
-    folder: RunFolder,
-    store: Store,
-    experiment: str,
-    *,
-    run_name: str,
-    params: Mapping[str, Any],
-    tags: Mapping[str, str],
-    datasets: Sequence[DatasetInput] = (),
-    description: str,
-) -> RunHandle:
-    """The MLflow run of `folder`, which has begun: made, or found again, and never twice. Raises TrackingError."""
-    memory = folder.memory()
-    if known := memory.get(RUN_ID):
-        return resume_run(store, str(known))
-    key = str(memory.get(RUN_KEY) or uuid.uuid4().hex)
-    folder.remember(**{RUN_KEY: key})
-    handle = start_run(store, experiment, run_name=run_name, params=params, tags=tags, datasets=datasets, description=description, key=key)
-    folder.remember(**{RUN_ID: handle.run_id})
-    return handle

@@ -13,7 +13,6 @@ from masklab.tracking.description import summary_markdown
 from masklab.tracking.figures import loss_figure, masks_figure, save_figure
 from masklab.tracking.history import History
 from masklab.tracking.metrics import metrics_of
-from masklab.tracking.mlflow_run import LoggedSteps
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.terminal import Terminal
@@ -25,8 +24,8 @@ from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunF
 class MetricsLog:
     """Sends events' figures to a tracker, leaving out what it holds already from before a resume."""
 
-    def __init__(self, tracker: Tracker, logged: LoggedSteps | None = None) -> None:
-        self._tracker, self._logged = tracker, logged or LoggedSteps()
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker, self._logged = tracker, tracker.logged
 
     def handle(self, event: Event) -> None:
         """Log the figures of one event, if it has any."""
@@ -35,6 +34,8 @@ class MetricsLog:
             known = self._logged.training
         elif isinstance(event, EvaluationDone):
             known = self._logged.evaluation
+        elif isinstance(event, RunFinished):
+            known = self._logged.final
         metrics = metrics_of(event)
         if metrics and event.iteration > known:
             self._tracker.log_metrics(metrics, event.iteration)

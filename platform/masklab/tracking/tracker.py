@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+STOPPING_SECONDS = 2.0
+"""How long a process that was asked to stop sends what is left: all of it is kept, and can be sent later."""
+
+
+@dataclass(frozen=True)
+class LoggedSteps:
+    """The last iterations whose figures a tracker has from earlier parts of the run; -1 for none. `final` is that of the end."""
+
+    training: int = -1
+    evaluation: int = -1
+    final: int = -1
+
+    @classmethod
+    def of(cls, steps: Mapping[str, int]) -> LoggedSteps:
+        """By the last step of each metric."""
+        return cls(*(steps.get(name, -1) for name in ("train/loss", "curriculum/stage", "final/loss")))
 
 
 class Tracker(Protocol):
     """Where a run's figures and files go."""
+
+    @property
+    def logged(self) -> LoggedSteps:
+        """What it has from earlier parts of the run."""
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Keep configuration values; nested mappings become dotted names."""
@@ -19,7 +40,7 @@ class Tracker(Protocol):
         """Keep figures at the iteration `step`."""
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Keep a file, or all files of a folder, under `folder`. It must stay in place until `finish`."""
+        """Keep a file, or all files of a folder, of the run's folder under `folder`. It stays where it is."""
 
     def log_text(self, text: str, name: str) -> None:
         """Keep `text` as the file `name`, which may hold slashes."""
@@ -27,12 +48,14 @@ class Tracker(Protocol):
     def describe(self, markdown: str) -> None:
         """Replace the run's description."""
 
-    def finish(self, status: Status | None = None) -> None:
-        """Write out what is still waiting, within a time limit, and set the run's final status unless another process does."""
+    def finish(self, status: Status | None = None, seconds: float | None = None) -> None:
+        """Send what is still waiting, within `seconds` or the tracker's own limit, and set the run's status if one is given."""
 
 
 class NullTracker:
     """Keeps nothing."""
+
+    logged = LoggedSteps()
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Nothing."""
@@ -49,5 +72,5 @@ class NullTracker:
     def describe(self, markdown: str) -> None:
         """Nothing."""
 
-    def finish(self, status: Status | None = None) -> None:
+    def finish(self, status: Status | None = None, seconds: float | None = None) -> None:
         """Nothing."""
