@@ -62,7 +62,7 @@ def carry_over(file: str, name: str | None) -> None:
     from masklab.config.older_table import table
     from masklab.places import place_of
 
-    print("\n".join(table(older_import.carry_over(place_of(file), name, PROJECT))))
+    print("\n".join(table(older_import.carry_over(place_of(file, "import"), name, PROJECT))))
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ LONGEST_PATH, LONGEST_PART = 4095, 255
 SHOWN = 60
 
 
-def place_of(text: str) -> Path:
-    """The absolute path that `text` names, `~` included. Raises ConfigError for what no file can be called."""
+def place_of(text: str, key: str = "path") -> Path:
+    """The absolute path that `text`, the value of `key`, names, `~` included. Raises ConfigError for what no file can be called."""
     try:
         path = Path(text).expanduser()
     except RuntimeError:  # of nobody that this system knows: then it is a name like any other
         path = Path(text)
     path = path.absolute()
     if flaw := _flaw(path):
-        raise ConfigError(f"{text if len(text) <= SHOWN else f'{text[:SHOWN]}...'!r}: is no path ({flaw}); give another")
+        raise ConfigError(f"{key} = {text if len(text) <= SHOWN else f'{text[:SHOWN]}...'!r}: is no path ({flaw}); give another")
     return path
 
 

@@ -84,7 +84,7 @@ class ComparisonPlan:
         name = config.run.name or f"compare-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
         config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
         arms = _arms(config, overrides, project)
-        parent = place_of(config.run.folder) if config.run.folder else home / "runs"
+        parent = place_of(config.run.folder, "run.folder") if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, resolved(config, arms))
         store = Store.of(config.tracking, home) if config.tracking.is_sent else None
         corpus = text_for(config.dataset, home / ".corpora")
@@ -121,7 +121,7 @@ def resolved(config: CompareConfig, arms: Arms) -> dict[str, Any]:
 
 def find_comparison(reference: str, home: Path) -> Path:
     """The folder of the comparison `reference`: a name among the runs in `home`, or a folder. Raises RunError."""
-    for folder in (home / "runs" / reference, place_of(reference)):
+    for folder in (home / "runs" / reference, place_of(reference, "report")):
         if folder.is_dir():
             return folder
     known = sorted(path.parent.name for path in (home / "runs").glob("*/comparison.json"))

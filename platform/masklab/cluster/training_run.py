@@ -59,7 +59,7 @@ class Plan:
         """Check config, text, run folder and tracking store. Raises a UserError for whatever is wrong; writes only the corpus."""
         name = config.run.name or f"{config.curriculum.name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
         config = with_generator(config.model_copy(update={"run": config.run.model_copy(update={"name": name})}), home)
-        parent = place_of(config.run.folder) if config.run.folder else home / "runs"
+        parent = place_of(config.run.folder, "run.folder") if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
         store = Store.of(config.tracking, home) if config.tracking.is_sent else None
         corpus = corpus_for(config.dataset, home / ".corpora")

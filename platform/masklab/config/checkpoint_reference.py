@@ -84,7 +84,7 @@ def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
 
 def _found(reference: str, runs: Path) -> FoundCheckpoint:
     by_name = is_name(reference) and (runs / reference).is_dir()
-    path = runs / reference if by_name else place_of(reference)
+    path = runs / reference if by_name else place_of(reference, "checkpoint")
     if path.is_file():
         raise CheckpointError(f"{path} is a file; a checkpoint of masklab is a folder with a {MANIFEST}, and no other file is ever read")
     if not path.is_dir():

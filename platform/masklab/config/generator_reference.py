@@ -42,14 +42,14 @@ def _recorded(config: Config, reference: str, home: Path) -> str | None:
     """The checkpoint that the run was begun with, where the run is there and `reference` names the run of that checkpoint."""
     if config.run.name is None:
         return None
-    parent = place_of(config.run.folder) if config.run.folder else home / "runs"
+    parent = place_of(config.run.folder, "run.folder") if config.run.folder else home / "runs"
     try:
         known = RunFolder(parent / config.run.name).config() or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None  # claiming the folder tells what is wrong with it
     mode = known.get("mode")
     path = mode.get("generator_checkpoint") if isinstance(mode, dict) else None
-    runs = (home / "runs" / reference, place_of(reference))
+    runs = (home / "runs" / reference, place_of(reference, KEY))
     return path if isinstance(path, str) and Path(path).parent.parent in runs else None
 
 

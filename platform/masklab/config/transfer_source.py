@@ -64,7 +64,7 @@ def _recorded(values: Mapping[str, Any], reference: str, home: Path) -> dict[str
     name, parent = run.get("name"), run.get("folder")
     if name is None:
         return None
-    folder = RunFolder((place_of(str(parent)) if parent else home / "runs") / str(name))
+    folder = RunFolder((place_of(str(parent), "run.folder") if parent else home / "runs") / str(name))
     try:
         config = folder.config()
     except (OSError, UnicodeDecodeError, yaml.YAMLError):

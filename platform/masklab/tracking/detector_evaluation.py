@@ -37,7 +37,7 @@ def evaluate_detector(config: EvaluateConfig, home: Path) -> int:
     trained = TrainedModel.open(config.checkpoint, home, config.system)
     tell_passed_over(console, trained)
     pools = _pools(trained, config, home, partial(tell, console))
-    parent = place_of(config.output) if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
+    parent = place_of(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
     with numbered_folder(parent.absolute()) as folder:
         console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
         with RowProgress(console, "scoring", sum(map(len, pools.values())), [trained.model]):

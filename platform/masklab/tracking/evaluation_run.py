@@ -170,7 +170,7 @@ def evaluate(config: EvaluateConfig, home: Path) -> int:
     console = Console(highlight=False)
     plan = Plan.of(config, home, console)
     trained = plan.trained
-    parent = place_of(config.output) if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
+    parent = place_of(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
     with numbered_folder(parent.absolute()) as folder:
         console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
         outcome = Outcome(*_scores(plan, console), tuple(_sampler_rows(plan, console)))

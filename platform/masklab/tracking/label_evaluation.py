@@ -57,7 +57,7 @@ def evaluate_labels(config: EvaluateConfig, home: Path) -> int:
     tell_passed_over(console, trained)
     corpus = held_out_rows(trained, config, home, partial(tell, console))
     rows = recoded(corpus, trained)
-    parent = place_of(config.output) if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
+    parent = place_of(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
     with numbered_folder(parent.absolute()) as folder:
         console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
         scores = LabelScores.of(trained, corpus, rows, config.evaluation.batch_size)

@@ -40,7 +40,7 @@ def sample(config: SampleConfig, home: Path) -> int:
     settings = config.sampling.suited(trained.is_causal)
     _, given_T = start_of(settings, trained.vocabulary, trained.block_size)
     judge = judge_of(settings, trained, home)
-    parent = place_of(config.output) if config.output else (trained.run.path if trained.run else Path.cwd()) / "samples"
+    parent = place_of(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "samples"
     with numbered_folder(parent.absolute()) as folder:
         recorder = TraceRecorder() if config.watch.html or config.watch.gif else None
         live = _live(config.watch, settings, trained, given_T, console)

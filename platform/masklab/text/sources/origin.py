@@ -41,7 +41,7 @@ class Origin(Section):
     @property
     def place(self) -> Path | None:
         """The absolute form of `path`."""
-        return place_of(self.path) if self.path is not None else None
+        return place_of(self.path, "dataset.path") if self.path is not None else None
 
 
 class PlainOrigin(Origin):
