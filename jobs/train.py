@@ -12,6 +12,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "platform"))
 
 from masklab.config.command_line import main  # noqa: E402
+from masklab.config.interruption import leave  # noqa: E402
 
 if TYPE_CHECKING:
     from masklab.config.tree import Config
@@ -21,8 +22,8 @@ def run(config: Config) -> int:
     """Train `config` to the end of its budget."""
     from masklab.cluster.training_run import train
 
-    return train(config, PROJECT, STARTED_AT)
+    return train(config, PROJECT, STARTED_AT, sys.argv[1:])
 
 
 if __name__ == "__main__":
-    sys.exit(main("train", "Train a masked-diffusion language model under one curriculum, and keep the run.", run, PROJECT))
+    leave(main("train", "Train a masked-diffusion language model under one curriculum, and keep the run.", run, PROJECT))

@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ RAY_SETTINGS = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon the end of workers is noticed, and the death of one
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 """What Ray's processes read from the environment; what the user has set stays."""
@@ -106,7 +107,7 @@ def share_of(scaling: ScalingSettings, nodes: Sequence[Mapping[str, float]]) -> 
 
     Raises ResourceError, with the numbers, when the cluster is too small.
     """
-    workers = scaling.num_workers
+    workers = scaling.most
     cpus, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
     use_gpu = room(nodes, 1, 1) >= workers if scaling.use_gpu is None else scaling.use_gpu
     if use_gpu and gpus < workers:
@@ -125,6 +126,20 @@ def share_of(scaling: ScalingSettings, nodes: Sequence[Mapping[str, float]]) -> 
     return Share(workers, each, int(use_gpu))
 
 
+def share_among(scaling: ScalingSettings, nodes: Sequence[Mapping[str, float]], rows: int) -> Share:
+    """`share_of` the most workers that the nodes have room for, among those numbers of them that split `rows` sequences evenly.
+
+    Raises ResourceError, with the numbers, when there is no room for the fewest.
+    """
+    if scaling.use_gpu is None and scaling.is_elastic:  # rather few workers on GPUs than many without
+        scaling = scaling.model_copy(update={"use_gpu": room(nodes, 1, 1) >= scaling.fewest})
+    *larger, smallest = scaling.sizes(rows)
+    for workers in larger:
+        with suppress(ResourceError):
+            return share_of(scaling.model_copy(update={"num_workers": workers}), nodes)
+    return share_of(scaling.model_copy(update={"num_workers": smallest}), nodes)
+
+
 def share_for(config: Config) -> Share:
     """What each worker of `config` takes of the connected cluster. Raises ResourceError when that cannot do what `config` asks."""
     scaling, system = config.scaling, config.system
@@ -132,7 +147,7 @@ def share_for(config: Config) -> Share:
         scaling = scaling.model_copy(update={"use_gpu": False})
     elif scaling.use_gpu is None and system.device == "cuda":
         scaling = scaling.model_copy(update={"use_gpu": True})
-    share = share_of(scaling, nodes_of_the_cluster())
+    share = share_among(scaling, nodes_of_the_cluster(), config.training.rows_per_step)
     if not share.gpus and system.dtype == "float16" and system.device in ("auto", "cpu"):
         raise ResourceError("system.dtype=float16 needs a GPU, and the workers of this run have none; use float32 or bfloat16")
     return share

@@ -1,24 +1,43 @@
-"""Carries the loop's events from rank 0 to the driver, which shows them."""
+"""Carries the loop's events from rank 0 to the driver, which shows them, and the driver's wish to stop to all workers."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from masklab.training.events import Event
+
+PATIENCE = 5.0
+"""Seconds for which the driver waits for the next event before it asks again."""
+LIMIT = 60.0
+"""Seconds within which a relay that lives has answered, however busy the machine."""
+
+
+@dataclass(frozen=True)
+class StopWord:
+    """What workers are told: why to stop, and whether to save before, or to leave all as it is at once."""
+
+    reason: str
+    at_once: bool = False
 
 
 @ray.remote(num_cpus=0)
 class EventRelay:
-    """A mailbox. Rank 0 posts; the driver collects, waiting for the next event when there is none."""
+    """A mailbox. Rank 0 posts; the driver collects, waiting for the next event when there is none. Workers ask whether to stop."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.news = asyncio.Event()
+        self.stop: StopWord | None = None
+        self.stops = asyncio.Condition()
 
     async def post(self, event: Event) -> None:
         """Add an event."""
@@ -35,6 +54,31 @@ class EventRelay:
         events, self.events = self.events, []
         return events
 
+    async def wake(self) -> None:
+        """Let whoever collects go on, with an event or without."""
+        self.news.set()
+
+    async def ask_to_stop(self, word: StopWord) -> None:
+        """Tell the workers."""
+        async with self.stops:
+            self.stop = word
+            self.stops.notify_all()
+
+    async def asked_to_stop(self, known: StopWord | None, patience: float) -> StopWord | None:
+        """What the workers are told; waits up to `patience` seconds for something other than `known`."""
+        try:
+            async with asyncio.timeout(patience), self.stops:
+                await self.stops.wait_for(lambda: self.stop != known)
+        except TimeoutError:
+            pass
+        return self.stop
+
+
+def relay_here() -> Any:
+    """A relay on this node, so that it is lost with the driver alone."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return EventRelay.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+
 
 class Listener:
     """Hands the relay's events to `handle` in a thread of the driver, in order, until it is closed."""
@@ -50,7 +94,7 @@ class Listener:
         while True:
             last_round = self.closing.is_set()
             try:
-                for event in ray.get(self.relay.collect.remote(0.05 if last_round else 5.0)):
+                for event in ray.get(self.relay.collect.remote(0.05 if last_round else PATIENCE), timeout=LIMIT):
                     self.handle(event)
             except Exception as error:
                 self.failure = error
@@ -59,13 +103,16 @@ class Listener:
                 return
 
     def close(self) -> None:
-        """Hand over what is left, and stop. Raises what `handle` raised."""
-        self.closing.set()
-        self.thread.join()
+        """Hand over what is left, and stop. Raises what `handle` raised, and TimeoutError when it does not come to an end."""
+        self.abandon(5 * LIMIT)
         if self.failure:
             raise self.failure
+        if self.thread.is_alive():
+            raise TimeoutError(f"the run's last events were not taken in within {5 * LIMIT:.0f} s")
 
-    def abandon(self) -> None:
+    def abandon(self, patience: float = 10.0) -> None:
         """Hand over what is left, and stop; what goes wrong here is of no weight beside what ended the run."""
         self.closing.set()
-        self.thread.join(timeout=10)
+        with suppress(RayError):
+            self.relay.wake.remote()
+        self.thread.join(timeout=patience)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from functools import partial
 from typing import Any
 
@@ -11,31 +10,37 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayError
 
 from masklab.cluster.assignment import Assignment
 from masklab.cluster.producer import producer_on_this_node
 from masklab.cluster.pull_window import PullWindow
+from masklab.cluster.stop_listener import listen_for_stops
+from masklab.errors import ResourceError
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.reporter import MetricsLog
 from masklab.tracking.tracker import NullTracker, Tracker
 from masklab.training.batch_maker import BatchSource, LocalSource
 from masklab.training.checkpoint import CheckpointStore
-from masklab.training.events import RunFinished
+from masklab.training.events import RunFinished, RunStopped
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device
 from masklab.training.ranks import Ranks
+from masklab.training.stop import StopRequest
 
-log = logging.getLogger(__name__)
+STORE_SECONDS = 300.0
+"""How long a worker waits for the corpus and the pools, which may have to come from another node or back from disk."""
 
 
 def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
-    """Ray Train's training function; `handed` holds the Assignment. Rank 0 returns the run's identity hash and length."""
+    """Ray Train's training function; `handed` holds the Assignment. Of a finished run rank 0 returns hash and length."""
     assignment: Assignment = handed["assignment"]
     torch.set_flush_denormal(True)  # holds for the threads that this one starts, so it comes first
     torch.set_num_threads(assignment.threads)
     context = ray.train.get_context()
-    loop = build_loop(assignment, context.get_world_rank(), context.get_world_size())
+    request = StopRequest()
+    listen_for_stops(assignment.relay, request)
+    loop = build_loop(assignment, context.get_world_rank(), context.get_world_size(), request=request)
     if loop.ranks.rank > 0:
         for _ in loop.run():
             pass
@@ -49,24 +54,28 @@ def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
         for event in loop.run():
             figures.handle(event)
             posted = assignment.relay.post.remote(event)
-            finished = event if isinstance(event, RunFinished) else None
+            finished = event if isinstance(event, RunFinished | RunStopped) else None
     finally:
         if posted is not None:  # events keep their order, so with the last one all have arrived
             with contextlib.suppress(RayError, GetTimeoutError):
                 ray.get(posted, timeout=30)
         tracker.finish()
-    assert finished is not None, "a loop ends with RunFinished"
+    assert finished is not None, "a loop ends with RunFinished or RunStopped"
+    if isinstance(finished, RunStopped):
+        return None
     made_here = getattr(loop.source, "made_here", 0)
     return {"iteration": finished.iteration, "batches_digest": finished.batches_digest, "batches_made_by_worker": made_here}
 
 
-def build_loop(assignment: Assignment, rank: int, size: int, device: torch.device | None = None) -> Loop:
-    """The loop of rank `rank` out of `size`, on the data that `assignment` gives it.
+def build_loop(
+    assignment: Assignment, rank: int, size: int, device: torch.device | None = None, request: StopRequest | None = None
+) -> Loop:
+    """The loop of rank `rank` out of `size`, on the data that `assignment` gives it, until `request` is made.
 
-    Its `device` is that of a worker of Ray Train when not given.
+    Its `device` is that of a worker of Ray Train when not given. Raises ResourceError when the data do not come.
     """
     recipe = assignment.recipe
-    corpus, pools = ray.get(assignment.corpus[0]), ray.get(assignment.pools[0])
+    corpus, pools = _from_the_store(assignment.corpus[0]), _from_the_store(assignment.pools[0])
     device = device or _device(assignment, size)
     ranks = Ranks(rank, size, device if device.type == "cuda" else torch.device("cpu"))
     first, last = ranks.part(recipe.training.rows_per_step)
@@ -84,7 +93,18 @@ def build_loop(assignment: Assignment, rank: int, size: int, device: torch.devic
         wrap=(lambda module: module) if size == 1 else partial(ray.train.torch.prepare_model, move_to_device=device),
         store=CheckpointStore(assignment.checkpoints, assignment.documents),
         labels=corpus.labels,
+        request=request,
     )
+
+
+def _from_the_store(reference: Any) -> Any:
+    try:
+        return ray.get(reference, timeout=STORE_SECONDS)
+    except (GetTimeoutError, ObjectLostError) as error:
+        raise ResourceError(
+            f"the run's text or pools cannot be had from Ray's object store ({type(error).__name__}); the same command goes on from the "
+            "newest checkpoint"
+        ) from error
 
 
 def _device(assignment: Assignment, size: int) -> torch.device:

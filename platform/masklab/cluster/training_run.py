@@ -5,9 +5,11 @@ Nothing is written before the text, the pools, the tracking store and the cluste
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 from masklab.cluster.connection import Share, connect, share_for
 from masklab.config.generator_reference import with_generator
 from masklab.config.home import home_of
+from masklab.config.interruption import INTERRUPTED, stopping_by_signals
 from masklab.config.tree import Config
 from masklab.config.writing import dump
 from masklab.places import place_of
@@ -34,11 +37,12 @@ from masklab.tracking.summary import RunSummary
 from masklab.tracking.terminal import Terminal
 from masklab.tracking.tracker import STOPPING_SECONDS, NullTracker, Status, Tracker
 from masklab.tracking.unsent import tell_unsent
-from masklab.training.events import Event, StepDone
+from masklab.training.events import Event, RunStopped, StepDone
 from masklab.training.folder_lock import wait_until_left
 from masklab.training.pool import Pools
 from masklab.training.recipe import Recipe
 from masklab.training.run_folder import RunFolder
+from masklab.training.stop import StopRequest
 from masklab.training.transfer_settings import Ancestor
 
 
@@ -104,8 +108,11 @@ def _check_source(source: Ancestor, folder: RunFolder) -> None:
         InitialWeights.read(source)
 
 
-def train(config: Config, project: Path, started_at: float) -> int:
-    """Train one curriculum to the end of its budget. Returns the exit status; raises UserError for a user's mistake."""
+def train(config: Config, project: Path, started_at: float, command: Sequence[str] = ()) -> int:
+    """Train one curriculum to the end of its budget, or until a signal comes. `command` is what was typed, without the program.
+
+    Returns the exit status; raises UserError for a user's mistake.
+    """
     plan = Plan.of(config, home_of(project), started_at)
     if plan.folder.is_finished:
         Terminal(plan.outline(None)).summary(RunSummary.read(plan.folder.path / "summary.json"))
@@ -124,22 +131,49 @@ def train(config: Config, project: Path, started_at: float) -> int:
         reach(plan.store, config.tracking.experiment)
     plan.folder.begin(dump(plan.config))
     wait_until_left(plan.folder.path)
-    handle = _mlflow_run(plan, project)
-    tracker: Tracker = MlflowTracker(handle, "driver", finish_seconds=300) if handle else NullTracker()
-    status: Status = "FAILED"
+    request = StopRequest()
     try:
-        _run_workers(plan, share, handle, tracker)
-        status = "FINISHED"
+        with stopping_by_signals(request):  # after Ray has come up, which takes the signals for itself
+            return _trained(plan, share, _mlflow_run(plan, project), request, command)
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def _trained(plan: Plan, share: Share, handle: RunHandle | None, request: StopRequest, command: Sequence[str]) -> int:
+    """Train, and see to it that the run's status says how it ended. Returns the exit status."""
+    status: Status = "FAILED"
+    tracker: Tracker = MlflowTracker(handle, "driver", finish_seconds=300) if handle else NullTracker()
+    try:
+        stopped = _run_workers(plan, share, handle, tracker, request)
+        status = "KILLED" if stopped else "FINISHED"
     except KeyboardInterrupt:
-        status = "KILLED"
-        print(f"stopped; the same command with run.name={plan.name} goes on from the newest checkpoint")
-        return 130
+        stopped = RunStopped(_iteration(plan), request.reason or "interrupted")
+        status = "FINISHED" if plan.folder.is_finished else "KILLED"
     finally:
         tracker.finish(status, STOPPING_SECONDS if status == "KILLED" else None)
         tell_unsent(plan.folder.path, plan.store)
-        if is_ours:
-            ray.shutdown()
-    return 0
+    if status == "FINISHED":
+        return 0
+    print(_farewell(plan, stopped, command), flush=True)
+    return INTERRUPTED
+
+
+def _iteration(plan: Plan) -> int:
+    """That of the newest checkpoint; 0 where there is none."""
+    from masklab.training.checkpoint import CheckpointStore
+
+    newest = CheckpointStore(plan.folder.checkpoints, {}).newest()
+    return int(newest.state["iteration"]) if newest else 0
+
+
+def _farewell(plan: Plan, stopped: RunStopped | None, command: Sequence[str]) -> str:
+    """Where the run stopped, and how it goes on."""
+    assert stopped is not None, "a run that is not finished was stopped"
+    named = any(word.startswith("run.name=") for word in command)
+    words = shlex.join(["python", "jobs/train.py", *command, *([] if named else [f"run.name={plan.name}"])])
+    where = f"iteration {stopped.iteration:,} is saved" if stopped.iteration else "nothing had been saved yet"
+    return f"stopped ({stopped.reason}); {where}; to go on: {words}"
 
 
 def _load_what_comes_next(store: Store | None) -> None:
@@ -168,12 +202,12 @@ def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
     return opened_run(plan.folder, plan.store, declared)
 
 
-def _run_workers(plan: Plan, share: Share, handle: RunHandle | None, tracker: Tracker) -> None:
-    """Start the workers and report until they are done. Raises what they raised."""
+def _run_workers(plan: Plan, share: Share, handle: RunHandle | None, tracker: Tracker, request: StopRequest) -> RunStopped | None:
+    """Start the workers and report until they are done, or stopped. Raises what they raised."""
     import ray
 
     from masklab.cluster.assignment import Assignment, documents_of
-    from masklab.cluster.worker_group import run_workers
+    from masklab.cluster.supervision import Supervisor
     from masklab.training.checkpoint import CheckpointStore
 
     with ExitStack() as stack:
@@ -194,12 +228,38 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None, tracker: Tr
             relay=None,
             tracking=handle,
         )
-        run_workers(assignment, share, plan.folder.path, partial(_report, plan, reporter))
+        report = partial(_report, plan, reporter)
+        workers = Supervisor(assignment, plan.config.scaling, share, plan.folder.path, report, request)
+        with _announcing(request, tracker):
+            stopped = workers.run()
+        if stopped:
+            return stopped
         if reporter.summary is None:
             raise RuntimeError("the workers ended, but the last event of the run never arrived")
         newest = CheckpointStore(plan.folder.checkpoints, {}).newest()
         if newest:
             tracker.log_artifact(newest.path, "checkpoint")
+    return None
+
+
+@contextmanager
+def _announcing(request: StopRequest, tracker: Tracker) -> Iterator[None]:
+    """Say that the run is about to stop as soon as it is asked to, here and in MLflow: a stopped job is killed seconds later."""
+    over = threading.Event()
+
+    def announce() -> None:
+        while not request.wait(1.0):
+            if over.is_set():
+                return
+        if not over.is_set():
+            print(f"{request.reason}: the run saves at the end of this step and stops; a second one stops it at once", flush=True)
+            tracker.set_status("KILLED")
+
+    threading.Thread(target=announce, name="masklab-farewell", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _report(plan: Plan, reporter: Reporter, event: Event) -> None:

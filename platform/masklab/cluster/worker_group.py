@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,51 +13,124 @@ from typing import Any
 import ray
 import ray.train
 from ray import PlacementGroupID
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group
 
 from masklab.cluster.assignment import Assignment
 from masklab.cluster.connection import Share
-from masklab.cluster.relay import EventRelay, Listener
+from masklab.cluster.relay import Listener, StopWord, relay_here
 from masklab.cluster.train_worker import train_worker
 from masklab.cluster.trainer import Trainer
-from masklab.config.interruption import terminating_as_interrupt
 from masklab.errors import ResourceError, UserError
 from masklab.text.atomic_file import write_text
-from masklab.training.events import Event
+from masklab.training.events import Event, RunStarted, RunStopped
 from masklab.training.folder_lock import at_work
+from masklab.training.stop import StopRequest
 
 PLACE = "placement_group"
 """The file of a run's folder that names what its workers hold of the cluster, as long as they do."""
+GRACE = 30.0
+"""Seconds that workers have for their last step and their checkpoint, unless told otherwise."""
+LEAVING_SECONDS = 1.5
+"""How long workers that have saved are waited for when the driver is to end: what they still send can be sent later."""
 
 
-def run_workers(assignment: Assignment, share: Share, folder: Path, handle: Callable[[Event], None]) -> None:
+class WorkerGroup:
+    """One start of a run's workers, from threads of this process: one waits for Ray Train, one takes in the events."""
+
+    def __init__(self, assignment: Assignment, share: Share, folder: Path, handle: Callable[[Event], None]) -> None:
+        self.handle = handle
+        self.relay = relay_here()
+        self.started = False
+        self.stopped: RunStopped | None = None
+        self.stopped_at = 0.0
+        self.error: BaseException | None = None
+        self.over = threading.Event()
+        self.listener = Listener(self.relay, self._see)
+        self.trainer = Trainer(
+            _work,
+            train_loop_config={"assignment": replace(assignment, relay=self.relay)},
+            scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=bool(share.gpus), resources_per_worker=share.resources()),
+            run_config=RunConfig(
+                name="ray", storage_path=str(folder), failure_config=FailureConfig(max_failures=0, controller_failure_limit=0)
+            ),
+        )
+        # a signal that comes while Ray is waited for would be noticed by Ray's clock; here it is at once
+        threading.Thread(target=self._fit, name="masklab-train", daemon=True).start()
+
+    def ask(self, reason: str) -> None:
+        """Have the workers save at the end of their step, and end."""
+        self.relay.ask_to_stop.remote(StopWord(reason))
+
+    def abort(self) -> None:
+        """Have the workers end at once, and wait for nothing."""
+        with suppress(RayError):
+            self.relay.ask_to_stop.remote(StopWord("aborted", at_once=True))
+
+    def close(self) -> RunStopped | None:
+        """Take in what is left. Raises what a worker raised, or what `handle` did."""
+        if self.error is None:
+            self.listener.close()
+            return self.stopped
+        self.listener.abandon()
+        cause = cause_of(self.error)
+        if cause is not self.error:
+            raise cause from self.error
+        raise self.error
+
+    def _fit(self) -> None:
+        try:
+            self.trainer.fit()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.over.set()
+
+    def _see(self, event: Event) -> None:
+        self.started = self.started or isinstance(event, RunStarted)
+        self.handle(event)
+        if isinstance(event, RunStopped):
+            self.stopped, self.stopped_at = event, time.monotonic()
+
+
+def run_workers(
+    assignment: Assignment,
+    share: Share,
+    folder: Path,
+    handle: Callable[[Event], None],
+    request: StopRequest | None = None,
+    grace: float = GRACE,
+    look: Callable[[], str | None] = lambda: None,
+) -> RunStopped | None:
     """Train as `assignment` says, in workers that take `share`, and hand each event to `handle` in a thread of this process, in order.
 
-    Ray keeps its own files in `folder`. Raises what a worker raised, or what `handle` did.
+    Ray keeps its own files in `folder`. A `request` stops the workers after a whole step, which is saved, and so does a reason that
+    `look` gives, which is called ten times a second; what came of it is returned. Raises what a worker raised, what `handle` did, and
+    KeyboardInterrupt where the request leaves nothing to wait for or the workers take more than `grace` seconds.
     """
-    relay = EventRelay.remote()  # type: ignore[attr-defined]
-    listener = Listener(relay, handle)
-    trainer = Trainer(
-        _work,
-        train_loop_config={"assignment": replace(assignment, relay=relay)},
-        scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=bool(share.gpus), resources_per_worker=share.resources()),
-        run_config=RunConfig(
-            name="ray", storage_path=str(folder), failure_config=FailureConfig(max_failures=0, controller_failure_limit=0)
-        ),
-    )
+    request = request or StopRequest()
+    group = WorkerGroup(assignment, share, folder, handle)
+    asked_at: float | None = None
     try:
-        with terminating_as_interrupt():
-            trainer.fit()
-    except BaseException as error:
-        listener.abandon()
-        cause = cause_of(error)
-        if cause is not error:
-            raise cause from error
+        while not group.over.wait(0.1):
+            reason = request.reason or (look() if asked_at is None else None)
+            if reason and asked_at is None:
+                group.ask(reason)
+                asked_at = time.monotonic()
+            if request.reason and group.stopped and time.monotonic() - group.stopped_at > LEAVING_SECONDS:
+                group.abort()
+                group.listener.abandon()
+                return group.stopped
+            if request.reason and not group.stopped and (not group.started or time.monotonic() - (asked_at or 0) > grace):
+                raise KeyboardInterrupt
+        stopped = group.close()
+    except BaseException:
+        group.abort()
+        group.listener.abandon()
         raise
-    listener.close()
     (folder / PLACE).unlink(missing_ok=True)
+    return stopped
 
 
 def _work(handed: dict[str, Any]) -> dict[str, Any] | None:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 def problems(config: Config) -> Iterator[str]:
     """One line for each disagreement between the sections of `config`."""
-    training, workers = config.training, config.scaling.num_workers
-    if training.rows_per_step % workers:
+    training, scaling = config.training, config.scaling
+    if not scaling.sizes(training.rows_per_step):
+        workers = f"[{scaling.fewest},{scaling.most}]" if scaling.is_elastic else f"{scaling.num_workers}"
         yield (
             f"scaling.num_workers = {workers}: a global batch of {training.rows_per_step} sequences (training.batch_size "
             f"{training.batch_size} x gradient_accumulation_steps {training.gradient_accumulation_steps}) cannot be split evenly"

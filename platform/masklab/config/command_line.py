@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from masklab.config.interruption import terminating_as_interrupt
+from masklab.config.interruption import INTERRUPTED, terminating_as_interrupt
 from masklab.config.job_tree import TRAIN, JobTree
 from masklab.errors import ConfigError, UserError
 from masklab.redaction import redact
@@ -16,7 +16,6 @@ from masklab.redaction import redact
 DEFECT = 1
 """A fault of masklab itself, which keeps its traceback."""
 USER_MISTAKE = 2
-INTERRUPTED = 130
 LONGEST_LINE = 4000
 """Characters of a message: what a file or a command line holds may be quoted in it."""
 

@@ -112,7 +112,7 @@ class CompareConfig(Config):
             )
         if len(self.curriculum.stages) > 1:
             raise ValueError(f"curriculum: the baseline has one stage, and {self.curriculum.name} has {len(self.curriculum.stages)}")
-        if self.scaling.num_workers > 1:
+        if self.scaling.most > 1:
             raise ValueError(
                 f"scaling.num_workers = {self.scaling.num_workers}: each run of a comparison has one worker; see compare.parallel"
             )

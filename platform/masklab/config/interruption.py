@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from masklab.training.stop import StopRequest
+
+INTERRUPTED = 130
+"""The exit status of what was ended from outside."""
 
 
 @contextmanager
@@ -24,3 +33,32 @@ def terminating_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def stopping_by_signals(request: StopRequest) -> Iterator[None]:
+    """Ctrl-C and SIGTERM make the `request`; a second one ends what is done within at once. Only the main thread can be told."""
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if request.reason is not None:
+            raise KeyboardInterrupt
+        request.ask(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process with `status`. One that was told to end does so at once: to take down what libraries hold takes seconds."""
+    if status != INTERRUPTED:
+        sys.exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -115,7 +115,12 @@ class TuneConfig(Config):
                     f"sweep.space: {key}: training.max_iters = {self.training.max_iters} steps are other numbers of characters in each "
                     "trial, and trials are compared at one budget; give it as training.max_chars"
                 )
-        if self.scaling.num_workers > 1 and (self.sweep.gpus_per_trial or 1) < 1:
+        if self.scaling.is_elastic:
+            raise ValueError(
+                f"scaling.num_workers = {[self.scaling.fewest, self.scaling.most]}: each trial of a sweep has the same number of "
+                "workers throughout; give one number"
+            )
+        if self.scaling.most > 1 and (self.sweep.gpus_per_trial or 1) < 1:
             raise ValueError(
                 f"sweep.gpus_per_trial = {self.sweep.gpus_per_trial:g}: with scaling.num_workers = {self.scaling.num_workers} each worker "
                 "takes a whole GPU; drop gpus_per_trial, or give a trial one worker"
@@ -132,7 +137,7 @@ class TuneConfig(Config):
                 "sweep.search = 'optuna': a population chooses its values itself once it has begun; "
                 "sweep.scheduler=pbt goes with random or grid"
             )
-        if self.scaling.num_workers > 1:
+        if self.scaling.most > 1:
             raise ValueError(
                 f"scaling.num_workers = {self.scaling.num_workers}: each trial of a population has one worker; see sweep.parallel"
             )

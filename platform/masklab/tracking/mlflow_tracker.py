@@ -65,10 +65,14 @@ class MlflowTracker:
         """Replace the description."""
         self._add(Tags(at=milliseconds(), values={DESCRIPTION_TAG: redact(markdown)[:TAG_LENGTH]}))
 
+    def set_status(self, status: Status) -> None:
+        """Set the run's status ahead of its end."""
+        self._add(StatusChange(at=milliseconds(), status=status))
+
     def finish(self, status: Status | None = None, seconds: float | None = None) -> None:
         """Set the run's status if one is given, and send what is left, within the time limit. What cannot be sent stays in the spool."""
         if status is not None:
-            self._add(StatusChange(at=milliseconds(), status=status))
+            self.set_status(status)
         if self._courier:
             self._courier.close(self._finish_seconds if seconds is None else seconds)
         own = self._writer.file

@@ -18,7 +18,17 @@ from masklab.tracking.summary_block import summary_block
 from masklab.tracking.transfer_table import transfer_table
 from masklab.tracking.trouble import Trouble
 from masklab.tracking.wording import amount, duration, figure, rate
-from masklab.training.events import EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone, Unfrozen
+from masklab.training.events import (
+    EvaluationDone,
+    Event,
+    RunFinished,
+    RunStarted,
+    RunStopped,
+    StageAdvanced,
+    StepDone,
+    Unfrozen,
+    WorkersReplaced,
+)
 
 LINE_EVERY_SHARE, LINE_EVERY_SECONDS, LINE_AT_LATEST_SECONDS = 0.05, 5.0, 60.0
 
@@ -35,6 +45,7 @@ class Terminal:
         self._best: dict[int, float] = {}
         self._last_line: tuple[float, float] | None = None
         """Budget share and elapsed seconds at the last plain line of training figures."""
+        self._is_started = False
 
     def handle(self, event: Event) -> None:
         """Show an event, or let it pass in silence."""
@@ -49,8 +60,15 @@ class Terminal:
         elif isinstance(event, StageAdvanced):
             title = self._outline.stages[event.begun].title
             self._say(Text.assemble((f"stage {event.begun} of {self._last_stage}", "bold"), f" begins: {title}   ", (event.reason, "dim")))
-        elif isinstance(event, RunFinished):
+        elif isinstance(event, WorkersReplaced):
+            self._replaced(event)
+        elif isinstance(event, RunFinished | RunStopped):
             self.close()
+
+    def _replaced(self, event: WorkersReplaced) -> None:
+        begin = f"from iteration {event.iteration:,}" if event.iteration else "from the beginning"
+        workers = "1 worker" if event.workers == 1 else f"{event.workers} workers"
+        self._say(Text.assemble(("notice  ", "bold yellow"), f"{event.reason}; the run goes on {begin} with {workers}"))
 
     def trouble(self, trouble: Trouble) -> None:
         """Say a sign of trouble."""
@@ -75,6 +93,9 @@ class Terminal:
         self.console.print(words, soft_wrap=not self._is_live and isinstance(words, Text))
 
     def _started(self, event: RunStarted) -> None:
+        if self._is_started:  # other workers go on with it
+            return
+        self._is_started = True
         where = f", resumed at iteration {event.iteration:,} from {event.resumed_from}" if event.resumed_from else ""
         self._say(
             Text.assemble(

@@ -1,4 +1,4 @@
-"""What a run needs of a tracker: six verbs, none of which may hold training up."""
+"""What a run needs of a tracker: seven verbs, none of which may hold training up."""
 
 from __future__ import annotations
 
@@ -48,6 +48,9 @@ class Tracker(Protocol):
     def describe(self, markdown: str) -> None:
         """Replace the run's description."""
 
+    def set_status(self, status: Status) -> None:
+        """Set the run's status ahead of its end."""
+
     def finish(self, status: Status | None = None, seconds: float | None = None) -> None:
         """Send what is still waiting, within `seconds` or the tracker's own limit, and set the run's status if one is given."""
 
@@ -70,6 +73,9 @@ class NullTracker:
         """Nothing."""
 
     def describe(self, markdown: str) -> None:
+        """Nothing."""
+
+    def set_status(self, status: Status) -> None:
         """Nothing."""
 
     def finish(self, status: Status | None = None, seconds: float | None = None) -> None:

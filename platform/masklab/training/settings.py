@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from masklab.names import checked_name
 from masklab.schema import Section
 
+Workers = Annotated[int, Field(ge=1)]
 BUDGETS = ("max_iters", "max_chars", "max_masked_chars", "max_minutes")
 """The keys of `training` that end a run."""
 
@@ -146,14 +147,46 @@ class BatchSettings(Section):
 class ScalingSettings(Section):
     """Workers and what each of them takes of the cluster."""
 
-    num_workers: int = Field(default=1, ge=1)
-    """Data-parallel training workers."""
+    num_workers: Workers | tuple[Workers, Workers] = 1
+    """Data-parallel training workers; as [1,4] from 1 to 4 of them, as many as the cluster has room for from time to time."""
     use_gpu: bool | None = None
     """One GPU for each worker; wherever the cluster has enough of them when not given."""
     cpus_per_worker: int | None = Field(default=None, ge=1)
     """CPU cores, and so threads, for each worker; an even share of the cluster when not given."""
+    max_failures: int = Field(default=3, ge=0)
+    """How often in a row, without a new checkpoint between, workers that were lost are started again."""
+    grace_seconds: float = Field(default=30.0, gt=0)
+    """How long a run that is asked to stop has for the step under way and its checkpoint."""
+    resize_seconds: float = Field(default=30.0, gt=0)
+    """How often a run of fewer workers than it could have looks whether there is room for more."""
     ray_logs: bool = False
     """Show what Ray and the workers print."""
+
+    @field_validator("num_workers")
+    @classmethod
+    def _in_order(cls, workers: int | tuple[int, int]) -> int | tuple[int, int]:
+        if isinstance(workers, tuple) and workers[0] > workers[1]:
+            raise ValueError(f"must be the fewest and the most, as [{workers[1]},{workers[0]}]")
+        return workers
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number of workers follows the cluster."""
+        return isinstance(self.num_workers, tuple)
+
+    @property
+    def fewest(self) -> int:
+        """The fewest workers that will do."""
+        return self.num_workers[0] if isinstance(self.num_workers, tuple) else self.num_workers
+
+    @property
+    def most(self) -> int:
+        """The most workers that are asked for."""
+        return self.num_workers[1] if isinstance(self.num_workers, tuple) else self.num_workers
+
+    def sizes(self, rows: int) -> list[int]:
+        """The numbers of workers, the most first, among which a global batch of `rows` sequences can be split evenly."""
+        return [each for each in range(self.most, self.fewest - 1, -1) if rows % each == 0]
 
 
 class ComputeSettings(Section):
