@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from masklab.errors import RunError
 from masklab.text.atomic_file import write_text
-from masklab.training.events import EvaluationDone, Event, RunStarted, StageAdvanced
+from masklab.training.events import EvaluationDone, Event, RolledBack, RunStarted, StageAdvanced, StepSkipped
 
 
 def _finite_or_none(value: Any) -> Any:
@@ -51,11 +51,32 @@ class Boundary(Record):
     reason: str
 
 
+class SkipRecord(Record):
+    """Steps that were skipped one after the other, seen at `iteration`; `first` and `last` are the steps of their batches."""
+
+    iteration: int
+    stage: int
+    first: int
+    last: int
+    reason: str
+
+
+class RollbackRecord(Record):
+    """The run went back to the weights of iteration `to`, and on with the batch of `iteration`."""
+
+    iteration: int
+    to: int
+    reason: str
+    lr_factor: float
+
+
 class History(Record):
-    """The evaluations and stage boundaries of a run, in order."""
+    """The evaluations and stage boundaries of a run, and what was skipped on its way, in order."""
 
     evaluations: tuple[EvaluationRecord, ...] = ()
     boundaries: tuple[Boundary, ...] = ()
+    skips: tuple[SkipRecord, ...] = ()
+    rollbacks: tuple[RollbackRecord, ...] = ()
 
     def after(self, event: Event) -> History:
         """The history with `event` in it. A run that starts at an iteration forgets what it had seen beyond that."""
@@ -66,7 +87,18 @@ class History(Record):
         if isinstance(event, StageAdvanced):
             boundary = Boundary(iteration=event.iteration, ended=event.ended, begun=event.begun, reason=event.reason)
             return self.model_copy(update={"boundaries": (*self.boundaries, boundary)})
-        return self
+        if isinstance(event, StepSkipped):
+            skip = event.skip
+            record = SkipRecord(iteration=event.iteration, stage=skip.stage, first=skip.first, last=skip.last, reason=skip.words)
+            return self.model_copy(update={"skips": (*self.skips, record)})
+        return self._back(event) if isinstance(event, RolledBack) else self
+
+    def _back(self, event: RolledBack) -> History:
+        """A stage that had begun since the weights that the run goes back to is still to begin."""
+        back = event.rollback
+        record = RollbackRecord(iteration=back.iteration, to=back.to, reason=back.words, lr_factor=back.lr_factor)
+        boundaries = tuple(b for b in self.boundaries if b.iteration <= back.to)
+        return self.model_copy(update={"boundaries": boundaries, "rollbacks": (*self.rollbacks, record)})
 
     def until(self, iteration: int) -> History:
         """What was seen up to `iteration`."""
@@ -74,6 +106,8 @@ class History(Record):
             update={
                 "evaluations": tuple(e for e in self.evaluations if e.iteration <= iteration),
                 "boundaries": tuple(b for b in self.boundaries if b.iteration <= iteration),
+                "skips": tuple(s for s in self.skips if s.iteration <= iteration),
+                "rollbacks": tuple(r for r in self.rollbacks if r.iteration <= iteration),
             }
         )
 

@@ -18,7 +18,17 @@ from masklab.tracking.summary import RunSummary
 from masklab.tracking.terminal import Terminal
 from masklab.tracking.tracker import Tracker
 from masklab.tracking.trouble import Trouble, TroubleDetector
-from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
+from masklab.training.events import (
+    CheckpointSaved,
+    EvaluationDone,
+    Event,
+    RolledBack,
+    RunFinished,
+    RunStarted,
+    StageAdvanced,
+    StepDone,
+    StepSkipped,
+)
 
 
 class MetricsLog:
@@ -70,7 +80,7 @@ class Reporter:
         elif isinstance(event, CheckpointSaved):
             self._checkpoint = event.path
         self._history = self._history.after(event)
-        if isinstance(event, EvaluationDone | StageAdvanced):
+        if isinstance(event, EvaluationDone | StageAdvanced | StepSkipped | RolledBack):
             self._history.write(self._history_path)
         if self._terminal:
             self._terminal.handle(event)

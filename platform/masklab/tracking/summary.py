@@ -7,10 +7,11 @@ from pathlib import Path
 from masklab.errors import RunError
 from masklab.model.transfer_report import TransferReport
 from masklab.text.atomic_file import write_text
-from masklab.tracking.history import History, Number, Record
+from masklab.tracking.history import History, Number, Record, RollbackRecord, SkipRecord
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.trouble import Trouble
 from masklab.training.events import Nelbo, RunFinished, RunStarted
+from masklab.training.stability import Stability
 
 
 class PoolSummary(Record):
@@ -73,6 +74,23 @@ class TransferSummary(Record):
         return cls(**parts, notes=report.notes)
 
 
+class StabilitySummary(Record):
+    """The path of a run that skipped steps: with its config, all that is needed to know it again."""
+
+    skipped_steps: int
+    overflows: int
+    """Steps that float16's scaler has skipped; they are not among the others."""
+    skips: tuple[SkipRecord, ...]
+    rollbacks: tuple[RollbackRecord, ...]
+
+    @classmethod
+    def of(cls, stability: Stability, history: History) -> StabilitySummary | None:
+        """None where no step was skipped."""
+        if not (stability.skipped_steps or stability.overflows or stability.rollbacks):
+            return None
+        return cls(skipped_steps=stability.skipped_steps, overflows=stability.overflows, skips=history.skips, rollbacks=history.rollbacks)
+
+
 class RunSummary(Record):
     """A finished run. Losses in nats per masked character, NELBO in nats and bits per character, times in seconds."""
 
@@ -111,6 +129,8 @@ class RunSummary(Record):
     """None where the first weights were drawn."""
     lineage: tuple[dict[str, str | int | None], ...] = ()
     """The checkpoint that the run began with, then those that it descends from, back to the first."""
+    stability: StabilitySummary | None = None
+    """None where no step was skipped."""
 
     @classmethod
     def of(
@@ -156,6 +176,7 @@ class RunSummary(Record):
             trainable_parameters=started.trainable,
             transfer=TransferSummary.of(started.transfer) if started.transfer else None,
             lineage=tuple(ancestor.model_dump() for ancestor in started.lineage),
+            stability=StabilitySummary.of(finished.stability, history),
         )
 
     @property

@@ -5,6 +5,8 @@ A table of the stages comes with each evaluation, a reason with each change of s
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
@@ -21,16 +23,20 @@ from masklab.tracking.wording import amount, duration, figure, rate
 from masklab.training.events import (
     EvaluationDone,
     Event,
+    RolledBack,
     RunFinished,
     RunStarted,
     RunStopped,
     StageAdvanced,
     StepDone,
+    StepSkipped,
     Unfrozen,
     WorkersReplaced,
 )
 
 LINE_EVERY_SHARE, LINE_EVERY_SECONDS, LINE_AT_LATEST_SECONDS = 0.05, 5.0, 60.0
+SKIPS_SHOWN = 5
+"""Lines about skipped steps; how many there were in all is told at the end."""
 
 
 class Terminal:
@@ -43,6 +49,7 @@ class Terminal:
         self._bar = _bar(self.console) if self._is_live else None
         self._task = self._bar.add_task("training", total=1.0, loss="–", stage="–", speed="", left="–") if self._bar else None
         self._best: dict[int, float] = {}
+        self._skips_shown = 0
         self._last_line: tuple[float, float] | None = None
         """Budget share and elapsed seconds at the last plain line of training figures."""
         self._is_started = False
@@ -55,6 +62,10 @@ class Terminal:
             self._say(Text(f"iteration {event.iteration:,}: all {event.parameters:,} parameters are trained from here on"))
         elif isinstance(event, StepDone):
             self._step(event)
+        elif isinstance(event, StepSkipped):
+            self._skipped(event)
+        elif isinstance(event, RolledBack):
+            self._rolled_back(event)
         elif isinstance(event, EvaluationDone):
             self._evaluation(event)
         elif isinstance(event, StageAdvanced):
@@ -127,6 +138,24 @@ class Terminal:
                 )
             )
 
+    def _skipped(self, event: StepSkipped) -> None:
+        self._skips_shown += 1
+        if self._skips_shown > SKIPS_SHOWN:
+            return
+        more = "; others are counted, and told at the end" if self._skips_shown == SKIPS_SHOWN else ""
+        words = f"iteration {event.iteration:,}: {event.skip.batches} skipped, no weight was changed: {event.skip.words}{more}"
+        self._say(Text(words, style="yellow"))
+
+    def _rolled_back(self, event: RolledBack) -> None:
+        back = event.rollback
+        place = f"the weights of iteration {back.to:,}" if back.to else "the first weights"
+        rate = "" if back.lr_factor == 1 else f", at {back.lr_factor:.3g} times the learning rate"
+        self._say(
+            Text.assemble(
+                (f"iteration {event.iteration:,}: back to {place}{rate}, and on with the next batches", "bold yellow"), f"   {back.words}"
+            )
+        )
+
     def _line_is_due(self, event: StepDone) -> bool:
         if self._last_line is None:
             return True
@@ -136,7 +165,8 @@ class Terminal:
     def _evaluation(self, event: EvaluationDone) -> None:
         scores = event.evaluation.stages
         for i, score in enumerate(scores):
-            self._best[i] = min(score.loss, self._best.get(i, score.loss))
+            best = self._best.get(i, math.inf)
+            self._best[i] = score.loss if score.loss < best else best
         # the end of a stage tells its reason itself
         reason = "" if event.decision is Decision.NEXT_STAGE else event.reason
         if self._is_live:

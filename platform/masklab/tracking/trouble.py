@@ -16,6 +16,8 @@ RATIO_TOLERANCE = 0.02
 RATIO_ITERATIONS = 20
 WIDENING_EVALUATIONS = 3
 WIDENING_NATS = 0.1
+MANY_SKIPPED = 0.01
+"""Share of the steps."""
 RATIO_HOLE = 0.2
 """Mask ratios this far from any that was trained are another task to the model; neighbours closer than that are not."""
 
@@ -75,6 +77,7 @@ class TroubleDetector:
                 _no_better_than_a_constant(event.evaluation),
                 self._ended_before_an_evaluation(event),
                 self._stages_never_reached(event),
+                _skipped_steps(event),
                 self._holes_of_the_training(event),
             ]
         else:
@@ -250,6 +253,20 @@ def _no_better_than_a_constant(evaluation: Evaluation) -> tuple[str, str] | None
         f"the model is no better than a constant answer ({figure:.3f}, where {constant:.3f} is the {told}); "
         "try another training.learning_rate, a larger budget, or transfer.init_checkpoint"
     )
+
+
+def _skipped_steps(event: RunFinished) -> tuple[str, str] | None:
+    """Few skipped steps are told; many, or so many in a row that the run went back, are a reason to change something."""
+    stability = event.stability
+    if not stability.skipped_steps:
+        return None
+    skipped, first, times = stability.skipped_steps, stability.skips[0], len(stability.rollbacks)
+    words = f"{skipped:,} of {event.iteration:,} steps changed no weight, first the {first.batches}: {first.words}"
+    if times:
+        words += f"; the run went back to earlier weights {times} time{'' if times == 1 else 's'}"
+    if times or skipped > MANY_SKIPPED * event.iteration:
+        words += "; lower training.learning_rate, lengthen training.warmup_iters, or use system.dtype=float32"
+    return "skipped_steps", words
 
 
 def _not_finite(loss: float) -> tuple[str, str] | None:

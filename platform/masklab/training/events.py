@@ -6,12 +6,14 @@ groups by everything before the last slash. The step axis is the iteration: the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from masklab.curriculum.progress import Decision, Progress
 from masklab.model.transfer_report import TransferReport
+from masklab.training.stability import Rollback, Skip, Stability
 from masklab.training.transfer_settings import Ancestor
 
 
@@ -63,6 +65,12 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...] = ()
     """How often each class (a row) was taken for each class (a column); empty in a mode that gives no text a class."""
 
+    @property
+    def yardstick(self) -> float | None:
+        """What weights of one run are ranked by, in nats, low is good: the likelihood, else the loss. None where it is no number."""
+        figure = self.nelbo.nats if self.nelbo else self.loss
+        return figure if math.isfinite(figure) else None
+
 
 @dataclass(frozen=True)
 class RunStarted:
@@ -81,6 +89,8 @@ class RunStarted:
     """What became of the weights that the run began with, before it was ever resumed."""
     lineage: tuple[Ancestor, ...] = ()
     """The checkpoint that the run began with, then those that it descends from."""
+    set_aside: tuple[str, ...] = ()
+    """Newer checkpoints than `resumed_from` that did not verify, each with what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,33 @@ class StepDone:
     """Model FLOPs utilisation, where the device's peak is known."""
     elapsed_seconds: float
     remaining_seconds: float
+    skipped_steps: int = 0
+    """Steps skipped since iteration 0, without those that float16's scaler skips."""
+    overflows: int = 0
+    """Steps that float16's scaler has skipped since iteration 0."""
+    rollbacks: int = 0
+    """Times that the run has gone back."""
+
+
+@dataclass(frozen=True)
+class StepSkipped:
+    """Steps that left the weights as they were, seen at `iteration`."""
+
+    iteration: int
+    skip: Skip
+    skipped_steps: int
+    """All since iteration 0, with these."""
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """The run has gone back to earlier weights, and to their `stage`, and goes on with the batch of `iteration`."""
+
+    iteration: int
+    stage: int
+    rollback: Rollback
+    number: int
+    """How many times it has done so."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +206,8 @@ class RunFinished:
     sample: str
     first_step_at: float
     """Wall-clock time (seconds since the epoch) at which the first optimizer step of this process ended."""
+    stability: Stability = field(default_factory=Stability)
+    """The steps that were skipped and the times that the run went back, since iteration 0."""
 
 
 @dataclass(frozen=True)
@@ -191,4 +230,16 @@ class WorkersReplaced:
     reason: str
 
 
-Event = RunStarted | Unfrozen | StepDone | EvaluationDone | StageAdvanced | CheckpointSaved | RunStopped | WorkersReplaced | RunFinished
+Event = (
+    RunStarted
+    | Unfrozen
+    | StepDone
+    | StepSkipped
+    | RolledBack
+    | EvaluationDone
+    | StageAdvanced
+    | CheckpointSaved
+    | RunStopped
+    | WorkersReplaced
+    | RunFinished
+)

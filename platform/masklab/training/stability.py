@@ -49,8 +49,8 @@ class StabilitySettings(Section):
     rollback_lr_factor: float = Field(default=1.0, gt=0, le=1)
     """Factor of the learning rate from each time on that the run goes back."""
 
-    def rollback(self, state: Stability, iteration: int, words: str) -> Rollback:
-        """The next one, at `iteration`, because of what `words` tell. Raises InstabilityError where there were enough."""
+    def check(self, state: Stability, iteration: int, words: str) -> None:
+        """Raise InstabilityError where the run has gone back as often as it may, and would have to at `iteration`, as `words` tell."""
         times = len(state.rollbacks)
         if times >= self.max_rollbacks:
             before = (
@@ -60,7 +60,6 @@ class StabilitySettings(Section):
                 f"training is unstable at iteration {iteration}: {words}; {before} (stability.max_rollbacks={self.max_rollbacks}); "
                 "lower training.learning_rate, lengthen training.warmup_iters or use system.dtype=float32, under another run.name"
             )
-        return Rollback(iteration, 0, words, state.lr_factor * self.rollback_lr_factor)
 
 
 @dataclass(frozen=True)
@@ -264,8 +263,8 @@ def _limit(window: list[float], level: float, settings: StabilitySettings) -> tu
 def _words(figures: StepFigures, limit: float) -> str:
     cause = figures.cause
     if cause == "spike":
-        return f"its loss of {figures.loss:.4g} is above {limit:.4g}, far out of the losses before"
-    return f"its loss is {figures.loss:g}" if cause == "loss" else f"the norm of its gradient is {figures.grad_norm:g}"
+        return f"the loss of {figures.loss:.4g} is a spike (above {limit:.4g})"
+    return f"the loss is {figures.loss:g}" if cause == "loss" else f"the norm of the gradient is {figures.grad_norm:g}"
 
 
 def _span(first: int, last: int) -> str:
