@@ -16,7 +16,7 @@ from pydantic import field_validator
 
 from masklab.errors import DataError
 from masklab.text.sources.origin import PlainOrigin, Splits, required
-from masklab.text.sources.text_file import files_state
+from masklab.text.sources.text_file import files_state, plain_bytes
 from masklab.text.vocabulary import Vocabulary
 
 FILES = ("train.bin", "val.bin", "meta.pkl")
@@ -75,7 +75,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def _characters(meta: Path) -> list[str]:
     """The character of each token (V,), from `itos`. Raises DataError when the file is not a character vocabulary."""
-    content = _content(meta)
+    content = plain_bytes(meta)
     if len(content) > LARGEST_META:
         raise DataError(f"{meta}: {len(content):,} bytes are too many for a vocabulary; prepare the folder again")
     try:
@@ -100,7 +100,7 @@ def _characters(meta: Path) -> list[str]:
 
 def _tokens(file: Path, numbers: NDArray[Any]) -> NDArray[Any]:
     """The tokens (N,) of `file`, renumbered by `numbers` (V,). Raises DataError when they do not fit the vocabulary."""
-    content = _content(file)
+    content = plain_bytes(file)
     if not content:
         raise DataError(f"{file}: the split is empty; prepare the folder again from a longer text")
     if len(content) % 2:
@@ -111,10 +111,3 @@ def _tokens(file: Path, numbers: NDArray[Any]) -> NDArray[Any]:
         raise DataError(f"{file}: token {stored[where]} at place {where:,} is outside meta.pkl's vocabulary of {len(numbers)} characters")
     tokens: NDArray[Any] = numbers[stored]
     return tokens
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}); correct dataset.path or the file's permissions") from error

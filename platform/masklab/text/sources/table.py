@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from masklab.errors import DataError, did_you_mean
-from masklab.text.sources.text_file import read_bytes, read_text
+from masklab.text.sources.text_file import LARGEST_FILE, read_bytes, read_text
 
 Row = tuple[str, list[Any]]
 """Where a row stands, such as `line 12`, and its values."""
 LARGEST_FIELD = 1 << 24
 """Characters: beyond it a quote was left open."""
+MOST_ROWS, ROWS_AT_ONCE = 1 << 25, 1 << 14
+"""Rows of a Parquet file, and of its parts that are looked at before they are unpacked."""
 COLUMNS_NAMED, NAME_SHOWN = 20, 40
 """Columns that a message names, and the characters of a name or value it shows."""
 
@@ -135,9 +137,10 @@ def _json_object(file: Path, number: int, line: str) -> dict[str, Any]:
 
     try:
         value = json.loads(line, object_pairs_hook=once)
+        is_text = _is_text(value)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: line {number:,} is not JSON ({error}); give one object a line") from error
-    if not _is_text(value):
+    if not is_text:
         raise DataError(f"{file}: line {number:,} has half of a surrogate pair, such as \\ud800, which is no character; correct it")
     if not isinstance(value, dict):
         raise DataError(f'{file}: line {number:,} is {shown(value)}, not an object such as {{"text": ..., "label": ...}}')
@@ -161,11 +164,42 @@ def _parquet(file: Path, wanted: Mapping[str, str]) -> Iterator[Row]:
     try:
         table = pq.ParquetFile(pa.BufferReader(content))
         _places(file, table.schema_arrow.names, wanted)
-        names = list(wanted.values())
-        columns = table.read(columns=names).to_pydict()
-    except (pa.ArrowException, OSError, ValueError) as error:
+        columns = _parquet_columns(file, content, list(wanted.values()))
+    except (pa.ArrowException, OSError, ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"{file}: cannot be read as Parquet ({' '.join(str(error).split())}); write it again") from error
-    return ((f"row {number:,}", list(values)) for number, values in enumerate(zip(*(columns[n] for n in names), strict=True), start=1))
+    return ((f"row {number:,}", list(values)) for number, values in enumerate(zip(*columns, strict=True), start=1))
+
+
+def _parquet_columns(file: Path, content: bytes, names: Sequence[str]) -> list[list[Any]]:
+    """The values of each column. Raises DataError for a file that stands for more than a memory holds: one value may be said many times."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(names))
+    rows = [table.metadata.row_group(i) for i in range(table.num_row_groups)]
+    packed = sum(group.column(j).total_uncompressed_size for group in rows for j in range(group.num_columns))
+    if table.metadata.num_rows > MOST_ROWS or packed > LARGEST_FILE:
+        raise DataError(f"{file}: unpacks to {table.metadata.num_rows:,} rows and {packed:,} bytes, which is too much; split it")
+    columns: list[list[Any]] = [[] for _ in names]
+    unpacked = 0
+    for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(names)):
+        for name, values in zip(names, columns, strict=True):
+            array = batch.column(name)
+            unpacked += _unpacked_bytes(array)
+            if unpacked > LARGEST_FILE:
+                raise DataError(f"{file}: unpacks to more than {LARGEST_FILE:,} bytes; split it into several files")
+            values.extend(array.to_pylist())
+    return columns
+
+
+def _unpacked_bytes(array: Any) -> int:
+    """Bytes of the values of an Arrow `array`, each counted as often as it stands there."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(array.type) or not pa.types.is_binary(array.dictionary.type) | pa.types.is_string(array.dictionary.type):
+        return int(array.nbytes)
+    return int(pc.sum(pc.binary_length(array.dictionary).take(array.indices)).as_py() or 0)
 
 
 READERS: dict[str, Callable[[Path, Mapping[str, str]], Iterator[Row]]] = {

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
+import os
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +18,10 @@ from masklab.errors import DataError
 from masklab.text.sources.origin import TextOrigin, required
 
 BYTE_ORDER_MARK = "\ufeff"
+LARGEST_FILE = 1 << 32
+"""Bytes of a file, and of what it unpacks to: a few megabytes of gzip can stand for more than any memory holds."""
+MOST_FILES = 100_000
+"""Files of a folder: beyond it the folder is hardly meant."""
 
 
 class TextFile(TextOrigin):
@@ -46,7 +53,10 @@ def text_files(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
     if place.is_dir():
-        found = [f for f in place.rglob("*") if f.is_file() and not any(part.startswith(".") for part in f.relative_to(place).parts)]
+        visible = (f for f in place.rglob("*") if f.is_file() and not any(part.startswith(".") for part in f.relative_to(place).parts))
+        found = list(islice(visible, MOST_FILES + 1))
+        if len(found) > MOST_FILES:
+            raise DataError(f"{place}: the folder holds more than {MOST_FILES:,} files; give one of texts as dataset.path")
         if found:
             return sorted(found, key=lambda file: file.relative_to(place).as_posix())
         raise DataError(f"{place}: the folder holds no files; put text files in it or give another dataset.path")
@@ -69,18 +79,33 @@ def files_state(files: list[Path], base: Path) -> str:
 
 def read_bytes(file: Path) -> bytes:
     """The content of `file`, decompressed when its name ends in `.gz`. Raises DataError when it cannot be read."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}); correct dataset.path or the file's permissions") from error
+    content = plain_bytes(file)
     if file.suffix.lower() != ".gz":
         return content
     try:
-        return gzip.decompress(content)
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as unpacked:
+            content = unpacked.read(LARGEST_FILE + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{file}: is damaged or not compressed with gzip ({error}); compress it again or drop the .gz from its name"
         ) from error
+    if len(content) > LARGEST_FILE:
+        raise DataError(f"{file}: unpacks to more than {LARGEST_FILE:,} bytes; split it into several files")
+    return content
+
+
+def plain_bytes(file: Path) -> bytes:
+    """The content of `file` as it is. Raises DataError when it cannot be read, is a pipe or a device, or is too large."""
+    try:
+        if not file.is_file():  # reading a pipe or a device might never end
+            raise DataError(f"{file}: {'is no plain file' if file.exists() else 'no such file'}; correct dataset.path")
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST_FILE + 1) if os.fstat(opened.fileno()).st_size <= LARGEST_FILE else None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); correct dataset.path or the file's permissions") from error
+    if content is None or len(content) > LARGEST_FILE:
+        raise DataError(f"{file}: has more than {LARGEST_FILE:,} bytes; split it into several files")
+    return content
 
 
 def read_text(file: Path) -> str:
