@@ -13,8 +13,9 @@ from masklab.config.tree import Config
 from masklab.config.writing import dump, validated
 from masklab.text.preparation import Corpus, corpus_for
 from masklab.training.batch_maker import LocalSource
-from masklab.training.checkpoint import MANIFEST, CheckpointStore, sha256_of
+from masklab.training.checkpoint import CheckpointStore
 from masklab.training.loop import Loop
+from masklab.training.manifest import MANIFEST, files_of, sealed, sha256_of
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.run_folder import RunFolder
@@ -70,15 +71,15 @@ def newest(run: RunFolder) -> Path:
     return max(run.checkpoints.iterdir())
 
 
-def forge(checkpoint: Path, **files: str | bytes | None) -> None:
+def forge(checkpoint: Path, **contents: str | bytes | None) -> None:
     """Replace files, named with `_` for `.`, and put the manifest right; None takes a file away."""
-    manifest = json.loads((checkpoint / MANIFEST).read_text())
-    for key, content in files.items():
+    files = files_of(checkpoint)
+    for key, content in contents.items():
         file = checkpoint / key.replace("_", ".")
-        manifest["files"].pop(file.name, None)
+        files.pop(file.name, None)
         if content is None:
             file.unlink()
             continue
         file.write_bytes(content.encode() if isinstance(content, str) else content)
-        manifest["files"][file.name] = {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
-    (checkpoint / MANIFEST).write_text(json.dumps(manifest))
+        files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+    (checkpoint / MANIFEST).write_text(sealed(files))

@@ -19,7 +19,8 @@ from masklab.config.writing import dump
 from masklab.errors import CheckpointError, ResourceError, RunError, UserError
 from masklab.text.vocabulary import Vocabulary
 from masklab.tracking import comparison_record, sweep_record
-from masklab.training.checkpoint import MANIFEST, Checkpoint
+from masklab.training.checkpoint import Checkpoint
+from masklab.training.manifest import MANIFEST, files_of, sealed
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import ComputeSettings
 
@@ -210,7 +211,6 @@ def test_a_file_beside_the_manifest_is_not_believed(trained: RunFolder, tmp_path
     forge(newest(run), corpus_json=None)
     (newest(run) / "corpus.json").write_text('{"fingerprint": "forged"}')
     assert TrainedModel.open("tiny", tmp_path, ComputeSettings(device="cpu")).corpus_fingerprint is None
-    manifest = json.loads((newest(run) / MANIFEST).read_text())
-    manifest["files"]["../../config.yaml"] = {"bytes": 1, "sha256": ""}
-    (newest(run) / MANIFEST).write_text(json.dumps(manifest))
+    files = files_of(newest(run)) | {"../../config.yaml": {"bytes": 1, "sha256": ""}}
+    (newest(run) / MANIFEST).write_text(sealed(files))
     assert "no file of its folder" in error_of(newest(run), tmp_path)

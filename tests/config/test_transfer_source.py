@@ -13,7 +13,7 @@ from masklab.config.composition import compose
 from masklab.config.tree import Config
 from masklab.config.writing import dump, validated
 from masklab.errors import ConfigError
-from masklab.training.checkpoint import MANIFEST, sha256_of
+from masklab.training.manifest import MANIFEST, sha256_of
 from masklab.training.run_folder import RunFolder
 
 PROJECT = Path(__file__).resolve().parents[2]

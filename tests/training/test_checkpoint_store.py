@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from masklab.errors import CheckpointError
-from masklab.training.checkpoint import CheckpointStore, flaw_of, load_weights, open_checkpoint
+from masklab.training.checkpoint import CheckpointStore, load_weights, open_checkpoint
+from masklab.training.manifest import flaw_of
 
 
 def saved(folder: Path, *iterations: int) -> CheckpointStore:

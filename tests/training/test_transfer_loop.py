@@ -38,7 +38,7 @@ from masklab.training.calibration import ROWS
 from masklab.training.checkpoint import CheckpointStore
 from masklab.training.events import CheckpointSaved, Event, RunFinished, RunStarted, StepDone, Unfrozen
 from masklab.training.loop import Loop
-from masklab.training.manifest import MANIFEST, sha256_of
+from masklab.training.manifest import MANIFEST, files_of, sealed, sha256_of
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
@@ -187,7 +187,7 @@ def thawing(sources: dict[str, Ancestor], **transfer: Any) -> Recipe:
 
 
 def test_from_the_step_that_unfreezes_all_weights_are_trained(sources: dict[str, Ancestor], corpus: TokenCorpus, tmp_path: Path) -> None:
-    loop, seen, before = loop_of(thawing(sources), corpus, CheckpointStore(tmp_path, {}, keep=9)), {}, {}
+    loop, seen, before = loop_of(thawing(sources), corpus, CheckpointStore(tmp_path, {}, keep=9, beside=False)), {}, {}
     before = weights(loop.model)
     for event in loop.run():
         if isinstance(event, CheckpointSaved):
@@ -246,12 +246,20 @@ def test_another_block_size_is_said(sources: dict[str, Ancestor], corpus: TokenC
         assert note.startswith(f"blocks: {size} characters, its source's 32")
 
 
+def reordered(checkpoint: Path) -> None:
+    """Make it one that is whole, but another."""
+    (checkpoint / MANIFEST).write_text(sealed(dict(reversed(files_of(checkpoint).items()))))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (shutil.rmtree, "is gone"),
         (lambda path: (path / "model.safetensors").write_bytes(b"no weights"), "model.safetensors has 10 bytes"),
-        (lambda path: (path / MANIFEST).write_text((path / MANIFEST).read_text() + " "), "is another than when the run was begun"),
+        (
+            lambda path: (path / MANIFEST).write_text(sealed(dict(reversed(files_of(path).items())))),
+            "is another than when the run was begun",
+        ),
     ],
     ids=["gone", "altered", "another"],
 )

@@ -34,6 +34,8 @@ class Assignment:
     pools: list[Any]
     relay: Any
     tracking: RunHandle | None
+    saves_beside: bool = True
+    """Whether the loop goes on while a checkpoint is written."""
 
 
 def documents_of(config: Config, corpus: Corpus) -> dict[str, str]:

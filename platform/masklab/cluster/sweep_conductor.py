@@ -249,6 +249,7 @@ class SweepConductor:
             pools=pools,
             relay=None,
             tracking=handle,
+            saves_beside=self.plan.exchange_steps is None,  # a part of a population's trial ends right where it is saved
         )
         outline = trial.outline(self.plan.corpus.vocabulary.size, self.plan.started_at)
         return Trial(assignment, outline, workers=self.share.workers)

@@ -91,7 +91,7 @@ def build_loop(
         Precision.of(recipe.system, device),
         ranks,
         wrap=(lambda module: module) if size == 1 else partial(ray.train.torch.prepare_model, move_to_device=device),
-        store=CheckpointStore(assignment.checkpoints, assignment.documents),
+        store=CheckpointStore(assignment.checkpoints, assignment.documents, beside=assignment.saves_beside),
         labels=corpus.labels,
         request=request,
     )

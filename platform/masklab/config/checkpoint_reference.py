@@ -14,7 +14,8 @@ from masklab.names import is_name
 from masklab.places import place_of
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
-from masklab.training.checkpoint import MANIFEST, NAME, Checkpoint, flaw_of, open_checkpoint
+from masklab.training.checkpoint import NAME, Checkpoint, open_checkpoint
+from masklab.training.manifest import MANIFEST, flaw_of
 from masklab.training.run_folder import RunFolder
 
 NAMES_SHOWN = 8

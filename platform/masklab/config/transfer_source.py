@@ -19,7 +19,7 @@ from masklab.modes.any_mode import AnyMode
 from masklab.modes.character_mode import CharacterMode
 from masklab.modes.mode import Mode
 from masklab.places import place_of
-from masklab.training.checkpoint import MANIFEST, sha256_of
+from masklab.training.manifest import MANIFEST, sha256_of
 from masklab.training.run_folder import RunFolder
 from masklab.training.transfer_settings import Ancestor
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from masklab.errors import DataError
+from masklab.milestones import pass_by
 
 UNFINISHED = ".*.tmp"
 """Names of files that were being written when their writer was killed."""
@@ -26,7 +27,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        pass_by("file.written")
         temporary.replace(path)
+        pass_by("file.in_place")
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}); free the place or set MASKLAB_HOME to another") from error
     finally:

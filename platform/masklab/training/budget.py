@@ -18,16 +18,17 @@ from masklab.training.settings import TrainingSettings
 
 @dataclass
 class Budget:
-    """The budget of one run. `elapsed_before` and `masked` are the seconds and masked characters of earlier, interrupted parts of it."""
+    """The budget of one run. `elapsed_before`, `masked` and `pace` come from earlier, interrupted parts of it."""
 
     settings: TrainingSettings
     ranks: Ranks
     elapsed_before: float = 0.0
     masked: int = 0
     """Masked characters over all workers so far; counted only where they are the budget."""
+    pace: float = 0.0
+    """Seconds a step, over the last steps that told of it."""
     started: float = field(default_factory=time.monotonic)
     _agreed: tuple[int, float] = (0, 0.0)
-    _pace: float = 0.0
 
     def elapsed(self) -> float:
         """Seconds of training so far on this rank's own clock."""
@@ -41,7 +42,7 @@ class Budget:
         before_iteration, before_seconds = self._agreed
         seconds = self.ranks.agree(self.elapsed())
         if paced and iteration > before_iteration:
-            self._pace = (seconds - before_seconds) / (iteration - before_iteration)
+            self.pace = (seconds - before_seconds) / (iteration - before_iteration)
         self._agreed = (iteration, seconds)
         return seconds
 
@@ -61,7 +62,7 @@ class Budget:
             shares.append(self.masked / self.settings.max_masked_chars)
         if self.settings.max_minutes is not None:
             at, seconds = self._agreed
-            shares.append((seconds + self._pace * (iteration - at)) / (60 * self.settings.max_minutes))
+            shares.append((seconds + self.pace * (iteration - at)) / (60 * self.settings.max_minutes))
         return min(max(shares), 1.0)
 
     def is_spent(self, iteration: int) -> bool:

@@ -1,38 +1,45 @@
 """Checkpoints: directories that are there whole or not at all.
 
 A checkpoint holds `model.safetensors`, `optimizer.pt` (tensors, read with `weights_only=True`), `state.json`, `config.yaml`,
-`vocabulary.json` and, written last, `manifest.json` with every file's size and SHA-256. It is written under a temporary name, flushed
-to disk and renamed. Reading takes the newest that verifies; nothing is ever unpickled.
+`vocabulary.json` and, written last, `manifest.json` (see manifest.py). It is written under a temporary name, flushed to disk and renamed.
+Reading takes the newest that verifies; nothing is ever unpickled.
+
+    step_000000120              a checkpoint
+    damaged_step_000000120      one that did not verify when the run went on; nothing reads it
+    .partial_step_000000120     being written
+    .replaced_step_000000120    making room for another of the same iteration
+    .dropped_step_000000120     being deleted
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
+import math
 import re
 import shutil
-import stat
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from masklab.errors import CheckpointError
+from masklab.milestones import pass_by
+from masklab.training.checkpoint_files import REFUSALS, flush, reason_of, remove, write_files
+from masklab.training.manifest import files_of, flaw_of, refuse_later_format
+from masklab.training.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 NAME = re.compile(r"step_(\d{9})")
-NEEDED = ("model.safetensors", "optimizer.pt", "state.json")
-Verdict = str | None
+PARTIAL, REPLACED, DROPPED, DAMAGED = ".partial_", ".replaced_", ".dropped_", "damaged_"
+DAMAGED_KEPT = 4
+"""Checkpoints that did not verify, which are kept for the user to look at."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +49,24 @@ class Checkpoint:
     path: Path
 
     @property
+    def iteration(self) -> int:
+        """The number of steps taken, as the folder's name has it."""
+        return int(self.path.name.removeprefix("step_"))
+
+    @property
     def files(self) -> frozenset[str]:
         """The names of the files that the manifest vouches for."""
-        return frozenset(json.loads((self.path / MANIFEST).read_text())["files"])
+        return frozenset(files_of(self.path))
 
     @property
     def weights_sha256(self) -> str:
         """The hash of `model.safetensors`, as the manifest has it."""
-        return str(json.loads((self.path / MANIFEST).read_text())["files"]["model.safetensors"]["sha256"])
+        return str(files_of(self.path)["model.safetensors"]["sha256"])
 
     @property
     def state(self) -> dict[str, Any]:
         """What `state.json` holds."""
-        return dict(json.loads((self.path / "state.json").read_text()))
+        return dict(json.loads((self.path / "state.json").read_text(encoding="utf-8")))
 
     def tensors(self) -> dict[str, Tensor]:
         """The model's weights by name, on the CPU."""
@@ -67,43 +79,6 @@ class Checkpoint:
     def optimizer(self) -> dict[str, Any]:
         """The optimizer's state, on the CPU."""
         return dict(torch.load(self.path / "optimizer.pt", map_location="cpu", weights_only=True))
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def flaw_of(path: Path) -> Verdict:
-    """What is wrong with the checkpoint at `path`, in a few words; None when it is whole."""
-    try:
-        return _flaw_of(path)
-    except OSError as error:
-        return f"it cannot be read ({error.strerror})"
-
-
-def _flaw_of(path: Path) -> Verdict:
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        files = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
-        version = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"no readable {MANIFEST} ({type(error).__name__})"
-    if version != FORMAT:
-        return f"format {version}, but this masklab reads format {FORMAT}"
-    if strange := next((name for name in files if Path(name).name != name), None):
-        return f"{MANIFEST} names {strange!r}, which is no file of its folder"
-    for name in (*NEEDED, *files):
-        if name not in files or not (path / name).is_file():
-            return f"{name} is missing"
-    for name, (size, sha256) in files.items():
-        file = path / name
-        if file.stat().st_size != size:
-            return f"{name} has {file.stat().st_size} bytes, not {size}"
-        if sha256_of(file) != sha256:
-            return f"{name} is altered (SHA-256 differs)"
-    return None
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -130,77 +105,111 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 @dataclass(frozen=True)
+class Recovery:
+    """Where a run goes on: the newest checkpoint that verifies, and what was wrong with each that was set aside."""
+
+    checkpoint: Checkpoint | None
+    set_aside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CheckpointStore:
-    """The checkpoints of one run in `folder`; the newest `keep` stay."""
+    """The checkpoints of one run in `folder`; the newest `keep` stay, and beside them the best by the yardstick."""
 
     folder: Path
     documents: Mapping[str, str]
     """Texts stored in every checkpoint, by file name: the resolved config and the vocabulary."""
     keep: int = 2
+    beside: bool = True
+    """Whether training goes on while a checkpoint is written."""
 
-    def save(self, iteration: int, model: nn.Module, optimizer: dict[str, Any], state: dict[str, Any]) -> Path:
-        """Write the checkpoint of `iteration` and drop the oldest beyond `keep`. Raises CheckpointError when the disk refuses."""
-        final = self.folder / f"step_{iteration:09d}"
-        partial = self.folder / f".partial_{final.name}"
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        writers: dict[str, Callable[[Path], object]] = {
-            "model.safetensors": lambda path: _save_weights(weights, path),
-            "optimizer.pt": lambda path: torch.save(optimizer, path),
-            "state.json": lambda path: path.write_text(json.dumps(state, indent=1, allow_nan=False)),
-        }
-        for name, text in self.documents.items():
-            writers[name] = lambda path, text=text: path.write_text(text, encoding="utf-8")  # type: ignore[misc]
+    def path_of(self, iteration: int) -> Path:
+        """Where the checkpoint of `iteration` lies."""
+        return self.folder / f"step_{iteration:09d}"
+
+    def save(self, iteration: int, model: nn.Module, optimizer: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
+        """Write the checkpoint of `iteration`, and return when it is committed."""
+        return self.write(Snapshot.of(iteration, model, optimizer, state))
+
+    def write(self, snapshot: Snapshot) -> Path:
+        """Write a checkpoint and drop the oldest beyond those kept. Raises CheckpointError when the disk refuses."""
+        final = self.path_of(snapshot.iteration)
+        partial = self._beside(final, PARTIAL)
         try:
+            self._refuse_links()
             self.folder.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(partial, ignore_errors=True)
+            remove(partial)
             partial.mkdir()
-            _write_all(partial, writers)
-            if final.exists():
-                shutil.rmtree(final)
-            partial.rename(final)
-            _flush(self.folder)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise CheckpointError(f"cannot write checkpoint {final}: {error}; the older ones are untouched") from error
-        self._prune(final)
+            pass_by("checkpoint.folder")
+            write_files(partial, snapshot.on_host(), self.documents)
+            self._commit(partial, final)
+        except REFUSALS as error:
+            remove(partial)
+            raise CheckpointError(f"cannot write checkpoint {final}: {reason_of(error)}; the older ones are untouched") from error
+        self._prune(final, self.keep, with_best=True)
         return final
+
+    def _commit(self, partial: Path, final: Path) -> None:
+        """Let the whole checkpoint `partial` take the place of `final`: at each moment one of the two can be found again."""
+        replaced = self._beside(final, REPLACED)
+        if final.exists():
+            remove(replaced)
+            final.rename(replaced)
+            pass_by("checkpoint.replaced")
+        partial.rename(final)
+        pass_by("checkpoint.renamed")
+        flush(self.folder)
+        pass_by("checkpoint.committed")
+        remove(replaced)
 
     def adopt(self, donor: Checkpoint) -> Checkpoint:
         """Take over another run's checkpoint, byte by byte, in place of all of one's own. Raises CheckpointError if it is not whole."""
         final = self.folder / donor.path.name
-        partial = self.folder / f".partial_{final.name}"
+        partial = self._beside(final, PARTIAL)
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(donor.path, partial)
+            self._refuse_links()
+            if flaw := flaw_of(donor.path):
+                raise CheckpointError(f"checkpoint {donor.path} cannot be taken over: {flaw}")
+            remove(partial)
+            shutil.copytree(donor.path, partial, symlinks=True)
             for file in (*partial.iterdir(), partial):
-                _flush(file)
+                flush(file)
             if flaw := flaw_of(partial):
                 raise CheckpointError(f"checkpoint {donor.path} cannot be taken over: {flaw}")
-            if final.exists():
-                shutil.rmtree(final)
-            partial.rename(final)
-            _flush(self.folder)
+            self._commit(partial, final)
         except OSError as error:
-            raise CheckpointError(f"checkpoint {donor.path} cannot be copied to {final}: {error}") from error
+            raise CheckpointError(f"checkpoint {donor.path} cannot be copied to {final}: {reason_of(error)}") from error
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        replace(self, keep=1)._prune(final)
+            remove(partial)
+        self._prune(final, 1, with_best=False)
         return Checkpoint(final)
-
-    def _prune(self, newest: Path) -> None:
-        """Keep the newest `keep` up to the one just saved: a run that went on from an older one has disowned those beyond it."""
-        known = self._by_age()
-        beyond = [path for path in known if path.name > newest.name]
-        kept = [path for path in known if path.name <= newest.name][-self.keep :]
-        partial = [path for path in self.folder.iterdir() if path.name.startswith(".partial_")]
-        for path in (*beyond, *partial, *(p for p in known if p not in kept and p not in beyond)):
-            shutil.rmtree(path, ignore_errors=True)
 
     def drop_older(self) -> None:
         """Keep the newest checkpoint that verifies, and no other."""
         newest = self.newest()
         if newest:
-            replace(self, keep=1)._prune(newest.path)
+            self._prune(newest.path, 1, with_best=False)
+
+    def recover(self) -> Recovery:
+        """Find where to go on, for the one process that will write here: what a kill left behind is tidied up, what does not verify is
+        set aside. Raises CheckpointError for links, and for a checkpoint of a later masklab.
+        """
+        pass_by("restore.begun")
+        self._refuse_links()
+        flaws: list[str] = []
+        for path in self._named(REPLACED):
+            if not (final := path.with_name(path.name.removeprefix(REPLACED))).exists():
+                path.rename(final)
+                pass_by("restore.put_back")
+        for path in reversed(self._by_age()):
+            refuse_later_format(path)
+            flaw = flaw_of(path)
+            if flaw is None:
+                return Recovery(Checkpoint(path), tuple(flaws))
+            log.warning("setting checkpoint %s aside: %s", path, flaw)
+            flaws.append(f"{path.name}: {flaw}")
+            self._set_aside(path)
+        return Recovery(None, tuple(flaws))
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that verifies; those passed over are named in the log. None when there is none."""
@@ -211,35 +220,68 @@ class CheckpointStore:
             log.warning("passing over checkpoint %s: %s", path, flaw)
         return None
 
+    def best(self) -> Checkpoint | None:
+        """The checkpoint that verifies with the lowest figure of the yardstick; None when none has one."""
+        ranked = sorted((each for each in self._by_age() if _yardstick(each) < math.inf), key=_rank)
+        return next((Checkpoint(path) for path in ranked if flaw_of(path) is None), None)
+
+    def _prune(self, newest: Path, keep: int, with_best: bool) -> None:
+        """Keep the newest `keep` up to the one just saved: a run that went on from an older one has disowned those beyond it."""
+        known = [path for path in self._by_age() if path.name <= newest.name]
+        kept = set(known[-keep:])
+        if with_best:
+            kept |= {min(known, key=_rank)}
+        for path in self._by_age():
+            if path not in kept:
+                dropped = self._beside(path, DROPPED)
+                remove(dropped)
+                path.rename(dropped)
+                pass_by("checkpoint.dropped")
+        for path in self._named(PARTIAL, REPLACED, DROPPED):
+            remove(path)
+        pass_by("checkpoint.pruned")
+
+    def _set_aside(self, path: Path) -> None:
+        """Give a damaged checkpoint a name that nothing reads, and drop the oldest such beyond DAMAGED_KEPT."""
+        others = [each for each in self._named(DAMAGED) if each.name != DAMAGED + path.name]
+        aside = self._beside(path, DAMAGED)
+        try:
+            remove(aside)
+            path.rename(aside)
+        except OSError as error:
+            raise CheckpointError(f"checkpoint {path} is damaged and cannot be set aside: {reason_of(error)}") from error
+        for old in others[: -(DAMAGED_KEPT - 1)]:
+            remove(old)
+        pass_by("restore.set_aside")
+
+    def _refuse_links(self) -> None:
+        """Raise CheckpointError where the folder, or one of what lies in it, is a link: all of a run lies in its own folder."""
+        link = next((p for p in (self.folder, *(self.folder.iterdir() if self.folder.is_dir() else ())) if p.is_symlink()), None)
+        if link:
+            raise CheckpointError(f"{link} is a link, and a run's checkpoints lie in its own folder; put a plain folder in its place")
+
     def _by_age(self) -> list[Path]:
+        return sorted(p for p in self._named("step_") if NAME.fullmatch(p.name))
+
+    def _named(self, *beginnings: str) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        return sorted(p for p in self.folder.iterdir() if NAME.fullmatch(p.name))
+        return sorted(p for p in self.folder.iterdir() if p.name.startswith(beginnings))
+
+    @staticmethod
+    def _beside(path: Path, beginning: str) -> Path:
+        return path.with_name(beginning + path.name)
 
 
-def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Save with the permissions of any new file: `save_file` alone lets only the owner read what it writes."""
-    path.touch()
-    mode = stat.S_IMODE(path.stat().st_mode)
-    save_file(weights, path)
-    path.chmod(mode)
-
-
-def _write_all(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -> None:
-    """Write each file, flush it, and write the manifest last."""
-    files = {}
-    for name, write in writers.items():
-        write(folder / name)
-        _flush(folder / name)
-        files[name] = {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
-    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}, indent=1))
-    _flush(folder / MANIFEST)
-    _flush(folder)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _yardstick(path: Path) -> float:
+    """The yardstick's figure right when the checkpoint at `path` was made, in nats; infinite where there is none."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        figure = Checkpoint(path).state.get("yardstick")
+    except (OSError, ValueError):
+        return math.inf
+    return figure if isinstance(figure, float) and math.isfinite(figure) else math.inf
+
+
+def _rank(path: Path) -> tuple[float, int]:
+    """Sorts checkpoints, the best first, and of equal ones the newest."""
+    return _yardstick(path), -int(path.name.removeprefix("step_"))

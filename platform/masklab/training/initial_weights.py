@@ -20,7 +20,8 @@ from masklab.modes.character_mode import CharacterMode
 from masklab.modes.mode import Mode
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
-from masklab.training.checkpoint import MANIFEST, Checkpoint, open_checkpoint, sha256_of
+from masklab.training.checkpoint import Checkpoint, open_checkpoint
+from masklab.training.manifest import MANIFEST, sha256_of
 from masklab.training.recipe import Recipe
 from masklab.training.transfer_settings import Ancestor
 

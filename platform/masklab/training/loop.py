@@ -8,7 +8,7 @@
         every log_interval steps                       -> StepDone
         every eval_interval steps: score all pools,
             advance the curriculum                     -> EvaluationDone, StageAdvanced
-            save                                       -> CheckpointSaved
+            copy the state, to be saved beside          -> CheckpointSaved, once it is committed
     score the final pools, save, sample                -> RunFinished
     or, when asked to stop, save after a whole step     -> RunStopped
 
@@ -19,18 +19,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from masklab.curriculum.progress import Decision, Progress, StageLosses, advance
+from masklab.curriculum.progress import Decision, StageLosses, advance
+from masklab.milestones import pass_by
 from masklab.model.freezing import Trainability, freeze, is_frozen, unfreeze
 from masklab.model.size import flops_per_char
-from masklab.model.transfer_report import TransferReport
 from masklab.rng import root_key
 from masklab.sampling.generation import sample
 from masklab.text.labels import Labels
@@ -39,10 +37,9 @@ from masklab.training.batch import BatchKey
 from masklab.training.batch_maker import BatchSource
 from masklab.training.budget import Budget
 from masklab.training.calibration import calibrate
-from masklab.training.checkpoint import CheckpointStore, load_weights
+from masklab.training.checkpoint import CheckpointStore, Recovery, load_weights
 from masklab.training.evaluation import Evaluator
 from masklab.training.events import (
-    CheckpointSaved,
     EvaluationDone,
     Event,
     RunFinished,
@@ -56,42 +53,15 @@ from masklab.training.initial_weights import InitialWeights
 from masklab.training.learning_rate import learning_rate
 from masklab.training.meter import Meter
 from masklab.training.pool import Pools
+from masklab.training.position import Position
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
+from masklab.training.recovery import recovered
+from masklab.training.saver import Saver
+from masklab.training.snapshot import Snapshot
 from masklab.training.step import Stepper
 from masklab.training.stop import Agreement, EvaluationStopped, StopRequest
-
-
-@dataclass
-class Position:
-    """Where a run stands; with the weights and the optimizer, all that a resumed run needs."""
-
-    iteration: int = 0
-    progress: Progress = field(default_factory=Progress)
-    chars: int = 0
-    masked_chars: int = 0
-    batches_digest: int = 0
-    """Sum modulo 2**64 of the digests of all global batches so far."""
-    elapsed_seconds: float = 0.0
-    recent_plain_sum: float = 0.0
-    """Plain cross-entropies since the last evaluation, nats, over `recent_masked` characters."""
-    recent_masked: int = 0
-    evaluation_due: bool = False
-    """Whether the evaluation of this iteration was given up when the run was stopped."""
-    transfer: TransferReport | None = None
-    """What became of another run's weights, where it began with them: kept, so that it needs that run no more."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for `state.json`."""
-        transfer = self.transfer.to_json() if self.transfer else None
-        return {**vars(self), "progress": self.progress.to_json(), "transfer": transfer}
-
-    @classmethod
-    def from_json(cls, state: dict[str, Any]) -> Position:
-        """The inverse of `to_json`."""
-        transfer = TransferReport.from_json(state["transfer"]) if state.get("transfer") else None
-        return cls(**{**state, "progress": Progress.from_json(state["progress"]), "transfer": transfer})
 
 
 class Loop:
@@ -119,7 +89,8 @@ class Loop:
         settings = recipe.training
         self.model = recipe.mode.build(recipe.model, vocabulary, labels, recipe.seed).to(precision.device)
         self.position = Position()
-        checkpoint = store.newest() if store else None
+        self.recovery = recovered(store, self.ranks) if store else Recovery(None)
+        checkpoint = self.recovery.checkpoint
         if checkpoint:
             load_weights(self.model, checkpoint)
             self.position = Position.from_json(checkpoint.state)
@@ -130,7 +101,6 @@ class Loop:
             self.position.transfer = weights.lay_over(self.model, recipe, vocabulary, labels)
         if not checkpoint:
             calibrate(self.model, recipe.mode, source, self.ranks, settings.rows_per_step)
-        self.resumed_from: Path | None = checkpoint.path if checkpoint else None
         if recipe.system.compile:
             self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
         if recipe.transfer.freezes(self.position.iteration):
@@ -139,6 +109,7 @@ class Loop:
         self.stepper = Stepper.of(self.model, recipe, precision, self.ranks, wrap)
         if checkpoint:
             self.stepper.restore(checkpoint.optimizer())
+            pass_by("restore.read")
         self.evaluator = Evaluator(
             mode=recipe.mode,
             pools=pools,
@@ -150,14 +121,22 @@ class Loop:
             request=self.stop.request,
         )
         self.meter = Meter(self.ranks)
+        self.saver = Saver(store) if store and self.ranks.rank == 0 else None
         self.first_step_at = 0.0
         outputs = self.model.output.out_features if self.model.output else vocabulary.size
         self.flops_per_char = flops_per_char(recipe.model, outputs, settings.block_size, recipe.mode.causal)
 
     def run(self) -> Iterator[Event]:
-        """Train to the end of the budget, or until asked to stop."""
+        """Train to the end of the budget, or until asked to stop. Nothing is under way any more when this ends, however it does."""
+        try:
+            yield from self._run()
+        finally:
+            if self.saver:
+                self.saver.close()
+
+    def _run(self) -> Iterator[Event]:
         settings, position = self.recipe.training, self.position
-        self.budget = Budget(settings, self.ranks, position.elapsed_seconds, position.masked_chars)
+        self.budget = Budget(settings, self.ranks, position.elapsed_seconds, position.masked_chars, position.pace)
         self.budget.agree(position.iteration)
         counts = Trainability.of(self.model)
         yield RunStarted(
@@ -166,10 +145,11 @@ class Loop:
             self._flops_per_char(),
             position.progress.stage,
             str(self.precision.device),
-            self.resumed_from,
+            self.recovery.checkpoint.path if self.recovery.checkpoint else None,
             counts.trainable,
             position.transfer,
             self.recipe.transfer.lineage,
+            self.recovery.set_aside,
         )
         self.meter.restart()
         self.saved_at = position.iteration
@@ -180,11 +160,14 @@ class Loop:
                 if position.iteration == self.recipe.transfer.unfreeze_at_iter:
                     yield self._unfreeze()
                 self._step()
-                if self.first_step_at == 0.0:
-                    self.first_step_at = time.time()
-                    yield self._log(paced=False)
-                elif position.iteration % settings.log_interval == 0:
-                    yield self._log()
+                is_first = self.first_step_at == 0.0
+                self.first_step_at = self.first_step_at or time.time()
+                # a resumed run logs at the steps, and over the steps, that it would have without the break
+                if position.iteration == 1 or position.iteration % settings.log_interval == 0:
+                    yield self._log(paced=not is_first)
+                elif is_first:
+                    self.budget.agree(position.iteration, paced=False)
+                yield from self._committed()
                 yield from self._at_interval()
                 if self.stop.is_reached():
                     yield from self._stopped()
@@ -208,12 +191,14 @@ class Loop:
         if self.saved_at != self.position.iteration:
             yield from self._save()
         self.source.close()
+        yield from self._committed(wait=True)
         yield RunStopped(self.position.iteration, self.stop.reason)
 
     def _unfreeze(self) -> Unfrozen:
         """Train all weights from here on."""
         unfreeze(self.model)
         self.stepper = self.stepper.over_all(self.model, self.recipe, self.wrap)
+        pass_by("weights.unfrozen")
         return Unfrozen(self.position.iteration, Trainability.of(self.model).trainable)
 
     def _flops_per_char(self) -> float:
@@ -221,6 +206,7 @@ class Loop:
         return self.flops_per_char / 3 if is_frozen(self.model) else self.flops_per_char
 
     def _step(self) -> None:
+        pass_by("step.begun")
         position = self.position
         if self.recipe.model.dropout > 0:
             # dropout, too, is a function of its key, so a resumed run draws the same
@@ -229,20 +215,25 @@ class Loop:
         asked = time.perf_counter()
         batch = self.source.take(BatchKey(position.progress.stage, position.iteration))
         wait = time.perf_counter() - asked
+        pass_by("step.batch")
         self.meter.add(batch, self.stepper.take(batch, rate, self.recipe.transfer.thaw(position.iteration)), wait)
         self.budget.count(int(np.count_nonzero(batch.selected)))
         self.rate = rate
         position.iteration += 1
         position.batches_digest = (position.batches_digest + batch.digest) % 2**64
+        position.yardstick = None
+        pass_by("step.taken")
 
     def _log(self, paced: bool = True) -> StepDone:
         """Read the meter, count its characters, and agree on the time."""
+        pass_by("log.begun")
         position, reading = self.position, self.meter.read()
         position.chars += reading.chars
         position.masked_chars += reading.masked
         position.recent_plain_sum += reading.plain_sum
         position.recent_masked += reading.masked
         self.budget.agree(position.iteration, paced)
+        pass_by("log.read")
         peak = self.precision.peak_flops()
         mfu = reading.chars_per_second * self._flops_per_char() / (peak * self.ranks.size) if peak else None
         return StepDone(
@@ -270,9 +261,11 @@ class Loop:
     def _evaluate(self) -> Iterator[Event]:
         position, stage = self.position, self.position.progress.stage
         yield from self._log_rest()
+        pass_by("evaluation.begun")
         position.evaluation_due = True
         evaluation = self.evaluator.evaluate(self.model, stage)
-        position.evaluation_due = False
+        position.evaluation_due, position.yardstick = False, evaluation.yardstick
+        pass_by("evaluation.scored")
         elapsed = self.budget.agree(position.iteration)
         used = self.budget.used(position.iteration)
         figures = StageLosses(position.iteration, tuple(s.loss for s in evaluation.stages), used)
@@ -280,6 +273,7 @@ class Loop:
         position.progress = outcome.progress
         plain_sum, masked = position.recent_plain_sum, position.recent_masked
         position.recent_plain_sum, position.recent_masked = 0.0, 0
+        pass_by("evaluation.decided")
         yield EvaluationDone(
             iteration=position.iteration,
             stage=stage,
@@ -294,32 +288,49 @@ class Loop:
             train_loss=plain_sum / max(masked, 1),
         )
         if outcome.decision is Decision.NEXT_STAGE:
+            pass_by("stage.advanced")
             yield StageAdvanced(position.iteration, stage, position.progress.stage, outcome.reason)
         self.meter.restart()
 
     def _save(self) -> Iterator[Event]:
-        """Save on rank 0."""
+        """Begin a checkpoint on rank 0, once the one before is committed."""
         position = self.position
         yield from self._log_rest()
+        yield from self._committed(wait=True)
+        pass_by("checkpoint.begun")
         digest = self.ranks.total_modulo_2_64(position.batches_digest)
-        if self.store and self.ranks.rank == 0:
-            now = replace(position, elapsed_seconds=self.budget.elapsed(), batches_digest=digest)
-            yield CheckpointSaved(position.iteration, self.store.save(position.iteration, self.model, self.stepper.state(), now.to_json()))
+        if self.saver:
+            now = replace(position, elapsed_seconds=self.budget.elapsed(), pace=self.budget.pace, batches_digest=digest)
+            snapshot = Snapshot.of(position.iteration, self.model, self.stepper.state(), now.to_json())
+            pass_by("checkpoint.copied")
+            self.saver.begin(snapshot)
         self.saved_at = position.iteration
+        yield from self._committed()
         self.meter.restart()
+
+    def _committed(self, wait: bool = False) -> Iterator[Event]:
+        """Tell of the checkpoint that has been committed since it was begun. Raises CheckpointError where it could not be written."""
+        saved = self.saver.collect(wait) if self.saver else None
+        if saved:
+            yield saved
 
     def _finish(self) -> Iterator[Event]:
         """The final figures, a last checkpoint if steps were taken since the last one, and a sample."""
         position, settings = self.position, self.recipe.training
         yield from self._log_rest()
+        pass_by("finish.begun")
         train_seconds = self.budget.agree(position.iteration)
         evaluation = self.evaluator.evaluate(self.model, position.progress.stage, final=True)
+        pass_by("finish.scored")
         if self.saved_at != position.iteration or self.saved_at == 0:
             yield from self._save()
         self.source.close()
         text = ""
         if self.ranks.rank == 0 and self.recipe.mode.writes:
             text = sample(self.model, self.vocabulary, settings.block_size, self.recipe.sampling)[0]
+            pass_by("finish.sampled")
+        yield from self._committed(wait=True)
+        pass_by("finish.saved")
         yield RunFinished(
             iteration=position.iteration,
             stage=position.progress.stage,
