@@ -1,5 +1,6 @@
 # make train [ARGS="key=value ..."]   train one curriculum
 # make test                           lint, types, tests
+# make sync [ARGS="run=NAME"]         send what waits in run folders to MLflow
 # make ui                             browse the runs at http://127.0.0.1:5000
 # make venv                           only the virtual environment
 
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: train test ui venv
+.PHONY: train test sync ui venv
 
 train: venv
 	$(BIN)/python jobs/train.py $(ARGS)
@@ -19,6 +20,9 @@ test: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+sync: venv
+	$(BIN)/python jobs/sync.py $(ARGS)
 
 ui: venv
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "sqlite:///$${MASKLAB_HOME:-$(CURDIR)}/mlflow.db"

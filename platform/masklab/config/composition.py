@@ -61,7 +61,8 @@ def _tree(tree: JobTree, overrides: Sequence[str], root: Path) -> dict[str, Any]
     """The values of a job as plain values, before they are checked."""
     asked = Overrides.parse(whole_names(overrides), group_names(root, tree.groups), tree.shorthands)
     inherited = InheritedTexts()
-    values = _inherited(tree, asked, root, inherited) if tree.inherited else _composed({**tree.choices, **asked.choices}, root)
+    is_apart = tree.inherited or not tree.groups
+    values = _inherited(tree, asked, root, inherited) if is_apart else _composed({**tree.choices, **asked.choices}, root)
     asked.apply(values)
     values = {key: inherited.restored(value) for key, value in without_references(values).items()}
     asked.apply_literal(values)

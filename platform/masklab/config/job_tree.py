@@ -27,9 +27,9 @@ RUN_GROUPS = ("curriculum", "dataset", "mode", "model", "experiment")
 class JobTree:
     """`module` of masklab.config holds the class `root`, which is imported only when a configuration is read.
 
-    `inherited` are the keys whose values come from the configuration of the run that `checkpoint=` names; a tree that has some is
-    not composed from `jobs/conf/config.yaml`. `choices` are the files of groups that are taken unless others are named. `shorthands`
-    stand for another key.
+    `inherited` are the keys whose values come from the configuration of the run that `checkpoint=` names; a tree that has some, or no
+    `groups`, is not composed from `jobs/conf/config.yaml`. `choices` are the files of groups that are taken unless others are named.
+    `shorthands` stand for another key.
     """
 
     module: str
@@ -110,5 +110,14 @@ TUNE = JobTree(
         '\'sweep.space={curriculum: "choice(uniform,sticky)", training.learning_rate: "log(1e-3,1e-2)"}\' sweep.search=grid',
     ),
 )
-JOBS = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "predict": PREDICT, "compare": COMPARE, "tune": TUNE}
+SYNC = JobTree(
+    "sync_tree",
+    "SyncConfig",
+    examples=(
+        "",
+        "run=NAME",
+        "run=NAME tracking.uri=http://host:5000",
+    ),
+)
+JOBS = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "predict": PREDICT, "compare": COMPARE, "tune": TUNE, "sync": SYNC}
 """The trees of the jobs by name, all that have one in this package."""

@@ -40,7 +40,7 @@ class Delivery:
     def deliver(self, spool: Spool, run_id: str = "", own: SpoolFile | None = None, *, is_alone: bool = False) -> bool:
         """Send what can be sent now. Returns whether that was all; a file that is done with goes, but for this process's `own`.
 
-        `run_id` is the run's number, where it is known; `is_alone` says that no other process uses the folder, whatever the locks say.
+        `run_id` is the run's number, where it is known; `is_alone` says that no other process uses the folder, should there be no locks.
         Raises PutOffError once all else was tried, and what MLflow's client raises: what has arrived by then is noted.
         """
         refused: PutOffError | None = None
@@ -48,7 +48,7 @@ class Delivery:
         for file in spool.files():
             if not file.lines.exists():
                 continue
-            with file.held(is_ours=file == own or is_alone) as is_free:
+            with file.held(is_ours=file == own, is_alone=is_alone) as is_free:
                 if not is_free:
                     is_all = False
                     continue

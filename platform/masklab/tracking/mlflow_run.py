@@ -80,7 +80,7 @@ def load_mlflow(store: Store) -> None:
             mlflow.tracking.MlflowClient(tracking_uri=store.uri).search_experiments(max_results=1)
 
 
-def reach(store: Store, experiment: str) -> None:
+def reach(store: Store, experiment: str = "Default") -> None:
     """Find out whether `store` answers, and would take a run of `experiment`. Raises TrackingError, in one line, when it does not."""
     store.check()
     if not (store.is_local and not store.database.exists()):

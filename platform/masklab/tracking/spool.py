@@ -137,8 +137,11 @@ class SpoolFile:
         return (entry.record for entry in self.entries() if entry.record is not None)
 
     @contextmanager
-    def held(self, *, is_ours: bool) -> Iterator[bool]:
-        """Keep others from sending this file. Yields whether it may be sent: it is ours, or nobody alive holds it."""
+    def held(self, *, is_ours: bool, is_alone: bool = False) -> Iterator[bool]:
+        """Keep others from sending this file. Yields whether it may be sent: it is ours, or nobody alive holds it.
+
+        Where the system has no locks, nobody does if the caller `is_alone` in the folder.
+        """
         if is_ours:
             yield True
             return
@@ -148,7 +151,8 @@ class SpoolFile:
             yield False
             return
         with stream:
-            yield lock(stream)
+            has_lock = lock(stream)
+            yield is_alone if has_lock is None else has_lock
 
     def drop(self) -> None:
         """Take the records away, all of which have arrived."""
@@ -264,16 +268,18 @@ class SpoolWriter:
             number += 1
 
 
-def lock(stream: IO[bytes], *, wait: bool = False) -> bool:
-    """Lock an open file until it is closed. False where another process holds it, or the system has no such locks."""
+def lock(stream: IO[bytes], *, wait: bool = False) -> bool | None:
+    """Lock an open file until it is closed. False where another process holds it, None where the system has no such locks."""
     if sys.platform == "win32":
-        return False
+        return None
     import fcntl
 
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 

@@ -1,0 +1,29 @@
+"""Send what waits in run folders to MLflow: python jobs/sync.py [run=NAME] [tracking.uri=URI]."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT / "platform"))
+
+from masklab.config.command_line import main  # noqa: E402
+from masklab.config.job_tree import SYNC  # noqa: E402
+
+if TYPE_CHECKING:
+    from masklab.config.sync_tree import SyncConfig
+
+
+def run(config: SyncConfig) -> int:
+    """Send what can be sent."""
+    from masklab.config.home import home_of
+    from masklab.tracking.synchronisation import synchronise
+
+    return synchronise(config, home_of(PROJECT))
+
+
+if __name__ == "__main__":
+    description = "Send what waits in run folders to MLflow: of runs with tracking.offline=true, or whose server was out of reach."
+    sys.exit(main("sync", description, run, PROJECT, tree=SYNC))

@@ -1,0 +1,234 @@
+"""A run whose MLflow server fails in the middle, at the end or for ever: every figure arrives, and each of them once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tracking_server import OUTAGES, Proxy, mlflow_server
+
+from masklab.config.sync_tree import SyncConfig
+from masklab.config.tracking_settings import StoreSettings
+from masklab.errors import TrackingError
+from masklab.tracking import courier
+from masklab.tracking.mlflow_run import RunHandle, client_of, declaration_of, reach
+from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.run_opening import opened_run
+from masklab.tracking.spool import Spool
+from masklab.tracking.store import Store
+from masklab.tracking.synchronisation import synchronise
+from masklab.tracking.tracker import NullTracker, Tracker
+from masklab.training.run_folder import RunFolder
+
+pytestmark = pytest.mark.timeout(300)
+NAMES = 10
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with mlflow_server(tmp_path_factory.mktemp("server")) as port:
+        yield port
+
+
+@pytest.fixture
+def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    for name, value in {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for name, seconds in {"FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.2, "GATHERING": 0.1, "PATIENCE": 0.5}.items():
+        monkeypatch.setattr(courier, name, seconds)
+    made = Proxy(server)
+    yield made
+    made.close()
+
+
+@dataclass
+class Training:
+    """Steps of a small network, each with its figures. `told` holds when each figure was handed over, in ms, by name and step."""
+
+    tracker: Tracker
+    told: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.model = torch.nn.Sequential(torch.nn.Linear(128, 512), torch.nn.GELU(), torch.nn.Linear(512, 128))
+        self.inputs = torch.randn(128, 128, generator=torch.Generator().manual_seed(0))
+
+    def steps(self, first: int, last: int) -> None:
+        """Train and log the steps from `first` to before `last`."""
+        for step in range(first, last):
+            began = time.perf_counter()
+            for _ in range(2):
+                self.model(self.inputs).square().mean().backward()
+            at = time.time_ns() // 1_000_000
+            self.tracker.log_metrics({f"train/figure_{i}": value_of(i, step) for i in range(NAMES)}, step)
+            done = time.time_ns() // 1_000_000
+            self.seconds.append(time.perf_counter() - began)
+            self.told |= {(f"train/figure_{i}", step): (at, done) for i in range(NAMES)}
+
+
+def value_of(i: int, step: int) -> float:
+    return float("nan") if (i, step) == (3, 100) else step + i / 16
+
+
+def begin(home: Path, uri: str, name: str = "run") -> tuple[RunFolder, RunHandle]:
+    folder = RunFolder(home / "runs" / name)
+    folder.begin(f"tracking:\n  uri: {uri}\n")
+    declared = declaration_of("outages", run_name=name, params={"a": {"b": 1}}, tags={"c": "d"}, description="**plan**")
+    return folder, opened_run(folder, Store.of(StoreSettings(uri=uri), home), declared)
+
+
+def check(server: int, run_id: str, training: Training) -> tuple[int, int]:
+    """How many figures are lost and doubled; each that is there has its value and the time at which it was handed over."""
+    client = client_of(f"http://127.0.0.1:{server}")
+    kept: Counter[tuple[str, int]] = Counter()
+    for i in range(NAMES):
+        for point in client.get_metric_history(run_id, f"train/figure_{i}"):
+            assert point.value == value_of(i, point.step) or (i, point.step) == (3, 100)
+            at, done = training.told[point.key, point.step]
+            assert at <= point.timestamp <= done, "the time is that of the step"
+            kept[point.key, point.step] += 1
+    return len(training.told.keys() - kept.keys()), sum(count - 1 for count in kept.values())
+
+
+def p99(seconds: list[float]) -> float:
+    return float(np.quantile(seconds, 0.99))
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_an_outage_in_the_middle_loses_and_doubles_nothing(
+    tmp_path: Path, server: int, proxy: Proxy, outage: str, told: Callable[[str], None]
+) -> None:
+    folder, handle = begin(tmp_path, proxy.uri)
+    words: list[str] = []
+    training = Training(MlflowTracker(handle, "worker", report=words.append))
+    training.steps(0, 100)
+    proxy.fail(outage)
+    training.steps(100, 300)
+    proxy.recover()
+    training.steps(300, 400)
+    training.tracker.finish("FINISHED")
+    assert Spool(folder.path).is_empty
+    assert len(words) <= 1
+    lost, doubled = check(server, handle.run_id, training)
+    told(f"MLflow {outage} in the middle: {lost} of {len(training.told)} figures lost, {doubled} doubled")
+    assert (lost, doubled) == (0, 0)
+    run = client_of(f"http://127.0.0.1:{server}").get_run(handle.run_id)
+    assert (run.info.status, run.data.params, run.data.tags["c"]) == ("FINISHED", {"a.b": "1"}, "d")
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+@pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.soak)])
+def test_steps_take_as_long_as_without_tracking(
+    tmp_path: Path, proxy: Proxy, outage: str, rounds: int, told: Callable[[str], None]
+) -> None:
+    quiet, tracked = Training(NullTracker()), Training(NullTracker())
+    for turn in range(rounds):  # in turns, for what else the machine does
+        quiet.steps(0, 150)
+        _, handle = begin(tmp_path, proxy.uri, f"run{turn}")
+        tracked.tracker = MlflowTracker(handle, "worker", report=lambda words: None)
+        proxy.fail(outage)
+        tracked.steps(0, 150)
+        proxy.recover()
+        tracked.tracker.finish("FINISHED")
+    ratio, median = p99(tracked.seconds) / p99(quiet.seconds), np.median(tracked.seconds) / np.median(quiet.seconds)
+    told(
+        f"MLflow {outage}: a step takes {ratio:.3f} (p99) and {median:.3f} (median) of what it takes without tracking, "
+        f"{1e3 * p99(quiet.seconds):.1f} and {1e3 * np.median(quiet.seconds):.1f} ms, in {len(quiet.seconds)} steps each"
+    )
+    assert len(tracked.seconds) == len(quiet.seconds) == 150 * rounds
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_a_run_ends_while_the_server_is_away_and_the_rest_is_sent_later(
+    tmp_path: Path, server: int, proxy: Proxy, outage: str, told: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, handle = begin(tmp_path, proxy.uri)
+    training = Training(MlflowTracker(handle, "worker", finish_seconds=8, report=lambda words: None))
+    training.steps(0, 50)
+    proxy.fail(outage)
+    training.steps(50, 100)
+    (folder.path / "summary.json").write_text("{}")
+    training.tracker.log_artifact(folder.path / "summary.json")
+    training.tracker.log_text("a sample", "samples/final.txt")
+    training.tracker.describe("**done**")
+    began = time.monotonic()
+    training.tracker.finish("FINISHED")
+    seconds = time.monotonic() - began
+    if outage not in ("is slow", "dies before it answers"):
+        assert not Spool(folder.path).is_empty
+    if outage in ("refuses", "hangs", "answers 500"):
+        with pytest.raises(TrackingError):
+            synchronise(SyncConfig(), tmp_path)
+    proxy.recover()
+    assert synchronise(SyncConfig(), tmp_path) == 0
+    assert synchronise(SyncConfig(), tmp_path) == 0
+    assert "nothing waits" in capsys.readouterr().out
+    lost, doubled = check(server, handle.run_id, training)
+    told(f"MLflow {outage} to the end: the run ended in {seconds:.1f} s; {lost} of {100 * NAMES} figures lost, {doubled} doubled")
+    assert (lost, doubled) == (0, 0)
+    client = client_of(f"http://127.0.0.1:{server}")
+    run = client.get_run(handle.run_id)
+    assert (run.info.status, run.data.tags["mlflow.note.content"]) == ("FINISHED", "**done**")
+    assert {file.path for file in client.list_artifacts(handle.run_id)} == {"summary.json", "samples"}
+
+
+@pytest.mark.parametrize("outage", ["refuses", "hangs", "answers 500"])
+def test_a_server_that_is_away_at_the_start_is_an_error_in_one_line(tmp_path: Path, proxy: Proxy, outage: str) -> None:
+    proxy.fail(outage)
+    with pytest.raises(TrackingError, match="tracking") as raised:
+        reach(Store.of(StoreSettings(uri=proxy.uri), tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_later_part_of_the_run_sends_what_an_earlier_one_left(tmp_path: Path, server: int, proxy: Proxy) -> None:
+    folder, handle = begin(tmp_path, proxy.uri)
+    first = Training(MlflowTracker(handle, "worker", finish_seconds=0.1, report=lambda words: None))
+    first.steps(0, 30)
+    proxy.fail("hangs")
+    first.steps(30, 60)
+    first.tracker.finish("KILLED")
+    proxy.recover()
+    _, again = begin(tmp_path, proxy.uri)
+    assert again.run_id == handle.run_id
+    second = Training(MlflowTracker(again, "worker"), told=first.told)
+    second.steps(60, 70)
+    second.tracker.finish("FINISHED")
+    assert Spool(folder.path).is_empty
+    assert check(server, handle.run_id, second) == (0, 0)
+    assert client_of(proxy.uri).get_run(handle.run_id).info.status == "FINISHED"
+
+
+def test_handing_figures_over_waits_for_no_answer(tmp_path: Path, proxy: Proxy) -> None:
+    _, handle = begin(tmp_path, proxy.uri)
+    proxy.fail("hangs")
+    tracker = MlflowTracker(handle, "worker", report=lambda words: None)
+    for step in range(2000):
+        tracker.log_metrics({"train/loss": 1.0}, step)
+    passed = proxy.passed
+    tracker.finish("KILLED", seconds=0.0)
+    assert proxy.passed == passed and not proxy.released.is_set()
+
+
+def test_an_outage_is_told_once_and_in_words(tmp_path: Path, proxy: Proxy) -> None:
+    _, handle = begin(tmp_path, proxy.uri)
+    proxy.fail("answers 500")
+    words: list[str] = []
+    heard = threading.Event()
+
+    def report(line: str) -> None:
+        words.append(line)
+        heard.set()
+
+    tracker = MlflowTracker(handle, "worker", report=report)
+    tracker.log_metrics({"train/loss": 1.0}, 1)
+    assert heard.wait(30)
+    tracker.finish()
+    assert tracker.failures > 1 and len(words) == 1
+    assert "does not take this run's figures" in words[0] and "\n" not in words[0]
