@@ -220,6 +220,11 @@ class CheckpointStore:
             log.warning("passing over checkpoint %s: %s", path, flaw)
         return None
 
+    def at(self, iteration: int) -> Checkpoint | None:
+        """The checkpoint of `iteration`; None when there is none that verifies."""
+        path = self.path_of(iteration)
+        return Checkpoint(path) if flaw_of(path) is None else None
+
     def best(self) -> Checkpoint | None:
         """The checkpoint that verifies with the lowest figure of the yardstick; None when none has one."""
         ranked = sorted((each for each in self._by_age() if _yardstick(each) < math.inf), key=_rank)
@@ -230,7 +235,7 @@ class CheckpointStore:
         known = [path for path in self._by_age() if path.name <= newest.name]
         kept = set(known[-keep:])
         if with_best:
-            kept |= {min(known, key=_rank)}
+            kept |= {min(known, key=_rank), *self._good(newest)}
         for path in self._by_age():
             if path not in kept:
                 dropped = self._beside(path, DROPPED)
@@ -240,6 +245,11 @@ class CheckpointStore:
         for path in self._named(PARTIAL, REPLACED, DROPPED):
             remove(path)
         pass_by("checkpoint.pruned")
+
+    def _good(self, newest: Path) -> list[Path]:
+        """The one that the run goes back to, if it has to, from the weights of `newest`."""
+        good_at = Checkpoint(newest).state.get("stability", {}).get("good_at")
+        return [] if good_at is None else [self.path_of(good_at)]
 
     def _set_aside(self, path: Path) -> None:
         """Give a damaged checkpoint a name that nothing reads, and drop the oldest such beyond DAMAGED_KEPT."""

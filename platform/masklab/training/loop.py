@@ -5,6 +5,8 @@
         at the step that unfreezes all weights         -> Unfrozen
         take the batch (stage, step)                    a pure function of its key
         forward, backward, clip, step                   no waiting for the device
+        every few steps: see which were skipped        -> StepSkipped
+            go back where too many were                -> RolledBack
         every log_interval steps                       -> StepDone
         every eval_interval steps: score all pools,
             advance the curriculum                     -> EvaluationDone, StageAdvanced
@@ -17,6 +19,7 @@ Every rank runs this same code and takes the same decisions; rank 0 saves and sa
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,8 +30,9 @@ from torch import nn
 
 from masklab.curriculum.progress import Decision, StageLosses, advance
 from masklab.milestones import pass_by
-from masklab.model.freezing import Trainability, freeze, is_frozen, unfreeze
+from masklab.model.freezing import Trainability
 from masklab.model.size import flops_per_char
+from masklab.model.transformer import Transformer
 from masklab.rng import root_key
 from masklab.sampling.generation import sample
 from masklab.text.labels import Labels
@@ -36,8 +40,7 @@ from masklab.text.vocabulary import Vocabulary
 from masklab.training.batch import BatchKey
 from masklab.training.batch_maker import BatchSource
 from masklab.training.budget import Budget
-from masklab.training.calibration import calibrate
-from masklab.training.checkpoint import CheckpointStore, Recovery, load_weights
+from masklab.training.checkpoint import CheckpointStore, Recovery
 from masklab.training.evaluation import Evaluator
 from masklab.training.events import (
     EvaluationDone,
@@ -49,7 +52,7 @@ from masklab.training.events import (
     StepDone,
     Unfrozen,
 )
-from masklab.training.initial_weights import InitialWeights
+from masklab.training.learner import Learner
 from masklab.training.learning_rate import learning_rate
 from masklab.training.meter import Meter
 from masklab.training.pool import Pools
@@ -62,6 +65,7 @@ from masklab.training.saver import Saver
 from masklab.training.snapshot import Snapshot
 from masklab.training.step import Stepper
 from masklab.training.stop import Agreement, EvaluationStopped, StopRequest
+from masklab.training.watch import Watch
 
 
 class Loop:
@@ -87,28 +91,13 @@ class Loop:
         self.ranks = ranks or Ranks()
         self.stop = Agreement(self.ranks, request or StopRequest())
         settings = recipe.training
-        self.model = recipe.mode.build(recipe.model, vocabulary, labels, recipe.seed).to(precision.device)
-        self.position = Position()
         self.recovery = recovered(store, self.ranks) if store else Recovery(None)
         checkpoint = self.recovery.checkpoint
+        self.learner = Learner(recipe, vocabulary, labels, source, precision, self.ranks, wrap, checkpoint)
+        self.position = Position.from_json(checkpoint.state) if checkpoint else Position(transfer=self.learner.transfer)
+        if self.ranks.rank > 0:
+            self.position.batches_digest = 0  # the saved one is the sum over all ranks, and rank 0 carries it on
         if checkpoint:
-            load_weights(self.model, checkpoint)
-            self.position = Position.from_json(checkpoint.state)
-            if self.ranks.rank > 0:
-                self.position.batches_digest = 0  # the saved one is the sum over all ranks, and rank 0 carries it on
-        elif recipe.transfer.source:
-            weights = InitialWeights.read(recipe.transfer.source)
-            self.position.transfer = weights.lay_over(self.model, recipe, vocabulary, labels)
-        if not checkpoint:
-            calibrate(self.model, recipe.mode, source, self.ranks, settings.rows_per_step)
-        if recipe.system.compile:
-            self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
-        if recipe.transfer.freezes(self.position.iteration):
-            freeze(self.model)
-        self.wrap = wrap
-        self.stepper = Stepper.of(self.model, recipe, precision, self.ranks, wrap)
-        if checkpoint:
-            self.stepper.restore(checkpoint.optimizer())
             pass_by("restore.read")
         self.evaluator = Evaluator(
             mode=recipe.mode,
@@ -120,11 +109,22 @@ class Loop:
             has_own_pools=recipe.curriculum.validation_stages is None,
             request=self.stop.request,
         )
+        self.watch = Watch(recipe, self.learner, store, self.ranks)
         self.meter = Meter(self.ranks)
         self.saver = Saver(store) if store and self.ranks.rank == 0 else None
         self.first_step_at = 0.0
         outputs = self.model.output.out_features if self.model.output else vocabulary.size
         self.flops_per_char = flops_per_char(recipe.model, outputs, settings.block_size, recipe.mode.causal)
+
+    @property
+    def model(self) -> Transformer:
+        """The network."""
+        return self.learner.model
+
+    @property
+    def stepper(self) -> Stepper:
+        """What takes its steps."""
+        return self.learner.stepper
 
     def run(self) -> Iterator[Event]:
         """Train to the end of the budget, or until asked to stop. Nothing is under way any more when this ends, however it does."""
@@ -158,13 +158,15 @@ class Loop:
                 yield from self._at_interval()
             while not position.progress.stopped and not self.budget.is_spent(position.iteration):
                 if position.iteration == self.recipe.transfer.unfreeze_at_iter:
-                    yield self._unfreeze()
+                    yield from self._unfreeze()
                 self._step()
+                if self.watch.is_due(position.iteration):
+                    yield from self._settle()
                 is_first = self.first_step_at == 0.0
                 self.first_step_at = self.first_step_at or time.time()
                 # a resumed run logs at the steps, and over the steps, that it would have without the break
                 if position.iteration == 1 or position.iteration % settings.log_interval == 0:
-                    yield self._log(paced=not is_first)
+                    yield from self._log(paced=not is_first)
                 elif is_first:
                     self.budget.agree(position.iteration, paced=False)
                 yield from self._committed()
@@ -181,29 +183,29 @@ class Loop:
         settings, iteration = self.recipe.training, self.position.iteration
         if iteration % settings.eval_interval == 0:
             yield from self._evaluate()
-            if settings.checkpoint_interval is None:
-                yield from self._save()
-        if settings.checkpoint_interval and iteration % settings.checkpoint_interval == 0:
+        if iteration % (settings.checkpoint_interval or settings.eval_interval) == 0:
+            self.position.stability = self.position.stability.saved_at(iteration)
             yield from self._save()
 
     def _stopped(self) -> Iterator[Event]:
         """Save what is not saved yet; the run goes on from here."""
-        if self.saved_at != self.position.iteration:
+        if self.saved_at != self.position.iteration or self.position.evaluation_due:
             yield from self._save()
         self.source.close()
         yield from self._committed(wait=True)
         yield RunStopped(self.position.iteration, self.stop.reason)
 
-    def _unfreeze(self) -> Unfrozen:
+    def _unfreeze(self) -> Iterator[Event]:
         """Train all weights from here on."""
-        unfreeze(self.model)
-        self.stepper = self.stepper.over_all(self.model, self.recipe, self.wrap)
+        yield from self._settle()
+        self.learner.unfreeze()
+        self.position.stability = self.position.stability.restarted()
         pass_by("weights.unfrozen")
-        return Unfrozen(self.position.iteration, Trainability.of(self.model).trainable)
+        yield Unfrozen(self.position.iteration, Trainability.of(self.model).trainable)
 
     def _flops_per_char(self) -> float:
         """Of a frozen network the forward third, beside which the backward pass of its head is little."""
-        return self.flops_per_char / 3 if is_frozen(self.model) else self.flops_per_char
+        return self.flops_per_char / 3 if self.learner.is_frozen else self.flops_per_char
 
     def _step(self) -> None:
         pass_by("step.begun")
@@ -212,11 +214,13 @@ class Loop:
             # dropout, too, is a function of its key, so a resumed run draws the same
             torch.manual_seed(int(root_key(self.recipe.seed, position.iteration, self.ranks.rank)[0] >> 1))
         rate = learning_rate(self.recipe.training, position.iteration, self.budget.used(position.iteration))
+        rate *= position.stability.lr_factor
         asked = time.perf_counter()
         batch = self.source.take(BatchKey(position.progress.stage, position.iteration))
         wait = time.perf_counter() - asked
         pass_by("step.batch")
-        self.meter.add(batch, self.stepper.take(batch, rate, self.recipe.transfer.thaw(position.iteration)), wait)
+        thaw = self.recipe.transfer.thaw(position.iteration)
+        self.meter.add(batch, self.stepper.take(batch, rate, thaw, position.stability.limit), wait)
         self.budget.count(int(np.count_nonzero(batch.selected)))
         self.rate = rate
         position.iteration += 1
@@ -224,19 +228,39 @@ class Loop:
         position.yardstick = None
         pass_by("step.taken")
 
-    def _log(self, paced: bool = True) -> StepDone:
-        """Read the meter, count its characters, and agree on the time."""
+    def _settle(self) -> Iterator[Event]:
+        """Tell of the steps that were skipped, and go back to good weights where too many were."""
+        self._fetch()
+        why = yield from self.watch.settle(self.position)
+        if why:
+            yield from self._committed(wait=True)
+            yield self.watch.go_back(self.position, why)
+            yield from self._save()
+
+    def _fetch(self) -> None:
+        self.position.stability = self.position.stability.told(self.meter.fetch())
+
+    def _log(self, paced: bool = True) -> Iterator[Event]:
+        """Read the meter where there is something in it, count its characters, and agree on the time.
+
+        Where all steps were skipped there is nothing to show.
+        """
+        if not self.meter.steps:
+            return
         pass_by("log.begun")
+        self._fetch()
         position, reading = self.position, self.meter.read()
         position.chars += reading.chars
         position.masked_chars += reading.masked
         position.recent_plain_sum += reading.plain_sum
-        position.recent_masked += reading.masked
+        position.recent_masked += reading.taken_masked
         self.budget.agree(position.iteration, paced)
         pass_by("log.read")
         peak = self.precision.peak_flops()
         mfu = reading.chars_per_second * self._flops_per_char() / (peak * self.ranks.size) if peak else None
-        return StepDone(
+        if math.isnan(reading.loss):
+            return
+        yield StepDone(
             iteration=position.iteration,
             stage=position.progress.stage,
             budget_used=self.budget.used(position.iteration),
@@ -251,16 +275,14 @@ class Loop:
             mfu=mfu,
             elapsed_seconds=self.budget.elapsed(),
             remaining_seconds=self.budget.remaining_seconds(position.iteration),
+            skipped_steps=position.stability.skipped_steps,
+            overflows=position.stability.overflows,
+            rollbacks=len(position.stability.rollbacks),
         )
-
-    def _log_rest(self) -> Iterator[Event]:
-        """Log the steps since the last logged one, if there are any."""
-        if self.meter.steps:
-            yield self._log()
 
     def _evaluate(self) -> Iterator[Event]:
         position, stage = self.position, self.position.progress.stage
-        yield from self._log_rest()
+        yield from self._log()
         pass_by("evaluation.begun")
         position.evaluation_due = True
         evaluation = self.evaluator.evaluate(self.model, stage)
@@ -285,9 +307,10 @@ class Loop:
             progress=position.progress,
             decision=outcome.decision,
             reason=outcome.reason,
-            train_loss=plain_sum / max(masked, 1),
+            train_loss=plain_sum / masked if masked else math.nan,
         )
         if outcome.decision is Decision.NEXT_STAGE:
+            position.stability = position.stability.restarted()
             pass_by("stage.advanced")
             yield StageAdvanced(position.iteration, stage, position.progress.stage, outcome.reason)
         self.meter.restart()
@@ -295,7 +318,7 @@ class Loop:
     def _save(self) -> Iterator[Event]:
         """Begin a checkpoint on rank 0, once the one before is committed."""
         position = self.position
-        yield from self._log_rest()
+        yield from self._log()
         yield from self._committed(wait=True)
         pass_by("checkpoint.begun")
         digest = self.ranks.total_modulo_2_64(position.batches_digest)
@@ -317,7 +340,8 @@ class Loop:
     def _finish(self) -> Iterator[Event]:
         """The final figures, a last checkpoint if steps were taken since the last one, and a sample."""
         position, settings = self.position, self.recipe.training
-        yield from self._log_rest()
+        yield from self._settle()
+        yield from self._log()
         pass_by("finish.begun")
         train_seconds = self.budget.agree(position.iteration)
         evaluation = self.evaluator.evaluate(self.model, position.progress.stage, final=True)
@@ -342,4 +366,5 @@ class Loop:
             batches_digest=f"{self.ranks.total_modulo_2_64(position.batches_digest):016x}",
             sample=text,
             first_step_at=self.first_step_at,
+            stability=position.stability,
         )

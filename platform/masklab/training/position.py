@@ -7,6 +7,7 @@ from typing import Any
 
 from masklab.curriculum.progress import Progress
 from masklab.model.transfer_report import TransferReport
+from masklab.training.stability import Rollback, Stability
 
 
 @dataclass
@@ -29,16 +30,30 @@ class Position:
     """Whether the evaluation of this iteration was given up when the run was stopped."""
     yardstick: float | None = None
     """The yardstick's figure of these very weights, where they were evaluated: what the best checkpoint is chosen by."""
+    stability: Stability = field(default_factory=Stability)
+    """The steps that were skipped, what the next are held against, and the path taken so far."""
     transfer: TransferReport | None = None
     """What became of another run's weights, where it began with them: kept, so that it needs that run no more."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `state.json`."""
         transfer = self.transfer.to_json() if self.transfer else None
-        return {**vars(self), "progress": self.progress.to_json(), "transfer": transfer}
+        return {**vars(self), "progress": self.progress.to_json(), "stability": self.stability.to_json(), "transfer": transfer}
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Position:
         """The inverse of `to_json`."""
         transfer = TransferReport.from_json(state["transfer"]) if state.get("transfer") else None
-        return cls(**{**state, "progress": Progress.from_json(state["progress"]), "transfer": transfer})
+        known = state.get("stability")  # not in the checkpoints of earlier versions
+        stability = Stability.from_json(known) if known else Stability(good_at=state["iteration"])
+        return cls(**{**state, "progress": Progress.from_json(state["progress"]), "stability": stability, "transfer": transfer})
+
+    def go_back(self, saved: Position, words: str, lr_factor: float) -> None:
+        """Go on from the weights of `saved`, because of what `words` tell: with their place in the curriculum, and the next batches.
+
+        The iteration goes on, and so does all that counts what was spent.
+        """
+        rollback = Rollback(self.iteration, saved.iteration, words, self.stability.lr_factor * lr_factor)
+        self.progress, self.yardstick = saved.progress, saved.yardstick
+        self.recent_plain_sum, self.recent_masked = saved.recent_plain_sum, saved.recent_masked
+        self.stability = self.stability.back_at(saved.stability, rollback).saved_at(self.iteration)

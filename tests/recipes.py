@@ -10,6 +10,7 @@ from masklab.modes.token_classifier import TokenClassifier
 from masklab.sampling.settings import SamplingSettings
 from masklab.training.recipe import Recipe
 from masklab.training.settings import ObjectiveSettings, SystemSettings, TrainingSettings, ValidationSettings
+from masklab.training.stability import StabilitySettings
 
 STICKY = {"type": "sticky", "mask_ratio": 0.2, "p_start": 0.2, "p_extend": 0.3, "max_iters": 8}
 
@@ -29,4 +30,5 @@ def recipe(**sections: dict[str, Any]) -> Recipe:
         validation=ValidationSettings.model_validate(validation | sections.get("validation", {})),
         system=SystemSettings.model_validate({"device": "cpu"} | sections.get("system", {})),
         sampling=SamplingSettings.model_validate({"steps": 4} | sections.get("sampling", {})),
+        stability=StabilitySettings.model_validate(sections.get("stability", {})),
     )
