@@ -149,8 +149,9 @@ def test_what_follows_from_the_labels_is_not_among_the_weights() -> None:
     for label_type in ("class", "number"):
         corpus = corpus_of(label_type)  # type: ignore[arg-type]
         model = network(SequenceClassifier(), corpus)
-        assert set(model.state_dict()) == {name for name, _ in model.named_parameters()}
-        assert model.head(torch.zeros(1, 32)).shape == (1, 3 if label_type == "class" else 1)
+        features = {"output.mean", "output.deviation"}
+        assert set(model.state_dict()) == {name for name, _ in model.named_parameters()} | features
+        assert model.head(torch.zeros(1, 64)).shape == (1, 3 if label_type == "class" else 1)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "statistics"])

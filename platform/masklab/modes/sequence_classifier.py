@@ -50,7 +50,7 @@ class SequenceClassifier(Mode):
 
     type: Literal["sequence_classifier"] = "sequence_classifier"
     """Which mode this is."""
-    pooling: Literal["cls", "mean", "statistics"] = "mean"
+    pooling: Literal["cls", "mean", "statistics"] = "statistics"
     """What stands for a text: the position of [CLS] (cls), the mean over its characters (mean), or mean and deviation (statistics).
 
     Those of `statistics` (Snyder et al. 2018) are standardised, which is what a head on frozen weights needs.
