@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Section(BaseModel):
@@ -20,3 +22,10 @@ class Section(BaseModel):
         protected_namespaces=(),
         validate_default=True,
     )
+
+    @model_validator(mode="after")
+    def _numbers_have_64_bits(self) -> Self:
+        for name, value in self:
+            if type(value) is int and not -(2**63) <= value < 2**63:
+                raise ValueError(f"{name} is too large a number")
+        return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from masklab.config.sizes import too_large
 from masklab.errors import ConfigError
 from masklab.modes.character_mode import CharacterMode
 from masklab.modes.sequence_classifier import SequenceClassifier
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 def problems(config: Config) -> Iterator[str]:
     """One line for each disagreement between the sections of `config`."""
     training, scaling = config.training, config.scaling
+    yield from too_large(config)
     if not scaling.sizes(training.rows_per_step):
         workers = f"[{scaling.fewest},{scaling.most}]" if scaling.is_elastic else f"{scaling.num_workers}"
         yield (

@@ -12,11 +12,11 @@ from masklab.schema import Section
 class ModelConfig(Section):
     """Size and make of the transformer, in nanoGPT's words where it has them."""
 
-    n_layer: int = Field(default=4, ge=1)
+    n_layer: int = Field(default=4, ge=1, le=10_000)
     """Transformer blocks."""
-    n_head: int = Field(default=4, ge=1)
+    n_head: int = Field(default=4, ge=1, le=1_000_000)
     """Attention heads in each block."""
-    n_embd: int = Field(default=128, ge=2)
+    n_embd: int = Field(default=128, ge=2, le=1_000_000)
     """Channels; a multiple of n_head that leaves each head an even number of them."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of activations dropped after the embedding and after each branch of a block; attention weights keep theirs."""

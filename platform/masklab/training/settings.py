@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from masklab.names import checked_name
 from masklab.schema import Section
 
-Workers = Annotated[int, Field(ge=1)]
+Workers = Annotated[int, Field(ge=1, le=100_000)]
 BUDGETS = ("max_iters", "max_chars", "max_masked_chars", "max_minutes")
 """The keys of `training` that end a run."""
 
@@ -61,7 +61,7 @@ class TrainingSettings(Section):
     """Sequences in one forward and backward pass."""
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     """Passes in one optimizer step; the global batch is batch_size times this, whatever the number of workers."""
-    block_size: int = Field(default=128, ge=1)
+    block_size: int = Field(default=128, ge=1, le=1 << 20)
     """Characters in a sequence (T)."""
     learning_rate: float = Field(default=3e-3, gt=0)
     """Highest learning rate."""
