@@ -1,0 +1,135 @@
+"""What is told of skipped steps and of going back: at the terminal, in figures, history, summary and notices."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import run_story
+from rich.console import Console
+
+from masklab.tracking.history import History
+from masklab.tracking.metrics import metrics_of
+from masklab.tracking.reporter import Reporter
+from masklab.tracking.summary import RunSummary
+from masklab.tracking.terminal import SKIPS_SHOWN, Terminal
+from masklab.tracking.tracker import NullTracker
+from masklab.tracking.trouble import TroubleDetector
+from masklab.training.events import Event, RolledBack, RunFinished, StepSkipped
+from masklab.training.stability import Rollback, Skip, Stability
+
+NAN = float("nan")
+ALONE, ROW = Skip(104, 104, 0, "loss", "the loss is nan"), Skip(290, 299, 1, "spike", "the loss of 9.3 is a spike (above 7.1)")
+BACK = Rollback(300, 200, f"{ROW.batches} changed no weight: {ROW.words}", 0.5)
+PATH = Stability(skips=(ALONE, ROW), rollbacks=(BACK,), overflows=2)
+
+
+def story(folder: Path = Path("/runs/story")) -> list[Event]:
+    """That of a run which skips a step at 104 and goes back at 300."""
+    events = run_story.story(folder)
+    at = next(i for i, event in enumerate(events) if event.iteration == 300)
+    told: list[Event] = [StepSkipped(300, ROW, 11), RolledBack(300, 1, BACK, 1)]
+    return [*events[:5], StepSkipped(110, ALONE, 1), *events[5:at], *told, *events[at:-1], replace(run_story.finished(), stability=PATH)]
+
+
+def shown(*events: Event) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    terminal = Terminal(run_story.outline(), console)
+    for event in events:
+        terminal.handle(event)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_skipped_step_is_one_line() -> None:
+    (line,) = shown(StepSkipped(110, ALONE, 1)).splitlines()
+    assert line == "iteration 110: batch of step 104 in stage 0 skipped, no weight was changed: the loss is nan"
+
+
+def test_the_lines_have_an_end() -> None:
+    lines = shown(*(StepSkipped(i, ALONE, i) for i in range(1, 100))).splitlines()
+    assert len(lines) == SKIPS_SHOWN
+    assert lines[-1].endswith("others are counted, and told at the end")
+
+
+@pytest.mark.parametrize(
+    ("back", "words"),
+    [
+        (BACK, "iteration 300: back to the weights of iteration 200, at 0.5 times the learning rate, and on with the next batches"),
+        (replace(BACK, to=0, lr_factor=1.0), "iteration 300: back to the first weights, and on with the next batches"),
+    ],
+)
+def test_going_back_is_one_line(back: Rollback, words: str) -> None:
+    (line,) = shown(RolledBack(300, 1, back, 1)).splitlines()
+    assert line == f"{words}   batches of steps 290 to 299 in stage 1 changed no weight: the loss of 9.3 is a spike (above 7.1)"
+
+
+def test_history_and_summary_keep_the_path(tmp_path: Path) -> None:
+    reporter = Reporter(run_story.outline(tmp_path), NullTracker())
+    for event in story(tmp_path):
+        reporter.handle(event)
+        if isinstance(event, StepSkipped | RolledBack):
+            kept = History.read(tmp_path / "history.json")
+            assert max(record.iteration for record in (*kept.skips, *kept.rollbacks)) == event.iteration, "kept at once"
+    summary = RunSummary.read(tmp_path / "summary.json")
+    assert summary == reporter.summary and summary.stability
+    assert (summary.stability.skipped_steps, summary.stability.overflows) == (11, 2)
+    assert [(s.first, s.last, s.stage, s.reason) for s in summary.stability.skips] == [
+        (104, 104, 0, "the loss is nan"),
+        (290, 299, 1, "the loss of 9.3 is a spike (above 7.1)"),
+    ]
+    assert [(r.iteration, r.to, r.lr_factor) for r in summary.stability.rollbacks] == [(300, 200, 0.5)]
+
+
+def test_a_run_that_goes_on_from_before_forgets_what_it_skipped_since() -> None:
+    history = History()
+    for event in story():
+        history = history.after(event)
+    assert [s.iteration for s in history.until(200).skips] == [110] and not history.until(200).rollbacks
+
+
+def test_a_stage_that_a_run_goes_back_behind_is_still_to_begin() -> None:
+    history = History()
+    for event in [*story()[:9], RolledBack(210, 0, replace(BACK, to=100), 1)]:
+        history = history.after(event)
+    assert history.boundaries == () and len(history.evaluations) == 2
+
+
+def test_a_run_without_trouble_has_no_figures_of_it() -> None:
+    assert not [name for event in run_story.story() for name in metrics_of(event) if name.startswith("stability/")]
+
+
+def test_counts_are_figures_from_the_first_one_on() -> None:
+    step = replace(run_story.step(300), skipped_steps=11, rollbacks=1)
+    found = {name: value for name, value in metrics_of(step).items() if name.startswith("stability/")}
+    assert found == {"stability/skipped_steps": 11.0, "stability/rollbacks": 1.0}
+    assert metrics_of(story()[-1])["stability/overflows"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("stability", "words"),
+    [
+        (Stability(), None),
+        (Stability(overflows=9), None),
+        (Stability(skips=(ALONE,)), "1 of 400 steps changed no weight, first the batch of step 104 in stage 0: the loss is nan"),
+        (Stability(skips=(ROW,)), "lower training.learning_rate"),
+        (PATH, "the run went back to earlier weights 1 time; lower training.learning_rate"),
+    ],
+)
+def test_the_end_tells_of_skipped_steps(stability: Stability, words: str | None) -> None:
+    finished: RunFinished = replace(run_story.finished(), stability=stability)
+    troubles = {trouble.kind: trouble.words for trouble in TroubleDetector(run_story.outline()).feed(finished)}
+    assert ("skipped_steps" in troubles) == (words is not None)
+    if words:
+        assert words in troubles["skipped_steps"]
+        assert (troubles["skipped_steps"] == words) == ("lower" not in words)
+
+
+def test_a_validation_loss_that_is_no_number_is_never_the_best() -> None:
+    lines = shown(*(run_story.evaluated(i, losses) for i, losses in ((100, (NAN, 2.0)), (200, (1.5, NAN)), (300, (1.7, 2.1)))))
+    assert "nan" in lines
+    terminal = Terminal(run_story.outline(), Console(file=io.StringIO()))
+    for event in (run_story.evaluated(100, (NAN, 2.0)), run_story.evaluated(200, (1.5, NAN)), run_story.evaluated(300, (1.7, 2.1))):
+        terminal.handle(event)
+    assert terminal._best == {0: 1.5, 1: 2.0}
