@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from masklab.cluster.connection import Share, connect, share_for
@@ -144,19 +143,20 @@ def _trained(plan: Plan, share: Share, handle: RunHandle | None, request: StopRe
     """Train, and see to it that the run's status says how it ended. Returns the exit status."""
     status: Status = "FAILED"
     tracker: Tracker = MlflowTracker(handle, "driver", finish_seconds=300) if handle else NullTracker()
+    farewell = Farewell(plan, command)
     try:
-        stopped = _run_workers(plan, share, handle, tracker, request)
+        stopped = _run_workers(plan, share, handle, tracker, request, farewell)
         status = "KILLED" if stopped else "FINISHED"
+        if stopped:
+            farewell.say(stopped)
     except KeyboardInterrupt:
-        stopped = RunStopped(_iteration(plan), request.reason or "interrupted")
         status = "FINISHED" if plan.folder.is_finished else "KILLED"
+        if status == "KILLED":
+            farewell.say(RunStopped(_iteration(plan), request.reason or "interrupted"))
     finally:
         tracker.finish(status, STOPPING_SECONDS if status == "KILLED" else None)
         tell_unsent(plan.folder.path, plan.store)
-    if status == "FINISHED":
-        return 0
-    print(_farewell(plan, stopped, command), flush=True)
-    return INTERRUPTED
+    return 0 if status == "FINISHED" else INTERRUPTED
 
 
 def _iteration(plan: Plan) -> int:
@@ -167,13 +167,23 @@ def _iteration(plan: Plan) -> int:
     return int(newest.state["iteration"]) if newest else 0
 
 
-def _farewell(plan: Plan, stopped: RunStopped | None, command: Sequence[str]) -> str:
-    """Where the run stopped, and how it goes on."""
-    assert stopped is not None, "a run that is not finished was stopped"
-    named = any(word.startswith("run.name=") for word in command)
-    words = shlex.join(["python", "jobs/train.py", *command, *([] if named else [f"run.name={plan.name}"])])
-    where = f"iteration {stopped.iteration:,} is saved" if stopped.iteration else "nothing had been saved yet"
-    return f"stopped ({stopped.reason}); {where}; to go on: {words}"
+@dataclass
+class Farewell:
+    """Says, once, where a run stopped and how it goes on: at once, since a job that is stopped is killed seconds later."""
+
+    plan: Plan
+    command: Sequence[str]
+    is_said: bool = False
+
+    def say(self, stopped: RunStopped) -> None:
+        """Print a line."""
+        if self.is_said:
+            return
+        self.is_said = True
+        named = any(word.startswith("run.name=") for word in self.command)
+        words = shlex.join(["python", "jobs/train.py", *self.command, *([] if named else [f"run.name={self.plan.name}"])])
+        where = f"iteration {stopped.iteration:,} is saved" if stopped.iteration else "nothing had been saved yet"
+        print(f"stopped ({stopped.reason}); {where}; to go on: {words}", flush=True)
 
 
 def _load_what_comes_next(store: Store | None) -> None:
@@ -202,7 +212,9 @@ def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
     return opened_run(plan.folder, plan.store, declared)
 
 
-def _run_workers(plan: Plan, share: Share, handle: RunHandle | None, tracker: Tracker, request: StopRequest) -> RunStopped | None:
+def _run_workers(
+    plan: Plan, share: Share, handle: RunHandle | None, tracker: Tracker, request: StopRequest, farewell: Farewell
+) -> RunStopped | None:
     """Start the workers and report until they are done, or stopped. Raises what they raised."""
     import ray
 
@@ -228,7 +240,12 @@ def _run_workers(plan: Plan, share: Share, handle: RunHandle | None, tracker: Tr
             relay=None,
             tracking=handle,
         )
-        report = partial(_report, plan, reporter)
+
+        def report(event: Event) -> None:
+            _report(plan, reporter, event)
+            if isinstance(event, RunStopped) and request.reason:
+                farewell.say(event)
+
         workers = Supervisor(assignment, plan.config.scaling, share, plan.folder.path, report, request)
         with _announcing(request, tracker):
             stopped = workers.run()

@@ -32,7 +32,7 @@ PLACE = "placement_group"
 """The file of a run's folder that names what its workers hold of the cluster, as long as they do."""
 GRACE = 30.0
 """Seconds that workers have for their last step and their checkpoint, unless told otherwise."""
-LEAVING_SECONDS = 1.5
+LEAVING_SECONDS = 1.0
 """How long workers that have saved are waited for when the driver is to end: what they still send can be sent later."""
 
 
