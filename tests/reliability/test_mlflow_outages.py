@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -203,6 +206,46 @@ def test_a_later_part_of_the_run_sends_what_an_earlier_one_left(tmp_path: Path, 
     assert Spool(folder.path).is_empty
     assert check(server, handle.run_id, second) == (0, 0)
     assert client_of(proxy.uri).get_run(handle.run_id).info.status == "FINISHED"
+
+
+def test_a_run_that_is_killed_again_and_again_loses_and_doubles_nothing(
+    tmp_path: Path, server: int, proxy: Proxy, told: Callable[[str], None]
+) -> None:
+    folder, handle = begin(tmp_path, proxy.uri)
+    rng = np.random.default_rng(7)
+    handed = 0
+    for outage in ("dies before it answers", "is slow", "", "answers 500", "dies before it answers"):
+        if outage:
+            proxy.fail(outage)
+        first = max(1, handed - int(rng.integers(0, 40)))  # a resumed run repeats the steps since its newest checkpoint
+        passed = proxy.passed if outage == "answers 500" else proxy.passed + int(rng.integers(1, 5))
+        handed = max(handed, killed_once(lambda passed=passed: proxy.passed >= passed, tmp_path, proxy.uri, handle.run_id, first))  # type: ignore[misc]
+        proxy.recover()
+    waiting, _ = Spool(folder.path).waiting()
+    sent = sum(len(client_of(proxy.uri).get_metric_history(handle.run_id, name)) for name in ("train/loss", "train/lr"))
+    assert synchronise(SyncConfig(), tmp_path) == 0
+    points = client_of(proxy.uri).get_metric_history(handle.run_id, "train/loss")
+    kept = Counter(point.step for point in points)
+    lost, doubled = len(set(range(1, handed + 1)) - kept.keys()), sum(kept.values()) - len(kept)
+    told(f"MLflow: 5 processes killed, {sent} figures sent and {waiting} not: {lost} of {handed} steps lost, {doubled} doubled")
+    assert (lost, doubled) == (0, 0)
+    assert max(kept) <= handed + 1, "a step may have been handed over and not been told"
+    assert all(point.value == point.step / 7 for point in points)
+    assert client_of(proxy.uri).get_run(handle.run_id).info.status == "KILLED"
+
+
+def killed_once(is_enough: Callable[[], bool], home: Path, uri: str, run_id: str, first: int) -> int:
+    """Start a process that logs from step `first` on, kill it once it has done enough, and return the last step that it told of."""
+    command = [sys.executable, str(Path(__file__).with_name("logging_process.py")), str(home), uri, run_id, str(first)]
+    platform = Path(courier.__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(platform)}) as process:
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(300)]
+        while not is_enough():
+            lines.append(process.stdout.readline())
+        process.kill()
+        lines += process.stdout.readlines()
+    return max(int(line) for line in lines if line.endswith(b"\n"))
 
 
 def test_handing_figures_over_waits_for_no_answer(tmp_path: Path, proxy: Proxy) -> None:

@@ -291,8 +291,8 @@ def encoded(record: Record) -> bytes:
 
 def decoded(line: bytes) -> Record | None:
     """The record of a line; None where the line is damaged."""
-    body = line[9:].rstrip(b"\n")
+    body = line[9:].removesuffix(b"\n")
     try:
-        return record_of(body) if int(line[:8], 16) == zlib.crc32(body) else None
+        return record_of(body) if line[:9] == b"%08x " % zlib.crc32(body) else None
     except ValueError:
         return None
