@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,19 @@ def test_a_run_that_had_to_stop_stops_again_in_the_same_words(corpus: TokenCorpu
             list(poisoned_loop(made, corpus, dict.fromkeys(range(5, 20), NAN), CheckpointStore(tmp_path, {})).run())
         messages.append(str(caught.value))
     assert len(set(messages)) == 1
+
+
+def test_a_run_that_had_to_stop_goes_on_when_it_may_go_back_more_often(corpus: TokenCorpus, tmp_path: Path) -> None:
+    bad, loops = dict.fromkeys(range(5, 11), NAN), []
+    for name, bounds in (("one", (0, 1, 2)), ("other", (2,))):
+        for bound in bounds:
+            made = recipe(stability={"rollback_after": 3, "max_rollbacks": bound})
+            loop = poisoned_loop(made, corpus, bad, CheckpointStore(tmp_path / name, {}))
+            with pytest.raises(InstabilityError) if bound < 2 else nullcontext():
+                list(loop.run())
+        loops.append(loop)
+    assert loops[0].position.iteration == 20
+    assert_same(*loops)
 
 
 def _worker(rank: int, size: int, port: str, made: Recipe, corpus: TokenCorpus, folder: str, out: str) -> None:

@@ -42,6 +42,9 @@ def test_another_config_is_refused_naming_the_keys_and_nothing_is_written_over(t
 def test_keys_that_change_no_figure_may_differ(tmp_path: Path) -> None:
     begun(tmp_path)
     RunFolder.claim(tmp_path, "a", CONFIG | {"scaling": {"num_workers": 2}, "batches": {"producer": False}})
+    RunFolder.claim(tmp_path, "a", CONFIG | {"stability": {"max_rollbacks": 9}})
+    with pytest.raises(RunError, match=r"stability\.rollback_after"):
+        RunFolder.claim(tmp_path, "a", CONFIG | {"stability": {"rollback_after": 9}})
 
 
 def test_a_description_may_differ_and_long_values_are_cut(tmp_path: Path) -> None:

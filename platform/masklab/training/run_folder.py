@@ -26,7 +26,17 @@ from masklab.text.atomic_file import UNFINISHED, write_text
 
 LOOP_SECONDS = "loop_seconds"
 """What a run that was trained in one process remembers: the time in its loop, until its end."""
-CHANGEABLE = ("scaling", "batches", "tracking", "run.folder", "compare.seeds", "compare.parallel", "sweep.num_trials", "sweep.parallel")
+CHANGEABLE = (
+    "scaling",
+    "batches",
+    "tracking",
+    "run.folder",
+    "stability.max_rollbacks",
+    "compare.seeds",
+    "compare.parallel",
+    "sweep.num_trials",
+    "sweep.parallel",
+)
 """Parts of a config that may change between the parts of one run, since they change no figure; nor do descriptions."""
 LONGEST_VALUE = 40
 """Characters of a value in a message."""
@@ -49,6 +59,7 @@ class RunFolder:
         folder = cls(parent / name)
         if folder.path.is_symlink() or (folder.path.exists() and not folder.path.is_dir()):
             raise RunError(f"run folder {folder.path} is not a plain folder; use another run.name")
+        folder.refuse_links()
         try:
             known = folder.config()
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -64,6 +75,15 @@ class RunFolder:
                 raise RunError(f"run '{name}' exists with another config ({shown}); use another run.name, or the config it was begun with")
         folder._writable()
         return folder
+
+    def refuse_links(self) -> None:
+        """Raise RunError where the folder, or something right in it, is a link to elsewhere: a run writes into its own folder only."""
+        if not self.path.is_dir():
+            return
+        here = self.path.resolve()
+        for path in (self.path, *sorted(self.path.iterdir())):
+            if path.is_symlink() and (path == self.path or not path.resolve().is_relative_to(here)):
+                raise RunError(f"run folder {self.path}: {path.name} is a link to elsewhere, and a run keeps to its own folder; remove it")
 
     def _writable(self) -> None:
         """Raise RunError unless files can be made here; leave nothing behind that was not there."""

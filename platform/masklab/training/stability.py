@@ -52,14 +52,14 @@ class StabilitySettings(Section):
     def check(self, state: Stability, iteration: int, words: str) -> None:
         """Raise InstabilityError where the run has gone back as often as it may, and would have to at `iteration`, as `words` tell."""
         times = len(state.rollbacks)
-        if times >= self.max_rollbacks:
-            before = (
-                f"and the run has gone back {times} time{'' if times == 1 else 's'} already" if times else "and the run may not go back"
-            )
-            raise InstabilityError(
-                f"training is unstable at iteration {iteration}: {words}; {before} (stability.max_rollbacks={self.max_rollbacks}); "
-                "lower training.learning_rate, lengthen training.warmup_iters or use system.dtype=float32, under another run.name"
-            )
+        if times < self.max_rollbacks:
+            return
+        before = f"and the run has gone back {times} time{'' if times == 1 else 's'} already" if times else "and the run may not go back"
+        raise InstabilityError(
+            f"training is unstable at iteration {iteration}: {words}; {before} (stability.max_rollbacks={self.max_rollbacks}); lower "
+            "training.learning_rate, lengthen training.warmup_iters or use system.dtype=float32, under another run.name, or let this run "
+            "go back more often"
+        )
 
 
 @dataclass(frozen=True)
