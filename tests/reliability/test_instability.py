@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from poison import INF, NAN, assert_same_state, by_hand, of_kind, poisoned_loop
+from poison import INF, NAN, assert_same_state, by_hand, of_kind, poisoned_loop, state_of
 from recipes import recipe
 
 from masklab.errors import InstabilityError, UserError
 from masklab.text.corpus import TokenCorpus
+from masklab.training.batch import BatchKey
 from masklab.training.checkpoint import CheckpointStore
 from masklab.training.events import (
     CheckpointSaved,
@@ -24,7 +25,9 @@ from masklab.training.events import (
     StepDone,
     StepSkipped,
 )
+from masklab.training.learning_rate import learning_rate
 from masklab.training.precision import Precision
+from masklab.training.transfer_settings import TransferSettings
 
 STAGES: dict[str, Any] = {"curriculum": {"stages": [{"type": "diffusion"}]}}
 """One stage, so that a batch is a function of its step alone."""
@@ -196,6 +199,22 @@ def test_the_curriculum_goes_back_too(corpus: TokenCorpus, tmp_path: Path) -> No
     assert_same_state(loop, by_hand(made, corpus, [*range(6), *range(12, 20)], stages))
 
 
+def test_going_back_behind_the_unfreezing_trains_all_weights_with_the_moments_of_then(corpus: TokenCorpus, tmp_path: Path) -> None:
+    """Only the head is trained up to step 8; the run goes back at 12, to 6, and on with all weights."""
+    made = recipe(**STAGES, model={"tied_head": False}, training={"checkpoint_interval": 6}, stability=STABILITY)
+    transfer = TransferSettings(mode="feature_extraction", unfreeze_at_iter=8, unfreeze_warmup_iters=3)
+    made = replace(made, transfer=transfer)
+    loop = poisoned_loop(made, corpus, {9: NAN, 10: NAN, 11: NAN}, CheckpointStore(tmp_path, {}))
+    events = list(loop.run())
+    assert [(e.iteration, e.rollback.to) for e in of_kind(events, RolledBack)] == [(12, 6)]
+    learner, maker = poisoned_loop(made, corpus, {}).learner, made.batch_maker(corpus)
+    for step in (*range(6), *range(12, 20)):
+        if step == 12:
+            learner.unfreeze()
+        learner.stepper.take(maker.make(BatchKey(0, step)), learning_rate(made.training, step, step / 20), transfer.thaw(step))
+    assert_same_state(loop, (learner.model, learner.stepper.optimizer))
+
+
 def test_overflows_of_float16_are_counted_apart_and_find_their_scale(corpus: TokenCorpus) -> None:
     made = recipe(**STAGES, stability={"rollback_after": 2})
     precision = Precision(torch.device("cpu"), torch.float16)
@@ -239,3 +258,24 @@ def test_a_validation_loss_that_is_no_number_is_no_improvement_and_fits_in_json(
         if isinstance(event, CheckpointSaved):
             json.loads((event.path / "state.json").read_text(), parse_constant=pytest.fail)
     assert all(map(math.isfinite, best)) and best[1] == best[0]
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_one_bad_batch_is_left_out_without_a_word_to_the_host(corpus: TokenCorpus) -> None:
+    device = torch.device("cuda")
+    made = recipe(**STAGES, system={"device": "cuda", "dtype": "float32"})
+    loop = poisoned_loop(made, corpus, {7: NAN}, precision=Precision(device, torch.float32))
+    update = loop.stepper._update
+
+    def watched(taken: torch.Tensor) -> None:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            update(taken)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    object.__setattr__(loop.stepper, "_update", watched)
+    assert [e.skip.first for e in of_kind(list(loop.run()), StepSkipped)] == [7]
+    ours, theirs = state_of(loop.model, loop.stepper.optimizer), state_of(*by_hand(made, corpus, [*range(7), *range(8, 20)], device="cuda"))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
