@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -71,16 +72,15 @@ def test_a_producer_that_is_up_makes_all_the_batches_of_a_stage_but_the_first(ma
     assert window.made_here == 1, "the first step's alone"
 
 
-def test_a_producer_that_keeps_failing_is_given_up(maker: BatchMaker, producer_class: Any) -> None:
-    from masklab.cluster.pull_window import LOST_IN_A_ROW
-
+def test_a_producer_that_keeps_failing_is_asked_ever_more_seldom(maker: BatchMaker, producer_class: Any) -> None:
     window = window_on(producer_class.remote(maker, fail_from=0), maker)
-    keys = [BatchKey(0, 4 * i) for i in range(40)]
+    keys, pauses = [BatchKey(0, 4 * i) for i in range(40)], []
     for key in keys:
         window._in_time = True
         assert window.take(key).digest == maker.make(key, 0, 4).digest
+        pauses.append(window._pause)
     assert window.made_here == len(keys)
-    assert window._lost == LOST_IN_A_ROW and not window._asked
+    assert [pause for before, pause in pairwise(pauses) if pause > before] == [1, 3, 7, 15, 31]
 
 
 def test_a_batch_out_of_a_chunk_equals_the_batch_itself(maker: BatchMaker) -> None:

@@ -6,7 +6,9 @@ A chunk that is late or lost therefore costs nothing but time: the worker makes 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,15 +21,19 @@ from masklab.training.settings import BatchSettings
 
 log = logging.getLogger(__name__)
 
-LOST_IN_A_ROW = 5
-"""Chunks lost one after the other that end the use of the producer."""
+LONGEST_PAUSE = 63
+"""Chunks for which a producer that has failed again and again is left alone, at most."""
+STARTING_SECONDS = 60.0
+"""How long a producer that has not answered yet may take to come up."""
 
 
 @dataclass
 class PullWindow:
     """A BatchSource that prefetches from a producer; `local` makes the batches that do not come in time.
 
-    `start` starts the producer, or finds it. It is called after the first step, which need not share the processor with it.
+    `start` starts the producer, or finds it. It is called after the first step, which need not share the processor with it. One that does
+    not answer for two timeouts is killed, and Ray starts it anew; the more often a producer is in trouble in a row, the longer it is left
+    alone.
     """
 
     start: Callable[[], Any]
@@ -35,12 +41,21 @@ class PullWindow:
     settings: BatchSettings
     made_here: int = 0
     """Batches that this worker made itself."""
+    killed: int = 0
+    """Producers that were killed because they did not answer."""
     _producer: Any = None
     _asked: dict[tuple[int, int], Any] = field(default_factory=dict)
     _chunk: dict[str, Any] | None = None
     _in_time: bool = False
     """Whether the last chunk came in time; while not, nothing is waited for: the actor is starting, or in trouble."""
+    _heard_at: float | None = None
+    """When the producer last answered, or was first asked."""
+    _patience: float = STARTING_SECONDS
+    """How long it may be silent."""
     _lost: int = 0
+    """Chunks lost in a row."""
+    _pause: int = 0
+    """Chunks that are still not asked for."""
     _first: bool = True
 
     def take(self, key: BatchKey) -> Batch:
@@ -65,32 +80,54 @@ class PullWindow:
 
     def _next_chunk(self, stage: int, number: int) -> dict[str, Any] | None:
         """Chunk `number` of `stage` if it comes in time; asks for those that follow it, and drops what is stale."""
-        if self._lost >= LOST_IN_A_ROW:
+        if self._pause:
+            self._pause -= 1
             return None
+        limit = self.settings.timeout_seconds
+        try:
+            place = self._ask_ahead(stage, number)
+            ready, _ = ray.wait([self._asked[place]], timeout=limit if self._in_time else 0)
+            if ready:
+                chunk: dict[str, Any] = ray.get(self._asked.pop(place), timeout=limit)
+                self._in_time, self._lost = True, 0
+                self._heard_at, self._patience = time.monotonic(), 2 * limit
+                return chunk
+        except (RayError, ValueError) as error:  # Ray has the latter for a producer whose name was taken meanwhile
+            self._in_trouble(f"a chunk of batches was lost ({type(error).__name__})")
+            return None
+        if self._in_time:
+            log.warning("a chunk of batches was not there after %g s; this worker makes them itself", limit)
+        self._in_time = False
+        if self._heard_at is not None and time.monotonic() - self._heard_at > self._patience:
+            self._kill()
+        return None
+
+    def _ask_ahead(self, stage: int, number: int) -> tuple[int, int]:
+        """Ask for chunk `number` and those that follow it. Returns the first one's place."""
         if self._producer is None:
             self._producer = self.start()
+            self._heard_at = time.monotonic()
         if any(asked_stage != stage for asked_stage, _ in self._asked):
             self._in_time = False  # what was asked for before the stage ended stands first in the producer's queue
         wanted = [(stage, n) for n in range(number, number + 1 + self.settings.prefetch_chunks)]
         self._asked = {place: self._asked.get(place) or self._ask(*place) for place in wanted}
-        place = wanted[0]
-        ready, _ = ray.wait([self._asked[place]], timeout=self.settings.timeout_seconds if self._in_time else 0)
-        if not ready:
-            if self._in_time:
-                log.warning("a chunk of batches was not there after %g s; this worker makes them itself", self.settings.timeout_seconds)
-            self._in_time = False
-            return None
-        try:
-            chunk: dict[str, Any] = ray.get(self._asked.pop(place))
-        except RayError as error:
-            self._lost += 1
-            self._in_time = False
-            self._asked.clear()
-            end = "; no more are asked for" if self._lost >= LOST_IN_A_ROW else ""
-            log.warning("a chunk of batches was lost (%s); this worker makes them itself%s", type(error).__name__, end)
-            return None
-        self._in_time, self._lost = True, 0
-        return chunk
+        return wanted[0]
+
+    def _kill(self) -> None:
+        """End a producer that hangs; Ray starts another in its place."""
+        self.killed += 1
+        with suppress(RayError, ValueError):
+            ray.kill(self._producer, no_restart=False)
+        self._in_trouble(f"the producer of batches did not answer for {self._patience:g} s and was started anew")
+
+    def _in_trouble(self, what: str) -> None:
+        """Forget what was asked for, and leave the producer alone for a while."""
+        self._lost += 1
+        self._pause = min(2 ** min(self._lost - 1, 10) - 1, LONGEST_PAUSE)
+        self._producer, self._in_time, self._patience = None, False, STARTING_SECONDS
+        self._asked.clear()
+        left = f"; it is left alone for {self._pause} chunks" if self._pause else ""
+        log.warning("%s; this worker makes its batches itself%s", what, left)
 
     def _ask(self, stage: int, number: int) -> Any:
         steps = self.settings.chunk_steps
