@@ -25,7 +25,7 @@ from masklab.text.preparation import corpus_for
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.batch import BatchKey
-from masklab.training.checkpoint import sha256_of
+from masklab.training.manifest import sha256_of
 from masklab.training.run_folder import RunFolder
 
 HALF = RandomRatio(min_ratio=0.5, max_ratio=0.5)

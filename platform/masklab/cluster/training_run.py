@@ -37,7 +37,7 @@ from masklab.tracking.terminal import Terminal
 from masklab.tracking.tracker import STOPPING_SECONDS, NullTracker, Status, Tracker
 from masklab.tracking.unsent import tell_unsent
 from masklab.training.events import Event, RunStopped, StepDone
-from masklab.training.folder_lock import wait_until_left
+from masklab.training.folder_lock import driving, refuse_if_driven, wait_until_left
 from masklab.training.pool import Pools
 from masklab.training.recipe import Recipe
 from masklab.training.run_folder import RunFolder
@@ -64,6 +64,7 @@ class Plan:
         config = with_generator(config.model_copy(update={"run": config.run.model_copy(update={"name": name})}), home)
         parent = place_of(config.run.folder, "run.folder") if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
+        refuse_if_driven(folder.path)
         store = Store.of(config.tracking, home) if config.tracking.is_sent else None
         corpus = corpus_for(config.dataset, home / ".corpora")
         recipe = config.recipe
@@ -116,6 +117,7 @@ def train(config: Config, project: Path, started_at: float, command: Sequence[st
     if plan.folder.is_finished:
         Terminal(plan.outline(None)).summary(RunSummary.read(plan.folder.path / "summary.json"))
         print(f"run '{plan.name}' is finished already; give another run.name to train again")
+        tell_unsent(plan.folder.path, plan.store)
         return 0
     if isinstance(plan.corpus, LabelledCorpus):
         print("\n".join(f"{name:<8}{words}" for name, words in plan.corpus.facts(config.training.block_size).items()), flush=True)
@@ -129,11 +131,12 @@ def train(config: Config, project: Path, started_at: float, command: Sequence[st
     if plan.store:
         reach(plan.store, config.tracking.experiment)
     plan.folder.begin(dump(plan.config))
-    wait_until_left(plan.folder.path)
     request = StopRequest()
     try:
-        with stopping_by_signals(request):  # after Ray has come up, which takes the signals for itself
-            return _trained(plan, share, _mlflow_run(plan, project), request, command)
+        with driving(plan.folder.path):
+            wait_until_left(plan.folder.path)
+            with stopping_by_signals(request):  # after Ray has come up, which takes the signals for itself
+                return _trained(plan, share, _mlflow_run(plan, project), request, command)
     finally:
         if is_ours:
             ray.shutdown()

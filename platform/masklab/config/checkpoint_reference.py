@@ -91,7 +91,10 @@ def _found(reference: str, runs: Path) -> FoundCheckpoint:
     if not path.is_dir():
         raise _nothing_there(reference, runs)
     if (path / MANIFEST).exists():
-        return FoundCheckpoint(open_checkpoint(path), _run_of(path))
+        of_run = _run_of(path)
+        if of_run:
+            of_run.refuse_links()
+        return FoundCheckpoint(open_checkpoint(path), of_run)
     if NAME.fullmatch(path.name) or (path / WEIGHTS).is_file():
         raise CheckpointError(
             f"checkpoint {path}: {MANIFEST} is missing, without which none of its files is believed; copy the whole folder again, or use "
@@ -115,6 +118,7 @@ def _no_single_run(path: Path, kind: str, pattern: str) -> RunError:
 
 def _newest(run: RunFolder) -> FoundCheckpoint:
     """The newest checkpoint of `run` that is whole."""
+    run.refuse_links()
     there = sorted(p for p in run.checkpoints.iterdir() if NAME.fullmatch(p.name)) if run.checkpoints.is_dir() else []
     if not there:
         raise RunError(f"run '{run.path.name}' is untrained: no checkpoint yet in {run.checkpoints}; train it, or wait for its first")

@@ -125,7 +125,7 @@ def _modes_able(able: Ability) -> list[str]:
 
 def _model(checkpoint: Checkpoint, config: Config, vocabulary: Vocabulary, labels: Labels | None) -> Transformer:
     """The transformer of `config` with the checkpoint's weights. Raises CheckpointError when they do not fit, or are not numbers."""
-    tensors = checkpoint.tensors()
+    tensors = checkpoint.tensors(config.model)
     embedding = tensors.get("embedding.weight")
     if embedding is not None and len(embedding) != vocabulary.extended_size:
         raise CheckpointError(

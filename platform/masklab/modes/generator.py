@@ -82,30 +82,34 @@ def generator_at(path: str, digest: str | None) -> Generator:
     Raises CheckpointError when it cannot be read, or its weights are others.
     """
     import yaml
-    from safetensors import SafetensorError
-    from safetensors.torch import load
 
     from masklab.model.config import ModelConfig
+    from masklab.model.tensor_file import load_tensors
     from masklab.model.transformer import Transformer
 
     folder = Path(path)
     try:
-        weights = (folder / WEIGHTS).read_bytes()
-        if digest is not None and hashlib.sha256(weights).hexdigest() != digest:
-            raise CheckpointError(f"mode.generator_checkpoint = {path}: {WEIGHTS} is not what the run was begun with; restore it")
+        if digest is not None and _sha256_of(folder / WEIGHTS) != digest:
+            raise CheckpointError(f"{WEIGHTS} is not what the run was begun with; restore it")
         config = read_yaml(folder / "config.yaml")
         vocabulary = Vocabulary.from_json(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
-        model = Transformer(ModelConfig.model_validate(config["model"]), vocabulary.size, vocabulary.extended_size)
-        tensors = load(weights)
+        sizes = ModelConfig.model_validate(config["model"])
+        tensors = load_tensors(folder / WEIGHTS, sizes)
+        model = Transformer(sizes, vocabulary.size, vocabulary.extended_size)
         if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
             raise ValueError(f"{bad[0]} holds values that are no numbers")
         model.load_state_dict(tensors)
         return Generator(folder, model.eval(), vocabulary, int(config["training"]["block_size"]))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError, SafetensorError, DataError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, yaml.YAMLError, DataError, CheckpointError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"mode.generator_checkpoint = {path}: is no checkpoint of a mask predictor that can be read ({reason})"
         ) from error
+
+
+def _sha256_of(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def fitting(generator: Generator, vocabulary: Vocabulary, block_size: int) -> Generator:

@@ -23,15 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from masklab.errors import CheckpointError
 from masklab.milestones import pass_by
+from masklab.model.config import ModelConfig
+from masklab.model.tensor_file import load_tensors
 from masklab.training.checkpoint_files import REFUSALS, flush, reason_of, remove, write_files
 from masklab.training.manifest import files_of, flaw_of, refuse_later_format
+from masklab.training.optimizer_file import load_optimizer
 from masklab.training.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -68,17 +68,16 @@ class Checkpoint:
         """What `state.json` holds."""
         return dict(json.loads((self.path / "state.json").read_text(encoding="utf-8")))
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The model's weights by name, on the CPU."""
+    def tensors(self, sizes: ModelConfig | None = None) -> dict[str, Tensor]:
+        """The model's weights by name, on the CPU. Raises CheckpointError where they are damaged, or too few for a model of `sizes`."""
         try:
-            tensors: dict[str, Tensor] = load_file(self.path / "model.safetensors")
-        except SafetensorError as error:
-            raise CheckpointError(f"checkpoint {self.path}: model.safetensors cannot be read ({error})") from error
-        return tensors
+            return load_tensors(self.path / "model.safetensors", sizes)
+        except CheckpointError as error:
+            raise CheckpointError(f"checkpoint {self.path}: {error}") from error
 
     def optimizer(self) -> dict[str, Any]:
         """The optimizer's state, on the CPU."""
-        return dict(torch.load(self.path / "optimizer.pt", map_location="cpu", weights_only=True))
+        return load_optimizer(self.path / "optimizer.pt")
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -205,6 +204,7 @@ class CheckpointStore:
             refuse_later_format(path)
             flaw = flaw_of(path)
             if flaw is None:
+                self._prune(path, self.keep, with_best=True)
                 return Recovery(Checkpoint(path), tuple(flaws))
             log.warning("setting checkpoint %s aside: %s", path, flaw)
             flaws.append(f"{path.name}: {flaw}")

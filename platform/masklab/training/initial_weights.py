@@ -12,18 +12,23 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from masklab.errors import CheckpointError, DataError
+from masklab.model.config import ModelConfig
 from masklab.model.transfer import SourceNetwork, transfer
 from masklab.model.transfer_report import TransferReport
 from masklab.model.transformer import Transformer
 from masklab.modes.any_mode import AnyMode
 from masklab.modes.character_mode import CharacterMode
 from masklab.modes.mode import Mode
+from masklab.plain_yaml import parse_yaml
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.checkpoint import Checkpoint, open_checkpoint
 from masklab.training.manifest import MANIFEST, sha256_of
 from masklab.training.recipe import Recipe
 from masklab.training.transfer_settings import Ancestor
+
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError, ValidationError, DataError)
+"""What the texts of a checkpoint can raise."""
 
 
 @dataclass(frozen=True)
@@ -46,31 +51,23 @@ class InitialWeights:
                 f"transfer.init_checkpoint: checkpoint {path} is another than when the run was begun ({MANIFEST} differs); "
                 "begin again under another run.name"
             )
-        tensors = checkpoint.tensors()
+        try:
+            config = parse_yaml(_text(checkpoint, "config.yaml"))
+            tensors = checkpoint.tensors(ModelConfig.model_validate(config["model"]))
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
         if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
             raise CheckpointError(
                 f"checkpoint {path}: {bad[0]} holds values that are no numbers (NaN or infinity), so its training has diverged; "
                 "use an earlier checkpoint or another run"
             )
         try:
-            config = yaml.safe_load(_text(checkpoint, "config.yaml"))
             mode: Mode = TypeAdapter(AnyMode).validate_python(config.get("mode", {"type": "token_classifier"}))
             vocabulary = Vocabulary.from_json(json.loads(_text(checkpoint, "vocabulary.json")))
             labels = Labels.from_json(json.loads(_text(checkpoint, "labels.json"))) if "labels.json" in checkpoint.files else None
             block_size = int(config["training"]["block_size"])
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            RecursionError,
-            yaml.YAMLError,
-            ValidationError,
-            DataError,
-        ) as error:
-            reason = str(error).partition("\n")[0]
-            raise CheckpointError(f"checkpoint {path}: what it says of its network cannot be read ({reason})") from error
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
         return cls(source, SourceNetwork(tensors, vocabulary, head_of(mode, labels), mode.causal), block_size)
 
     def lay_over(self, model: Transformer, recipe: Recipe, vocabulary: Vocabulary, labels: Labels | None) -> TransferReport:
@@ -84,6 +81,11 @@ class InitialWeights:
             return report
         note = f"blocks: {T} characters, its source's {self.block_size}; positions are rotary, and no weight depends on their number"
         return replace(report, notes=(*report.notes, note))
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    reason = str(error).partition("\n")[0]
+    return CheckpointError(f"checkpoint {path}: what it says of its network cannot be read ({reason})")
 
 
 def head_of(mode: Mode, labels: Labels | None) -> Hashable | None:

@@ -76,6 +76,8 @@ def flaw_of(path: Path) -> str | None:
 def _flaw_of(path: Path) -> str | None:
     if link := next((each for each in (path, path / MANIFEST) if each.is_symlink()), None):
         return f"{link.name} is a link, and what lies elsewhere is not believed"
+    if (path / MANIFEST).exists() and not (path / MANIFEST).is_file():
+        return f"{MANIFEST} is no plain file"
     try:
         if (path / MANIFEST).stat().st_size > LARGEST:
             return f"{MANIFEST} has more than {LARGEST} bytes"

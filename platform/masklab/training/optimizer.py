@@ -13,6 +13,7 @@ from torch import nn
 
 from masklab.model.freezing import parameters_with_depth
 from masklab.model.transformer import Transformer
+from masklab.training.optimizer_file import check_moments
 from masklab.training.settings import TrainingSettings
 from masklab.training.transfer_settings import TransferSettings
 
@@ -56,8 +57,9 @@ def carry_over(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:
 
 
 def restore(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Load the moments that `saved` holds, and keep the optimizer's own numbers: the settings in force are those of the configuration."""
+    """Load the moments that `saved` holds, which must fit, and keep the optimizer's own numbers, which are the configuration's."""
     own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    check_moments(optimizer, saved)
     optimizer.load_state_dict(saved)
     for group, numbers in zip(optimizer.param_groups, own, strict=True):
         group.update(numbers)
