@@ -129,6 +129,17 @@ def test_a_checkpoint_made_while_steps_are_skipped_is_none_to_go_back_to(corpus:
     assert [(e.iteration, e.rollback.to) for e in of_kind(events, RolledBack)] == [(11, 5)]
 
 
+def test_where_the_good_checkpoint_is_damaged_it_goes_back_to_the_newest(corpus: TokenCorpus, tmp_path: Path) -> None:
+    made = recipe(**STAGES, stability=STABILITY)
+    loop = poisoned_loop(made, corpus, {14: NAN, 15: NAN, 16: NAN}, CheckpointStore(tmp_path, {}, beside=False))
+    events = []
+    for event in loop.run():
+        events.append(event)
+        if isinstance(event, CheckpointSaved) and event.iteration == 16:
+            (tmp_path / "step_000000012" / "state.json").write_text("{}")
+    assert [(e.iteration, e.rollback.to) for e in of_kind(events, RolledBack)] == [(18, 16)]
+
+
 @pytest.mark.parametrize("with_store", [False, True])
 def test_before_the_first_checkpoint_it_goes_back_to_the_first_weights(corpus: TokenCorpus, tmp_path: Path, with_store: bool) -> None:
     made = recipe(**STAGES, training={"eval_interval": 10}, stability=STABILITY)
