@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from masklab.config.sync_tree import SyncConfig
-from masklab.config.tracking_settings import TrackingSettings
+from masklab.config.tracking_settings import StoreSettings, TrackingSettings
 from masklab.errors import RunError, TrackingError
 from masklab.tracking import delivery
 from masklab.tracking.dataset_input import DatasetInput
@@ -18,6 +18,7 @@ from masklab.tracking.delivery import Delivery
 from masklab.tracking.mlflow_run import KEY_TAG, PARENT_TAG, client_of, declaration_of, make_run
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.nested_runs import NestedRuns
+from masklab.tracking.run_addition import add
 from masklab.tracking.run_opening import RUN_ID, add_records, declare, opened_run
 from masklab.tracking.spool import Spool, SpoolFile
 from masklab.tracking.spool_record import Artifact, Declaration, Figures, Params, StatusChange, Tags, Text
@@ -250,6 +251,24 @@ def test_a_run_whose_processes_were_killed_is_not_left_as_going_on(store: Store)
     client = client_of(store.uri)
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     assert {run.info.run_name: run.info.status for run in runs} == {"dead": "KILLED", "whole": "FINISHED"}
+
+
+def test_what_a_later_job_adds_to_a_run_that_was_never_sent_waits_with_it(store: Store) -> None:
+    folder = begun(store.folder)
+    samples = folder.path / "samples" / "001"
+    samples.mkdir(parents=True)
+    (samples / "samples.txt").write_text("a text")
+    given = StoreSettings(), store.folder, 20, {"samples/length": 6.0}, samples, "samples/001"
+    assert add(folder, *given) is None, "a run that is not for MLflow has nothing added to it"
+    assert Spool(folder.path).is_empty
+    opened_run(folder, None, declared())
+    assert "the run is not there yet; make sync sends it" in str(add(folder, *given))
+    assert synchronise(SyncConfig(), store.folder) == 0
+    assert add(folder, *given) is None
+    client = client_of(store.uri)
+    (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "samples/length")] == [20, 20]
+    assert {file.path for file in client.list_artifacts(run.info.run_id, "samples/001")} == {"samples/001/samples.txt"}
 
 
 def test_a_run_that_is_under_way_is_left_alone(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from masklab.config.tracking_settings import StoreSettings
-from masklab.errors import RunError, TrackingError, UserError
-from masklab.tracking.mlflow_run import add_to_run
+from masklab.errors import RunError, TrackingError
+from masklab.tracking.delivery import Delivery, PutOffError
+from masklab.tracking.mlflow_run import add_to_run, in_one_line, milliseconds
+from masklab.tracking.run_opening import add_records, run_of
+from masklab.tracking.spool import Spool
+from masklab.tracking.spool_record import Artifact, Figures
 from masklab.tracking.store import Store
 from masklab.training.run_folder import RunFolder
 
@@ -18,21 +22,32 @@ def add(
     """Add figures at iteration `step`, and the files of `folder` under `place`, to the MLflow run of `run`.
 
     Returns what kept it from being done, in words, since the files lie in `folder` anyway; None when it was done or was not asked for.
+    What lies in the run's folder and cannot be sent waits there, as the run's own figures do.
     """
-    if not settings.enabled:
+    if not settings.enabled or run is None:
         return None
+    later = ""
     try:
-        run_id = run.memory().get("mlflow_run_id") if run else None
-        if run_id is None:
+        run_id, spool = run_of(run), Spool(run.path)
+        if not run_id and spool.key() is None:
             return None
+        if is_within := folder.resolve().is_relative_to(run.path.resolve()):
+            path = str(folder.resolve().relative_to(run.path.resolve()))
+            values = {name: float(value) for name, value in metrics.items()}
+            now = milliseconds()
+            add_records(run.path, Figures(at=now, step=step, values=values), Artifact(at=now, path=path, folder=place))
+            later = "; make sync sends it"
+        if not run_id:
+            raise TrackingError("the run is not there yet")
         store = Store.of(settings, home)
         if store.is_local and not store.database.exists():
             raise TrackingError(f"there is no tracking store {store.database}")
-        add_to_run(store, str(run_id), metrics, step, folder, place)
-    except (TrackingError, RunError) as error:
-        return f"not added to the run in MLflow: {_reason(error)}"
+        store.check()
+        if is_within:
+            with in_one_line(store.uri):
+                Delivery(store).deliver(spool, run_id)
+        else:
+            add_to_run(store, run_id, metrics, step, folder, place)
+    except (TrackingError, RunError, PutOffError, OSError) as error:
+        return f"not added to the run in MLflow{' yet' * bool(later)}: {' '.join(str(error).split())}{later}"
     return None
-
-
-def _reason(error: UserError) -> str:
-    return " ".join(str(error).split())

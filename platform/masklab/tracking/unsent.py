@@ -31,7 +31,7 @@ def amount(figures: int, others: int) -> str:
 def tell_unsent(run: Path, store: Store | None) -> None:
     """Print what of the run in the folder `run`, and of those within it, has not come to MLflow, and how it does. Nothing if all has."""
     waiting = [spool.waiting() for spool in spools_beneath(run)]
-    if waiting:
+    if any(any(counts) for counts in waiting):
         words = amount(sum(figures for figures, _ in waiting), sum(others for _, others in waiting))
         reason = f"MLflow at {redact(store.uri)} has not taken" if store else "kept for MLflow, by tracking.offline=true:"
         print(f"{reason} {words} of {run.name}; send them with: make sync ARGS={shlex.quote(f'run={run}')}", flush=True)
