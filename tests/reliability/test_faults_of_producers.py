@@ -127,14 +127,25 @@ def test_a_producer_that_can_never_be_started_costs_a_pause_that_grows(ray_clust
     assert 300 / LONGEST_PAUSE < starts < 12
 
 
-def test_a_chunk_that_the_store_has_lost_is_made_by_the_worker(window_on: Callable[..., Any], maker: BatchMaker, ray_cluster: Any) -> None:
-    from ray._private.internal_api import free
+def test_a_chunk_that_the_store_has_lost_is_made_by_the_worker(
+    window_on: Callable[..., Any], maker: BatchMaker, monkeypatch: pytest.MonkeyPatch, told: Callable[[str], None]
+) -> None:
+    from ray.exceptions import ObjectLostError
 
-    window = window_on({})
-    for step in range(4):
-        window.take(BatchKey(0, step))
-    asked = list(window._asked.values())
-    ray_cluster.wait(asked, num_returns=len(asked), timeout=30)
-    free(asked)
-    keys = [BatchKey(0, step) for step in range(4, 24)]
-    assert [window.take(key).digest for key in keys] == [maker.make(key, 0, 4).digest for key in keys]
+    from masklab.cluster import pull_window
+
+    window, lost, get = window_on({}), [], pull_window.ray.get
+
+    def lossy(reference: Any, timeout: float) -> Any:
+        assert timeout == TIMEOUT, "no wait without a limit"
+        if len(lost) < 3:
+            lost.append(reference)
+            raise ObjectLostError(reference.hex(), "", "")
+        return get(reference, timeout=timeout)
+
+    monkeypatch.setattr(pull_window.ray, "get", lossy)
+    for key in KEYS:
+        assert window.take(key).digest == maker.make(key, 0, 4).digest
+        time.sleep(0.02)
+    assert len(lost) == 3 and window.made_here < len(KEYS)
+    told(f"objects lost: 3; {len(KEYS)} batches, 0 differ")

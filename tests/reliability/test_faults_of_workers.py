@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,3 +108,26 @@ def test_a_signal_ends_a_run_after_a_whole_step_which_is_saved(
     assert weights(folder) == weights(quiet)
     assert status_in_mlflow(home, folder) == "FINISHED"
     told(f"{number.name}: {seconds[0]:.1f} s to the status KILLED in MLflow, saved at iteration {saved} of 60")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_an_elastic_run_goes_on_with_fewer_workers_and_takes_new_ones_in(home: Path, root: Path, told: Callable[[str], None]) -> None:
+    given = ["curriculum=uniform", "training.max_iters=600", "tracking.enabled=false"]
+    assert train_here(root, home, "rigid", *given) == 0
+    paths = [str(root / "platform"), str(root / "tests" / "reliability")]
+    command = [sys.executable, str(root / "tests" / "reliability" / "elastic_run.py"), str(root), str(home), "elastic", *given]
+    command += ["scaling.num_workers=[1,2]", "scaling.resize_seconds=2"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
+    environment |= {"PYTHONPATH": os.pathsep.join(paths)}
+    made = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=800)
+    assert made.returncode == 0, made.stderr[-3000:]
+    seen = json.loads(next(line for line in made.stdout.splitlines() if line.startswith('{"status"')))
+    assert seen["status"] == 0
+    assert "a worker was lost" in seen["printed"] and "with 1 worker\n" in seen["printed"]
+    assert "there is room for more workers; the run goes on" in seen["printed"] and "with 2 workers" in seen["printed"]
+    assert seen["digest"] == summary(home / "runs" / "rigid")["batches_digest"]
+    told(
+        f"elastic: {seen['fewer']:.1f} s from the loss of a node to the next checkpoint with 1 worker, {seen['more']:.1f} s from a new "
+        "node to the next checkpoint with 2; batches as in a quiet run"
+    )
