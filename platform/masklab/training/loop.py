@@ -136,7 +136,8 @@ class Loop:
 
     def _run(self) -> Iterator[Event]:
         settings, position = self.recipe.training, self.position
-        self.budget = Budget(settings, self.ranks, position.elapsed_seconds, position.masked_chars, position.pace)
+        masked = position.masked_chars if position.budget_masked is None else position.budget_masked
+        self.budget = Budget(settings, self.ranks, position.elapsed_seconds, masked, position.pace)
         self.budget.agree(position.iteration)
         counts = Trainability.of(self.model)
         yield RunStarted(
@@ -151,7 +152,7 @@ class Loop:
             self.recipe.transfer.lineage,
             self.recovery.set_aside,
         )
-        self.meter.restart()
+        self.meter.put_back(position.interval)
         self.saved_at = position.iteration
         try:
             if position.evaluation_due:
@@ -235,6 +236,7 @@ class Loop:
         if why:
             yield from self._committed(wait=True)
             yield self.watch.go_back(self.position, why)
+            yield from self._log()
             yield from self._save()
 
     def _fetch(self) -> None:
@@ -316,20 +318,28 @@ class Loop:
         self.meter.restart()
 
     def _save(self) -> Iterator[Event]:
-        """Begin a checkpoint on rank 0, once the one before is committed."""
-        position = self.position
-        yield from self._log()
+        """Begin a checkpoint on rank 0, once the one before is committed. It logs nothing: a run that is stopped goes on logging where
+        an uninterrupted one does.
+        """
+        began = time.perf_counter()
         yield from self._committed(wait=True)
         pass_by("checkpoint.begun")
-        digest = self.ranks.total_modulo_2_64(position.batches_digest)
+        self._fetch()
+        now = replace(
+            self.position,
+            elapsed_seconds=self.budget.elapsed(),
+            pace=self.budget.pace,
+            budget_masked=self.budget.masked,
+            interval=self.meter.saved(),
+            batches_digest=self.ranks.total_modulo_2_64(self.position.batches_digest),
+        )
         if self.saver:
-            now = replace(position, elapsed_seconds=self.budget.elapsed(), pace=self.budget.pace, batches_digest=digest)
-            snapshot = Snapshot.of(position.iteration, self.model, self.stepper.state(), now.to_json())
+            snapshot = Snapshot.of(now.iteration, self.model, self.stepper.state(), now.to_json())
             pass_by("checkpoint.copied")
             self.saver.begin(snapshot)
-        self.saved_at = position.iteration
+        self.saved_at = now.iteration
         yield from self._committed()
-        self.meter.restart()
+        self.meter.leave_out(time.perf_counter() - began)
 
     def _committed(self, wait: bool = False) -> Iterator[Event]:
         """Tell of the checkpoint that has been committed since it was begun. Raises CheckpointError where it could not be written."""

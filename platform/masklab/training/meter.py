@@ -14,6 +14,11 @@ from masklab.training.ranks import Ranks
 from masklab.training.stability import StepFigures
 from masklab.training.step import StepResult
 
+OF_INTERVAL = (True, False, False)
+"""Which figures of an interval are shared out among the workers, so that they add up: characters, and neither wait nor seconds."""
+OF_STEP = (True, True, False, False, True)
+"""The same of a step: loss, plain sum and masked characters, and neither the gradient's norm nor whether the step was taken."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -48,10 +53,10 @@ class Meter:
 
     ranks: Ranks
     _steps: int = 0
-    _chars: int = 0
+    _chars: float = 0
     _wait: float = 0.0
-    _masked: list[int] = field(default_factory=list)
-    """Of each step."""
+    _masked: list[float] = field(default_factory=list)
+    """Of each step. These are fractions where an interval was begun by other workers, and add up to whole numbers over all."""
     _figures: list[tuple[float, ...]] = field(default_factory=list)
     """Of each step that was fetched: this rank's loss and plain sum, the gradient's norm, and whether the step was taken."""
     _waiting: list[tuple[BatchKey, Tensor]] = field(default_factory=list)
@@ -105,6 +110,40 @@ class Meter:
             seconds=totals[6] / size,
             data_wait_fraction=totals[7] / totals[6],
         )
+
+    def saved(self) -> list[list[float]]:
+        """The interval so far, of each worker, for `put_back`. Waits for the device, and for the other ranks."""
+        assert not self._waiting, "figures are fetched before they are saved"
+        if not self._steps:
+            return []
+        seconds = time.perf_counter() - self._since
+        # what is no number belongs to a step that was skipped, and counts nowhere
+        steps = [np.nan_to_num([*row, masked]) for row, masked in zip(self._figures, self._masked, strict=True)]
+        workers = np.zeros((self.ranks.size, len(OF_INTERVAL) + len(OF_STEP) * self._steps))
+        workers[self.ranks.rank] = np.concatenate([[self._chars, self._wait, seconds], *steps])
+        workers_saved: list[list[float]] = self.ranks.total(workers).tolist()
+        return workers_saved
+
+    def put_back(self, saved: list[list[float]]) -> None:
+        """Go on with the interval that `saved` gave, whether to as many workers or not."""
+        self.restart()
+        if not saved:
+            return
+        workers, size = np.array(saved), self.ranks.size
+        own = workers[self.ranks.rank % len(workers)]
+        steps = (len(own) - len(OF_INTERVAL)) // len(OF_STEP)
+        if len(workers) != size:
+            shared = np.array([*OF_INTERVAL, *OF_STEP * steps])
+            own = np.where(shared, workers.sum(axis=0) / size, workers.mean(axis=0))
+        self._steps = steps
+        self._chars, self._wait, seconds = own[: len(OF_INTERVAL)].tolist()
+        rows = own[len(OF_INTERVAL) :].reshape(steps, len(OF_STEP)).tolist()
+        self._figures, self._masked = [tuple(row[:-1]) for row in rows], [row[-1] for row in rows]
+        self._since -= seconds
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count `seconds` of the interval, in which no step was taken."""
+        self._since += seconds
 
     def restart(self) -> None:
         """Forget the interval, for instance after an evaluation; what was not fetched is lost."""

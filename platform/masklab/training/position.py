@@ -23,6 +23,10 @@ class Position:
     elapsed_seconds: float = 0.0
     pace: float = 0.0
     """Seconds a step, as the budget has it."""
+    budget_masked: int | None = None
+    """Masked characters that the budget has counted; None where they are `masked_chars`."""
+    interval: list[list[float]] = field(default_factory=list)
+    """What the meter has added up since the last logged step, of each worker."""
     recent_plain_sum: float = 0.0
     """Plain cross-entropies since the last evaluation, nats, over `recent_masked` characters."""
     recent_masked: int = 0
