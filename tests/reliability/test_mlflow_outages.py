@@ -127,7 +127,7 @@ def test_an_outage_in_the_middle_loses_and_doubles_nothing(
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-@pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(8, marks=pytest.mark.soak)])
 def test_steps_take_as_long_as_without_tracking(
     tmp_path: Path, proxy: Proxy, outage: str, rounds: int, told: Callable[[str], None]
 ) -> None:

@@ -230,3 +230,15 @@ def test_passwords_do_not_come_into_the_spool(tmp_path: Path) -> None:
     tracker.finish("FINISHED", seconds=0)
     kept = b"".join(path.read_bytes() for path in folder.path.rglob("*") if path.is_file())
     assert b"pa55word" not in kept and kept.count(b"http://") == 6
+
+
+def test_a_spool_that_lies_elsewhere_is_neither_written_nor_read(spool: Spool, client: Recorder, tmp_path: Path) -> None:
+    elsewhere = Spool(tmp_path / "elsewhere")
+    add_records(elsewhere.run, figures(1))
+    spool.run.mkdir()
+    spool.folder.symlink_to(elsewhere.folder)
+    before = {path: path.read_bytes() for path in elsewhere.folder.iterdir()}
+    with pytest.raises(NotADirectoryError):
+        add_records(spool.run, figures(2))
+    assert sent(spool) and client.told == []
+    assert {path: path.read_bytes() for path in elsewhere.folder.iterdir()} == before

@@ -17,11 +17,14 @@ from masklab.errors import TrackingError
 from masklab.redaction import redact
 from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.metrics import metrics_of
-from masklab.tracking.mlflow_run import RunHandle, client_of, end_run, resume_run, start_run
+from masklab.tracking.mlflow_run import RunHandle, client_of, declaration_of, end_run, resume_run, start_run
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.reporter import MetricsLog, Reporter
+from masklab.tracking.run_opening import opened_run
+from masklab.tracking.spool import Spool
 from masklab.tracking.store import Store
 from masklab.tracking.tracker import LoggedSteps, NullTracker
+from masklab.training.run_folder import RunFolder
 
 FINGERPRINT = "ab" * 32
 
@@ -124,6 +127,27 @@ def test_a_resumed_run_is_not_logged_twice(store: Store) -> None:
     assert [point.step for point in client.get_metric_history(handle.run_id, "train/loss")] == [1, 100, 200, 300, 400]
     assert [point.step for point in client.get_metric_history(handle.run_id, "val/loss")] == [100, 200, 300, 400]
     assert [point.step for point in client.get_metric_history(handle.run_id, "final/loss")] == [400]
+
+
+def test_a_run_that_was_begun_offline_goes_on_online_and_the_other_way_round(store: Store) -> None:
+    folder = RunFolder(store.folder / "runs" / "story")
+    folder.begin("{}\n")
+    declared = declaration_of("masklab", run_name="story", params={"a": 1}, tags={})
+    for part, place in enumerate((None, store, None, store)):
+        handle = opened_run(folder, place, declared)
+        tracker = MlflowTracker(handle, "worker")
+        assert tracker.logged.training == 100 * part - 1
+        for step in range(max(0, 100 * part - 20), 100 * (part + 1), 20):  # a part repeats the steps since the newest checkpoint
+            if step > tracker.logged.training:
+                tracker.log_metrics({"train/loss": step / 7}, step)
+        tracker.log_metrics({"train/loss": 0.0}, 100 * part + 99)
+        tracker.finish("KILLED" if part < 3 else "FINISHED")
+    client = client_of(store.uri)
+    (run,) = client.search_runs([handle.experiment_id])
+    assert (run.info.status, run.data.params) == ("FINISHED", {"a": "1"})
+    steps = [step for part in range(4) for step in (*range(100 * part, 100 * part + 100, 20), 100 * part + 99)]
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")] == steps
+    assert Spool(folder.path).is_empty
 
 
 def test_a_deleted_experiment_and_an_unknown_run_are_told_in_one_line(store: Store) -> None:

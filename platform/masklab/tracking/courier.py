@@ -88,12 +88,13 @@ class Courier:
                     return
                 is_last, self._has_news = self._is_closing, False
                 parcels = list(self._parcels)
-            before = delivery.requests
+            began, before = time.monotonic(), delivery.requests
             try:
                 is_all = self._round(delivery, parcels)
             except Exception as error:  # whatever a store does must not end a run; it is told, and what is left stays in the spool
                 if delivery.requests > before:
                     self._failing_since = None
+                self._failing_since = self._failing_since or began
                 if not self._goes_on(error, pause):
                     return
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -123,8 +124,6 @@ class Courier:
     def _goes_on(self, error: Exception, pause: float) -> bool:
         """Tell of a failure and wait. False when it is closing and the store has taken nothing for long enough."""
         self.failures += 1
-        now = time.monotonic()
-        self._failing_since = self._failing_since or now
         if self.failures == 1:
             self._report(
                 f"MLflow at {redact(self._store.uri)} does not take this run's figures ({reason_of(error)}); "
@@ -133,7 +132,7 @@ class Courier:
         with self._news:
             self._has_news = True
             was_closing = self._is_closing
-            if was_closing and now - self._failing_since >= PATIENCE:
+            if was_closing and self._failing_since and time.monotonic() - self._failing_since >= PATIENCE:
                 return False
             self._news.wait_for(lambda: self._is_over or self._is_closing != was_closing, timeout=pause)
         return not self._is_over

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masklab.errors import TrackingError
+from masklab.tracking.arrival import Arrival, Entry
 from masklab.tracking.mlflow_run import PARAMS_PER_BATCH, RunHandle, client_of, make_run, reason_of
-from masklab.tracking.spool import Arrival, Entry, Spool, SpoolFile
+from masklab.tracking.spool import Spool, SpoolFile
 from masklab.tracking.spool_record import Artifact, Declaration, Figures, Params, Record, StatusChange, Tags, Text
 from masklab.tracking.store import Store
 

@@ -13,14 +13,17 @@ from masklab.tracking.store import Store
 OTHER_FOLDERS = (FOLDER, "checkpoints", "figures", "ray")
 """Folders of a run that hold no runs."""
 
+DEPTH = 4
+"""Folders from that of all runs to that of one: its comparison, `arms`, its arm, its seed."""
 
-def spools_beneath(folder: Path) -> Iterator[Spool]:
+
+def spools_beneath(folder: Path, depth: int = DEPTH) -> Iterator[Spool]:
     """The spools of `folder` and of the runs within it in which something waits, parents before their children."""
     if not Spool(folder).is_empty:
         yield Spool(folder)
-    for inner in sorted(folder.iterdir()):
+    for inner in sorted(folder.iterdir()) if depth else ():
         if inner.is_dir() and not inner.is_symlink() and inner.name not in OTHER_FOLDERS:
-            yield from spools_beneath(inner)
+            yield from spools_beneath(inner, depth - 1)
 
 
 def amount(figures: int, others: int) -> str:
