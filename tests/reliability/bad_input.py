@@ -35,6 +35,7 @@ SMALL = (
     "validation.final_nelbo_sequences=4",
     "tracking.enabled=false",
 )
+DEFAULTS = ("annealed", "python_docs")
 TREE_FOLDERS = ("curricula", "datasets", "jobs/conf")
 
 
@@ -60,11 +61,11 @@ class Victim:
 
     @classmethod
     def in_folder(cls, folder: Path, groups: Sequence[str] = ()) -> Victim:
-        """A copy of the project's configuration, of `curricula` and `datasets` only the files of `groups` where some are named."""
+        """A copy of the project's configuration, of `curricula` and `datasets` only the default ones and `groups` where some are named."""
         for place in TREE_FOLDERS:
             shutil.copytree(PROJECT / place, folder / "project" / place)
         for file in (folder / "project").glob("*/*.yaml") if groups else ():
-            if file.stem not in groups:
+            if file.stem not in (*DEFAULTS, *groups):
                 file.unlink()
         (folder / "home").mkdir()
         (folder / "home" / "text.txt").write_text(TEXT, encoding="utf-8")

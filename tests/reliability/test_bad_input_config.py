@@ -224,7 +224,7 @@ HOSTILE_YAML = [
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Victim:
     """A project with one curriculum and one dataset, so that it is read quickly."""
-    return Victim.in_folder(tmp_path_factory.mktemp("yaml"), groups=["uniform", "text"])
+    return Victim.in_folder(tmp_path_factory.mktemp("yaml"), groups=["text"])
 
 
 def put(few: Victim, kind: str, content: bytes) -> list[str]:

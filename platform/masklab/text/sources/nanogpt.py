@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any, Literal, Never
 
@@ -16,6 +17,7 @@ from pydantic import field_validator
 
 from masklab.errors import DataError
 from masklab.text.sources.origin import PlainOrigin, Splits, required
+from masklab.text.sources.table import shown
 from masklab.text.sources.text_file import files_state, plain_bytes
 from masklab.text.vocabulary import Vocabulary
 
@@ -73,12 +75,20 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, and a vocabulary needs no code")
 
 
+def _refuse_far_memos(content: bytes) -> None:
+    """Raise UnpicklingError for a number of a remembered value that is beyond all of them: a table as long as it would be made first."""
+    for _, argument, _ in pickletools.genops(content):
+        if isinstance(argument, int) and argument > LARGEST_META:
+            raise pickle.UnpicklingError(f"it holds the number {argument}, and no vocabulary has so many characters")
+
+
 def _characters(meta: Path) -> list[str]:
     """The character of each token (V,), from `itos`. Raises DataError when the file is not a character vocabulary."""
     content = plain_bytes(meta)
     if len(content) > LARGEST_META:
         raise DataError(f"{meta}: {len(content):,} bytes are too many for a vocabulary; prepare the folder again")
     try:
+        _refuse_far_memos(content)
         table = _PlainUnpickler(io.BytesIO(content)).load()
     except Exception as error:
         # a pickle that is damaged, or made to harm, can fail in any way
@@ -91,7 +101,9 @@ def _characters(meta: Path) -> list[str]:
     characters = [itos[i] for i in range(len(itos))]
     for i, character in enumerate(characters):
         if not isinstance(character, str) or len(character) != 1:
-            raise DataError(f"{meta}: token {i} is {character!r}, not a single character; only character vocabularies can be read")
+            is_short = isinstance(character, str) or (type(character) is int and abs(character) < 1 << 64)
+            what = shown(character) if is_short else f"a {type(character).__name__}"
+            raise DataError(f"{meta}: token {i} is {what}, not a single character; only character vocabularies can be read")
     inverse = {character: i for i, character in enumerate(characters)}
     if len(inverse) != len(itos) or table.get("stoi", inverse) != inverse or table.get("vocab_size", len(itos)) != len(itos):
         raise DataError(f"{meta}: 'itos' has a character twice, or disagrees with 'stoi' or 'vocab_size'; prepare the folder again")
