@@ -271,12 +271,29 @@ def test_a_validation_loss_that_is_no_number_is_no_improvement_and_fits_in_json(
     assert all(map(math.isfinite, best)) and best[1] == best[0]
 
 
+def test_the_flag_that_a_gpu_sets_stands_for_reading_it(corpus: TokenCorpus) -> None:
+    """On the CPU: with the flag down an update is what it is without one, with the flag up it leaves all as it is."""
+    made = recipe(**STAGES)
+    one, other = (poisoned_loop(made, corpus, {}) for _ in range(2))
+    for loop in (one, other):
+        loop.stepper.take(loop.source.take(BatchKey(0, 0)), 1e-3)
+        for i, parameter in enumerate(loop.stepper.parameters):
+            parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i))
+    one.stepper.optimizer.step()
+    other.stepper._update_unread(torch.tensor(True))
+    assert_same_state(one, (other.model, other.stepper.optimizer))
+    for parameter in other.stepper.parameters:
+        parameter.grad = torch.full_like(parameter, NAN)
+    other.stepper._update_unread(torch.tensor(False))
+    assert_same_state(one, (other.model, other.stepper.optimizer))
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_one_bad_batch_is_left_out_without_a_word_to_the_host(corpus: TokenCorpus) -> None:
     device = torch.device("cuda")
     made = recipe(**STAGES, system={"device": "cuda", "dtype": "float32"})
     loop = poisoned_loop(made, corpus, {7: NAN}, precision=Precision(device, torch.float32))
-    update = loop.stepper._update
+    update = loop.stepper._update_unread
 
     def watched(taken: torch.Tensor) -> None:
         torch.cuda.set_sync_debug_mode("error")
@@ -285,7 +302,7 @@ def test_on_a_gpu_one_bad_batch_is_left_out_without_a_word_to_the_host(corpus: T
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    object.__setattr__(loop.stepper, "_update", watched)
+    object.__setattr__(loop.stepper, "_update_unread", watched)
     assert [e.skip.first for e in of_kind(list(loop.run()), StepSkipped)] == [7]
     ours, theirs = state_of(loop.model, loop.stepper.optimizer), state_of(*by_hand(made, corpus, [*range(7), *range(8, 20)], device="cuda"))
     for one, other in zip(ours, theirs, strict=True):

@@ -162,7 +162,7 @@ class Loop:
                     yield from self._unfreeze()
                 self._step()
                 if self.watch.is_due(position.iteration):
-                    yield from self._settle()
+                    yield from self._settle(weights=self.watch.weights_count(position.iteration))
                 is_first = self.first_step_at == 0.0
                 self.first_step_at = self.first_step_at or time.time()
                 # a resumed run logs at the steps, and over the steps, that it would have without the break
@@ -229,10 +229,10 @@ class Loop:
         position.yardstick = None
         pass_by("step.taken")
 
-    def _settle(self) -> Iterator[Event]:
+    def _settle(self, weights: bool = True) -> Iterator[Event]:
         """Tell of the steps that were skipped, and go back to good weights where too many were."""
         self._fetch()
-        why = yield from self.watch.settle(self.position)
+        why = yield from self.watch.settle(self.position, weights)
         if why:
             yield from self._committed(wait=True)
             yield self.watch.go_back(self.position, why)

@@ -92,10 +92,10 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Stepper:
-    """Takes optimizer steps. Nothing here waits for the device, but where its optimizer is not fused, as on Apple's GPUs.
+    """Takes optimizer steps. On a GPU of NVIDIA's nothing here waits for the device.
 
     A step whose loss is above a limit, or whose loss or gradient is not finite, is skipped: it leaves weights, moments and the
-    optimizer's count of steps as they are. That is decided on the device, by the flag that tells a fused optimizer of an overflow.
+    optimizer's count of steps as they are. On such a GPU that is decided there, by the flag that tells a fused optimizer of an overflow.
     """
 
     loss_module: nn.Module
@@ -171,7 +171,12 @@ class Stepper:
         whole = self._whole(loss)
         taken = (whole <= limit) & (norm <= LARGEST)  # false for what is no number
         set_rates(self.optimizer, learning_rate, thaw)
-        self._update(taken)
+        if device.type == "cuda":
+            self._update_unread(taken)
+        elif taken:
+            self.optimizer.step()
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
         return StepResult(loss, plain, norm, whole, taken)
 
     def _whole(self, own: Tensor) -> Tensor:
@@ -181,15 +186,10 @@ class Stepper:
         whole, self.carrier.grad = self.carrier.grad, None
         return whole / self.scaler.scale(torch.ones_like(whole))
 
-    def _update(self, taken: Tensor) -> None:
-        """Change the weights if the step is `taken`."""
-        if self.optimizer.defaults["fused"]:
-            self.optimizer.found_inf = (~taken).float()  # type: ignore[attr-defined]
-            self.optimizer.step()
-        elif taken:
-            self.optimizer.step()
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+    def _update_unread(self, taken: Tensor) -> None:
+        """Change the weights if the step is `taken`, whose value nobody on the host knows; the optimizer must be fused."""
+        self.optimizer.found_inf = (~taken).float()  # type: ignore[attr-defined]
+        self.optimizer.step()
 
     def _sync(self, last: bool) -> AbstractContextManager[object]:
         """Workers exchange gradients in the last pass only."""

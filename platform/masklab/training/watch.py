@@ -27,23 +27,27 @@ class Watch:
         """Whether to look here at what became of the last steps: a function of the iteration alone, so that a resumed run looks where
         an uninterrupted one does.
         """
-        settings = self.recipe.training
-        points = (self.recipe.stability.rollback_after, settings.eval_interval, settings.checkpoint_interval or settings.eval_interval)
-        return any(iteration % steps == 0 for steps in points)
+        return iteration % self.recipe.stability.rollback_after == 0 or self.weights_count(iteration)
 
-    def settle(self, position: Position) -> Generator[Event, None, str | None]:
+    def weights_count(self, iteration: int) -> bool:
+        """Whether the weights are evaluated or saved here."""
+        settings = self.recipe.training
+        return iteration % settings.eval_interval == 0 or iteration % (settings.checkpoint_interval or settings.eval_interval) == 0
+
+    def settle(self, position: Position, weights: bool) -> Generator[Event, None, str | None]:
         """Tell of the steps that were skipped, out of those that `position` has been told. Returns why the run must go back, if it must.
 
-        Waits for the device. Raises InstabilityError where the run has gone back as often as it may.
+        The `weights` are looked at if asked for, and where the last step was skipped. Waits for the device. Raises InstabilityError
+        where the run has gone back as often as it may.
         """
         settled = settle(position.stability, self.recipe.stability, overflows=self.learner.stepper.scaler.is_enabled())
         position.stability = settled.state
         for skip in settled.skips:
             yield StepSkipped(position.iteration, skip, position.stability.skipped_steps)
-        if settled.too_many:
-            why = f"{settled.too_many.batches} changed no weight: {settled.too_many.words}"
-        elif not self.learner.stepper.is_finite():
+        if (weights or settled.state.streak) and not self.learner.stepper.is_finite():
             why = f"a weight or one of its moments is not finite after step {position.iteration - 1}"
+        elif settled.too_many:
+            why = f"{settled.too_many.batches} changed no weight: {settled.too_many.words}"
         else:
             return None
         self.recipe.stability.check(position.stability, position.iteration, why)
