@@ -115,14 +115,7 @@ def test_a_signal_ends_a_run_after_a_whole_step_which_is_saved(
 def test_an_elastic_run_goes_on_with_fewer_workers_and_takes_new_ones_in(home: Path, root: Path, told: Callable[[str], None]) -> None:
     given = ["curriculum=uniform", "training.max_iters=600", "tracking.enabled=false"]
     assert train_here(root, home, "rigid", *given) == 0
-    paths = [str(root / "platform"), str(root / "tests" / "reliability")]
-    command = [sys.executable, str(root / "tests" / "reliability" / "elastic_run.py"), str(root), str(home), "elastic", *given]
-    command += ["scaling.num_workers=[1,2]", "scaling.resize_seconds=2"]
-    environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
-    environment |= {"PYTHONPATH": os.pathsep.join(paths)}
-    made = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=800)
-    assert made.returncode == 0, made.stderr[-3000:]
-    seen = json.loads(next(line for line in made.stdout.splitlines() if line.startswith('{"status"')))
+    seen = on_two_nodes(root, "elastic_run", home, "elastic", *given, "scaling.num_workers=[1,2]", "scaling.resize_seconds=2")
     assert seen["status"] == 0
     assert "a worker was lost" in seen["printed"] and "with 1 worker\n" in seen["printed"]
     assert "there is room for more workers; the run goes on" in seen["printed"] and "with 2 workers" in seen["printed"]
@@ -131,3 +124,29 @@ def test_an_elastic_run_goes_on_with_fewer_workers_and_takes_new_ones_in(home: P
         f"elastic: {seen['fewer']:.1f} s from the loss of a node to the next checkpoint with 1 worker, {seen['more']:.1f} s from a new "
         "node to the next checkpoint with 2; batches as in a quiet run"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["2", "[1,2]"])
+def test_a_run_saves_when_a_node_is_about_to_be_taken_away(home: Path, root: Path, workers: str, told: Callable[[str], None]) -> None:
+    name = f"preempted-{len(workers)}"
+    seen = on_two_nodes(root, "preempted_run", home, name, f"scaling.num_workers={workers}", "training.max_iters=120")
+    if workers == "2":
+        assert seen["status"] == 130
+        assert f"stopped (a node is about to be taken away); iteration {seen['saved']} is saved" in seen["printed"]
+        assert status_in_mlflow(home, home / "runs" / name) == "KILLED"
+    else:
+        assert seen["status"] == 0
+        assert "a node is about to be taken away; the run goes on from iteration" in seen["printed"]
+    told(f"notice of preemption, scaling.num_workers={workers}: {seen['seconds']:.1f} s until the run was saved, and ended or went on")
+
+
+def on_two_nodes(root: Path, script: str, home: Path, *words: str) -> dict[str, Any]:
+    """What `script` tells of a run on a cluster of two nodes of its own."""
+    folder = root / "tests" / "reliability"
+    environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(root / "platform"), str(folder)])}
+    command = [sys.executable, str(folder / f"{script}.py"), str(root), str(home), *words]
+    made = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=800)
+    assert made.returncode == 0, made.stderr[-3000:]
+    return dict(json.loads(next(line for line in made.stdout.splitlines() if line.startswith('{"status"'))))

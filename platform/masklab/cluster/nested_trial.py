@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from masklab.cluster.connection import Share
 from masklab.cluster.trial import Trial, remember_loop
 from masklab.cluster.worker_group import run_workers
+from masklab.errors import RunError
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.reporter import Reporter
 from masklab.tracking.tracker import NullTracker, Tracker
@@ -40,7 +41,9 @@ def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: Non
             reporter.handle(event)
             listen(event)
 
-        run_workers(assignment, share, folder, handle)
+        stopped = run_workers(assignment, share, folder, handle)
+        if stopped:
+            raise RunError(f"its workers were stopped at iteration {stopped.iteration} ({stopped.reason}); it goes on from there")
         if reporter.summary is None:
             raise RuntimeError("the workers ended, but the last event of the trial never arrived")
         CheckpointStore(assignment.checkpoints, {}).drop_older()

@@ -113,31 +113,39 @@ class Supervisor:
         self.handle(WorkersReplaced(self._iteration(), share.workers, reason))
 
     def _fitting(self) -> Share:
-        """As many workers of the same size as there is room for now. Raises ResourceError where there are fewer than will do."""
-        scaling = self.scaling.model_copy(update={"cpus_per_worker": self.share.cpus, "use_gpu": bool(self.share.gpus)})
-        deadline = time.monotonic() + 3 * ROOM_SECONDS
+        """As many workers of the same size as there is room for now. Raises ResourceError where there are fewer than will do.
+
+        What is free is Ray's to say: a node that is gone, or about to be, may still be listed.
+        """
+        scaling, began = self._of_the_same_size, time.monotonic()
         while True:
             if self.request.reason:
                 raise KeyboardInterrupt
+            problem = f"the cluster has no room for {scaling.fewest} worker(s) with {self.share.cpus} CPU core(s) each now"
             try:
-                share = share_among(scaling, nodes_of_the_cluster(), self._rows)
-                if has_room(share, share.workers, ROOM_SECONDS):
-                    return share
-                problem = ResourceError(f"the cluster has no room for {share.workers} worker(s) with {share.cpus} CPU core(s) each now")
+                most = share_among(scaling, nodes_of_the_cluster(), self._rows).workers
             except ResourceError as error:
-                problem = error
+                problem, most = str(error), 0
                 time.sleep(1.0)
-            if time.monotonic() > deadline:
-                raise ResourceError(f"{problem} (after a worker of run '{self.folder.name}' was lost, it goes on by the same command)")
+            sizes = [size for size in scaling.sizes(self._rows) if size <= most]
+            for size in sizes:
+                if has_room(self.share, size, ROOM_SECONDS if size == sizes[-1] else ROOM_SECONDS / 4):
+                    return replace(self.share, workers=size)
+            if time.monotonic() > began + 3 * ROOM_SECONDS:
+                raise ResourceError(f"{problem} (run '{self.folder.name}' has lost workers, and goes on by the same command)")
+
+    @property
+    def _of_the_same_size(self) -> ScalingSettings:
+        """The settings with what each worker takes held fast."""
+        return self.scaling.model_copy(update={"cpus_per_worker": self.share.cpus, "use_gpu": bool(self.share.gpus)})
 
     def _look(self) -> str | None:
         """Why the workers are to be stopped and started again: because more of them fit. Asks the cluster now and then."""
         if not self.scaling.is_elastic or time.monotonic() < self._look_at + self.scaling.resize_seconds:
             return None
         self._look_at = time.monotonic()
-        scaling = self.scaling.model_copy(update={"cpus_per_worker": self.share.cpus, "use_gpu": bool(self.share.gpus)})
         try:
-            larger = share_among(scaling, nodes_of_the_cluster(), self._rows)
+            larger = share_among(self._of_the_same_size, nodes_of_the_cluster(), self._rows)
         except ResourceError:
             return None
         more = larger.workers - self.share.workers

@@ -75,7 +75,7 @@ def build_loop(
     Its `device` is that of a worker of Ray Train when not given. Raises ResourceError when the data do not come.
     """
     recipe = assignment.recipe
-    corpus, pools = _from_the_store(assignment.corpus[0]), _from_the_store(assignment.pools[0])
+    corpus, pools = from_the_store(assignment.corpus[0]), from_the_store(assignment.pools[0])
     device = device or _device(assignment, size)
     ranks = Ranks(rank, size, device if device.type == "cuda" else torch.device("cpu"))
     first, last = ranks.part(recipe.training.rows_per_step)
@@ -97,7 +97,8 @@ def build_loop(
     )
 
 
-def _from_the_store(reference: Any) -> Any:
+def from_the_store(reference: Any) -> Any:
+    """What the driver has put there. Raises ResourceError when it does not come."""
     try:
         return ray.get(reference, timeout=STORE_SECONDS)
     except (GetTimeoutError, ObjectLostError) as error:

@@ -6,6 +6,7 @@ itself: many small runs fill the cluster by their number, and a producer beside 
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import ray
 import torch
 
 from masklab.cluster.assignment import Assignment
-from masklab.cluster.train_worker import build_loop
+from masklab.cluster.train_worker import build_loop, from_the_store
+from masklab.config.interruption import stopping_by_signals
 from masklab.likelihood.mask_ratio_curve import even_levels, mask_ratio_curve
 from masklab.likelihood.windows import ScoredWindows
 from masklab.text.corpus import TokenCorpus
@@ -22,11 +24,12 @@ from masklab.tracking.comparison_record import CURVE_FILE, CurveRecord
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.reporter import MetricsLog, Reporter
-from masklab.tracking.tracker import NullTracker, Tracker
-from masklab.training.events import Event, RunFinished
+from masklab.tracking.tracker import STOPPING_SECONDS, NullTracker, Tracker
+from masklab.training.events import Event, RunFinished, RunStopped
 from masklab.training.folder_lock import at_work
 from masklab.training.loop import Loop
 from masklab.training.run_folder import LOOP_SECONDS, RunFolder
+from masklab.training.stop import StopRequest
 
 
 @dataclass(frozen=True)
@@ -68,27 +71,29 @@ class Trial:
 def run_trial(trial: Trial, listen: Callable[[Event], None] = lambda event: None) -> RunFinished:
     """Train to the end of the budget in this process; `listen` gets each event once it is reported.
 
-    What the run leaves behind is whole when `summary.json` is there. Raises what the loop raises.
+    What the run leaves behind is whole when `summary.json` is there. Raises what the loop raises. Ray cancels a task by Ctrl-C: the trial
+    then saves after a whole step, and raises KeyboardInterrupt.
     """
-    with at_work(trial.outline.folder):
-        return _trained(trial, listen)
+    request = StopRequest()
+    with at_work(trial.outline.folder), stopping_by_signals(request, [signal.SIGINT]):
+        return _trained(trial, listen, request)
 
 
-def _trained(trial: Trial, listen: Callable[[Event], None]) -> RunFinished:
+def _trained(trial: Trial, listen: Callable[[Event], None], request: StopRequest) -> RunFinished:
     assignment = trial.assignment
     torch.set_flush_denormal(True)  # holds for the threads that this one starts, so it comes first
     torch.set_num_threads(assignment.threads)
     if assignment.recipe.system.compile:
         torch.compiler.reset()  # a process that has compiled a few models would not compile another
     # Ray shows a task the GPU that it granted, and no other
-    loop = build_loop(assignment, 0, 1, torch.device("cuda") if assignment.use_gpu else None)
+    loop = build_loop(assignment, 0, 1, torch.device("cuda") if assignment.use_gpu else None, request)
     tracker: Tracker = NullTracker()
     if assignment.tracking:
         tracker = MlflowTracker(assignment.tracking, "trial")
     try:
         return _reported(trial, loop, tracker, listen)
     finally:
-        tracker.finish()
+        tracker.finish(seconds=STOPPING_SECONDS if request.reason else None)
 
 
 host = ray.remote(max_retries=0)(run_trial)
@@ -108,6 +113,8 @@ def _reported(trial: Trial, loop: Loop, tracker: Tracker, listen: Callable[[Even
         figures.handle(event)
         reporter.handle(event)
         listen(event)
+        if isinstance(event, RunStopped):
+            raise KeyboardInterrupt
     assert finished is not None and loop.store is not None, "a loop ends with RunFinished"
     loop.store.drop_older()
     return finished
@@ -122,7 +129,7 @@ def _score(trial: Trial, loop: Loop, tracker: Tracker) -> None:
     """Keep the curve of the final weights, before the summary that tells that all is there."""
     if trial.curve is None:
         return
-    corpus: TokenCorpus = ray.get(trial.assignment.corpus[0])
+    corpus: TokenCorpus = from_the_store(trial.assignment.corpus[0])
     windows = ScoredWindows.of(corpus, loop.recipe.training.block_size, trial.curve.windows)
     with loop.precision.autocast():
         curve = mask_ratio_curve(loop.model, windows, even_levels(trial.curve.levels), trial.curve.seed, loop.evaluator.batch_size)

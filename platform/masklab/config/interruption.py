@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -36,8 +36,11 @@ def terminating_as_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def stopping_by_signals(request: StopRequest) -> Iterator[None]:
-    """Ctrl-C and SIGTERM make the `request`; a second one ends what is done within at once. Only the main thread can be told."""
+def stopping_by_signals(request: StopRequest, numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)) -> Iterator[None]:
+    """The first of Ctrl-C and SIGTERM, or of other signals, makes the `request`; a second one ends what is done within at once.
+
+    Only the main thread can be told; others are not.
+    """
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if request.reason is not None:
@@ -47,7 +50,7 @@ def stopping_by_signals(request: StopRequest) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield
     finally:
