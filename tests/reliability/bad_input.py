@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, Phase, settings
 from masklab.cluster.training_run import Plan
 from masklab.config import composition
 from masklab.config.command_line import main
-from masklab.config.job_tree import TRAIN, JobTree
+from masklab.config.job_tree import FOLDERS, RUN_GROUPS, TRAIN, JobTree
+from masklab.errors import ConfigError
 from masklab.text.preparation import corpus_for
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -36,6 +37,7 @@ SMALL = (
     "tracking.enabled=false",
 )
 DEFAULTS = ("annealed", "python_docs")
+PREPARE = JobTree("prepare_tree", "PrepareConfig", groups=RUN_GROUPS)
 TREE_FOLDERS = ("curricula", "datasets", "jobs/conf")
 
 
@@ -117,14 +119,24 @@ def contents(folder: Path) -> set[str]:
 
 
 def composing_once(monkeypatch: Any) -> None:
-    """Keep what the files of a project say from one call to the next: they are what takes the time, and stay as they are."""
+    """Keep what the files of a project say from one call to the next: they are what takes the time, and stay as they are.
+
+    A file of the user's that is called `bad` is read each time, and laid over the others as a job on a checkpoint does.
+    """
     known: dict[Any, Any] = {}
     composed = composition._composed
 
     def remembered(chosen: dict[str, str], root: Path) -> Any:
-        key = (tuple(sorted(chosen.items())), root)
+        others = {group: name for group, name in chosen.items() if name != "bad"}
+        key = (tuple(sorted(others.items())), root)
         if key not in known:
-            known[key] = composed(chosen, root)
-        return copy.deepcopy(known[key])
+            known[key] = composed(others, root)
+        values = copy.deepcopy(known[key])
+        for group in chosen.keys() - others.keys():
+            node = composition._node(group, root / FOLDERS[group] / "bad.yaml", root)
+            if composition.UNREADABLE in node:
+                raise ConfigError(node[composition.UNREADABLE])
+            values |= node
+        return values
 
     monkeypatch.setattr(composition, "_composed", remembered)
