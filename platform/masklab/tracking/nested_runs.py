@@ -32,7 +32,8 @@ REPORTED = "reported"
 """What the folder of a parent remembers: whether all that was found has been reported, since its driver last began."""
 
 
-CLOSING_SECONDS = 60.0
+CLOSING_SECONDS, STOPPED_SECONDS = 60.0, 5.0
+"""How long what is left is sent at the end, and where that is Ctrl-C: what is not sent by then is kept."""
 
 
 @dataclass
@@ -129,11 +130,11 @@ class NestedRuns:
                 records.append(Figures(at=milliseconds(), step=step, values=missing))
         self._tell(handle, *records, *([Tags(at=milliseconds(), values={"lineage": lineage})] if lineage else []))
 
-    def close(self) -> None:
-        """Send what is left, within a time limit, and tell what could not be sent."""
+    def close(self, seconds: float = CLOSING_SECONDS) -> None:
+        """Send what is left, for `seconds` at most, and tell what could not be sent."""
         assert self.parent.folder
         if self._courier:
-            self._courier.close(CLOSING_SECONDS)
+            self._courier.close(seconds)
         tell_unsent(self.parent.folder, self.store)
 
     def _tell(self, handle: RunHandle, *records: Record) -> None:
@@ -158,15 +159,18 @@ class NestedRuns:
 @contextmanager
 def ending(nested: NestedRuns | None) -> Iterator[None]:
     """End the parent when what is done within ends by an error, as KILLED where that is Ctrl-C."""
+    seconds = CLOSING_SECONDS
     try:
         yield
     except BaseException as error:
+        is_stopped = isinstance(error, KeyboardInterrupt)
+        seconds = STOPPED_SECONDS if is_stopped else CLOSING_SECONDS
         if nested:
-            nested.end(nested.parent, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            nested.end(nested.parent, "KILLED" if is_stopped else "FAILED")
         raise
     finally:
         if nested:
-            nested.close()
+            nested.close(seconds)
 
 
 def status_of(word: str) -> Status:
