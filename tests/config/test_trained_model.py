@@ -214,3 +214,17 @@ def test_a_file_beside_the_manifest_is_not_believed(trained: RunFolder, tmp_path
     files = files_of(newest(run)) | {"../../config.yaml": {"bytes": 1, "sha256": ""}}
     (newest(run) / MANIFEST).write_text(sealed(files))
     assert "no file of its folder" in error_of(newest(run), tmp_path)
+
+
+def test_the_best_of_a_run_is_asked_for_behind_its_name(trained: RunFolder, tmp_path: Path) -> None:
+    run = copy_of(trained, tmp_path)
+    figures = {path: Checkpoint(path).state["yardstick"] for path in run.checkpoints.iterdir()}
+    best = min(figures, key=lambda path: figures[path])
+    assert find_checkpoint("tiny/best", tmp_path).checkpoint.path == best
+    assert find_checkpoint(f"{run.path}/best", tmp_path).checkpoint.path == best
+    for path in figures:
+        forge(path, state_json=json.dumps({**Checkpoint(path).state, "yardstick": None}))
+    with pytest.raises(RunError, match="no checkpoint of a step at which it was evaluated; leave out '/best'"):
+        find_checkpoint("tiny/best", tmp_path)
+    with pytest.raises(RunError, match="no such"):
+        find_checkpoint("other/best", tmp_path)

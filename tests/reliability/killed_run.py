@@ -46,6 +46,7 @@ from masklab.training.transfer_settings import TransferSettings
 
 torch.set_num_threads(1)
 STEPS = 24
+DROPOUT = 0.1
 PATIENCE = 30.0
 """Seconds that a worker may live on when another was killed."""
 STAGES = [
@@ -56,7 +57,7 @@ STAGES = [
 
 
 @cache
-def given() -> tuple[Recipe, TokenCorpus, Pools]:
+def given(dropout: float) -> tuple[Recipe, TokenCorpus, Pools]:
     """Three stages and frozen layers up to step 10; what is logged, evaluated and saved falls on different steps, and on the same."""
     letters = np.random.default_rng(0).integers(0, 12, 4000)
     text = "".join("abcdefgh ,.\n"[i] for i in letters)
@@ -65,7 +66,7 @@ def given() -> tuple[Recipe, TokenCorpus, Pools]:
     corpus = TokenCorpus(tokens[:3000], tokens[3000:], vocabulary, {"source": "test"})
     plain = recipe(
         curriculum={"stages": STAGES},
-        model={"n_layer": 1, "n_head": 2, "n_embd": 16, "dropout": 0.1, "tied_head": False},
+        model={"n_layer": 1, "n_head": 2, "n_embd": 16, "dropout": dropout, "tied_head": False},
         training={"max_iters": STEPS, "block_size": 16, "eval_interval": 4, "log_interval": 3, "checkpoint_interval": 2},
         validation={"sequences": 4, "nelbo_sequences": 4, "final_nelbo_sequences": 4},
         sampling={"steps": 2},
@@ -104,7 +105,7 @@ class NotedSource(LocalSource):
         return batch
 
 
-def run(folder: Path, kill: Kill | None, rank: int, size: int, rendezvous: Path) -> None:
+def run(folder: Path, kill: Kill | None, rank: int, size: int, rendezvous: Path, dropout: float) -> None:
     """Begin the run of `folder`, or go on with it, until its end or its kill."""
     sys.stderr = (folder / f"errors-{rank}.txt").open("a")
     diary, passed = Diary(folder / f"diary-{rank}.jsonl"), Counter[str]()
@@ -119,7 +120,7 @@ def run(folder: Path, kill: Kill | None, rank: int, size: int, rendezvous: Path)
     if size > 1:
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size, timeout=timedelta(seconds=PATIENCE))
     with listening(listener):
-        loop = loop_in(folder, diary, Ranks(rank, size))
+        loop = loop_in(folder, diary, Ranks(rank, size), dropout)
         path, history = folder / "history.json", History.read(folder / "history.json")
         for event in loop.run():
             _note(diary, event)
@@ -129,9 +130,9 @@ def run(folder: Path, kill: Kill | None, rank: int, size: int, rendezvous: Path)
     diary.write("passed", 0, dict(passed))
 
 
-def loop_in(folder: Path, diary: Diary, ranks: Ranks) -> Loop:
+def loop_in(folder: Path, diary: Diary, ranks: Ranks, dropout: float = DROPOUT) -> Loop:
     """The loop of one worker of the run in `folder`."""
-    made, corpus, pools = given()
+    made, corpus, pools = given(dropout)
     source = NotedSource(made.batch_maker(corpus), *ranks.part(made.training.rows_per_step))
     object.__setattr__(source, "diary", diary)
     precision = Precision.of(made.system, torch.device("cpu"))
@@ -225,12 +226,12 @@ class Server:
             forkserver.ensure_running()
         self._number = 0
 
-    def run(self, folder: Path, kill: Kill | None = None, size: int = 1) -> list[int | None]:
+    def run(self, folder: Path, kill: Kill | None = None, size: int = 1, dropout: float = DROPOUT) -> list[int | None]:
         """Run in `size` processes until all have ended; their exit codes, None for one that had to be ended from here."""
         folder.mkdir(parents=True, exist_ok=True)
         self._number += 1
         rendezvous = folder / f"rendezvous-{self._number}"
-        workers = [self._context.Process(target=run, args=(folder, kill, rank, size, rendezvous)) for rank in range(size)]
+        workers = [self._context.Process(target=run, args=(folder, kill, rank, size, rendezvous, dropout)) for rank in range(size)]
         for worker in workers:
             worker.start()
         return [_ended(worker) for worker in workers]

@@ -176,6 +176,24 @@ def test_kills_of_one_of_two_workers(home: Path, told: Callable[[str], None]) ->
     assert kills >= 10
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_with_another_number_of_workers_a_run_goes_on_with_the_same_batches(home: Path, before: int, after: int) -> None:
+    folder, alone = home / f"from-{before}-to-{after}", home / "alone"
+    assert server().run(alone, dropout=0.0) == [0]  # what dropout leaves out is another for each worker
+    assert (
+        server().run(folder, Kill("step.taken", 9), size=before, dropout=0.0)[0] == -9
+    )  # two steps after a logged one and one after a save
+    assert server().run(folder, size=after, dropout=0.0) == [0] * after
+    one, other = Story.of(alone, 1), Story.of(folder, 2)
+    assert one.end and other.end and one.end["state"]["batches_digest"] == other.end["state"]["batches_digest"]
+    logged = dict(one.told("step"))
+    for iteration, figures in other.told("step"):
+        assert figures == pytest.approx(logged[iteration], rel=1e-4), f"step {iteration}"
+    assert {iteration for iteration, _ in other.told("step")} == logged.keys()
+    for (_, evaluation), (_, expected) in zip(other.told("evaluation")[-1:], one.told("evaluation")[-1:], strict=True):
+        assert evaluation[:5] == pytest.approx(expected[:5], rel=1e-4)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("size", [1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -94,6 +95,12 @@ def test_trouble_is_said_when_it_is_seen(tmp_path: Path) -> None:
 def test_a_resumed_run_says_from_where(tmp_path: Path) -> None:
     text = printed(tmp_path, [run_story.started(100, stage=1, resumed_from=Path("/runs/story/checkpoints/100"))])
     assert "resumed at iteration 100 from /runs/story/checkpoints/100" in text
+
+
+def test_a_damaged_checkpoint_is_named_with_what_is_wrong_with_it(tmp_path: Path) -> None:
+    started = run_story.started(100, stage=1, resumed_from=Path("/runs/story/checkpoints/100"))
+    text = printed(tmp_path, [replace(started, set_aside=("step_000000200: state.json is missing",))])
+    assert "notice  checkpoint step_000000200: state.json is missing; it is now called damaged_step_000000200" in text
 
 
 @pytest.mark.parametrize(

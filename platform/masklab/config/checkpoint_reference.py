@@ -14,11 +14,13 @@ from masklab.names import is_name
 from masklab.places import place_of
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
-from masklab.training.checkpoint import NAME, Checkpoint, open_checkpoint
+from masklab.training.checkpoint import NAME, Checkpoint, CheckpointStore, open_checkpoint
 from masklab.training.manifest import MANIFEST, flaw_of
 from masklab.training.run_folder import RunFolder
 
 NAMES_SHOWN = 8
+BEST = "best"
+"""After a run's name or folder: not its newest checkpoint, but its best."""
 LONGEST_PATH = 4096
 WEIGHTS = "model.safetensors"
 COLLECTIONS = {"comparison.json": ("a comparison", "arms/*/seed-*"), "sweep.json": ("a sweep", "trials/*")}
@@ -70,7 +72,8 @@ class FoundCheckpoint:
 
 
 def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
-    """The checkpoint that `reference` names: of a run in `home`, of a run's folder the newest that is whole, or itself.
+    """The checkpoint that `reference` names: of a run in `home`, of a run's folder the newest that is whole, or with `/best` the best by
+    the yardstick; or itself.
 
     Raises RunError when there is no such thing or no checkpoint yet, and CheckpointError when none is whole.
     """
@@ -88,6 +91,8 @@ def _found(reference: str, runs: Path) -> FoundCheckpoint:
     path = runs / reference if by_name else place_of(reference, "checkpoint")
     if path.is_file():
         raise CheckpointError(f"{path} is a file; a checkpoint of masklab is a folder with a {MANIFEST}, and no other file is ever read")
+    if not path.is_dir() and reference.endswith(f"/{BEST}"):
+        return _best(reference, runs)
     if not path.is_dir():
         raise _nothing_there(reference, runs)
     if (path / MANIFEST).exists():
@@ -129,6 +134,15 @@ def _newest(run: RunFolder) -> FoundCheckpoint:
             return FoundCheckpoint(Checkpoint(path), run, tuple(passed_over))
         passed_over.append(f"{path.name}: {flaw}")
     raise CheckpointError(f"run '{run.path.name}' has no checkpoint that is whole ({'; '.join(passed_over)}); use another run")
+
+
+def _best(reference: str, runs: Path) -> FoundCheckpoint:
+    """The checkpoint that is best by the yardstick, of the run that comes before `/best` in `reference`."""
+    found = _found(reference.removesuffix(BEST).rstrip("/"), runs)
+    best = CheckpointStore(found.run.checkpoints, {}).best() if found.run else None
+    if best is None:
+        raise RunError(f"checkpoint = {reference!r}: that run has no checkpoint of a step at which it was evaluated; leave out '/{BEST}'")
+    return FoundCheckpoint(best, found.run)
 
 
 def _run_of(path: Path) -> RunFolder | None:

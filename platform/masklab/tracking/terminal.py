@@ -20,6 +20,7 @@ from masklab.tracking.summary_block import summary_block
 from masklab.tracking.transfer_table import transfer_table
 from masklab.tracking.trouble import Trouble
 from masklab.tracking.wording import amount, duration, figure, rate
+from masklab.training.checkpoint import DAMAGED
 from masklab.training.events import (
     EvaluationDone,
     Event,
@@ -114,6 +115,8 @@ class Terminal:
                 f"   curriculum {self._outline.curriculum}, {amount(event.parameters)} parameters on {event.device}{where}",
             )
         )
+        for flaw in event.set_aside:
+            self._say(Text.assemble(("notice  ", "bold yellow"), f"checkpoint {flaw}; it is now called {DAMAGED}{flaw.partition(':')[0]}"))
         if event.transfer or event.trainable not in (None, event.parameters):
             self._say(transfer_table(event))
         for i, stage in enumerate(self._outline.stages):

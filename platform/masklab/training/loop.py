@@ -223,7 +223,7 @@ class Loop:
         thaw = self.recipe.transfer.thaw(position.iteration)
         self.meter.add(batch, self.stepper.take(batch, rate, thaw, position.stability.limit), wait)
         self.budget.count(int(np.count_nonzero(batch.selected)))
-        self.rate = rate
+        position.rate = rate
         position.iteration += 1
         position.batches_digest = (position.batches_digest + batch.digest) % 2**64
         position.yardstick = None
@@ -267,7 +267,7 @@ class Loop:
             stage=position.progress.stage,
             budget_used=self.budget.used(position.iteration),
             loss=reading.loss,
-            learning_rate=self.rate,
+            learning_rate=position.rate,
             grad_norm=reading.grad_norm,
             mask_ratio=reading.mask_ratio,
             chars=position.chars,

@@ -25,6 +25,8 @@ class Position:
     """Seconds a step, as the budget has it."""
     budget_masked: int | None = None
     """Masked characters that the budget has counted; None where they are `masked_chars`."""
+    rate: float = 0.0
+    """Learning rate of the last step."""
     interval: list[list[float]] = field(default_factory=list)
     """What the meter has added up since the last logged step, of each worker."""
     recent_plain_sum: float = 0.0
