@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -143,3 +144,13 @@ def test_a_defect_keeps_its_traceback_without_its_secrets(capsys: pytest.Capture
     assert call(run=defective) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("Traceback") and printed.endswith("ZeroDivisionError: at http://***@host/\n")
+
+
+def test_what_is_logged_has_no_secrets(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("masklab.test"), "propagate", False)
+
+    def warns(config: Config) -> None:
+        logging.getLogger("masklab.test").warning("at %s", "http://me:hunter2@host/")
+
+    assert call(run=warns) == 0
+    assert capsys.readouterr().err == "at http://***@host/\n"

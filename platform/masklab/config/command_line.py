@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ def main(job: str, description: str, run: Run, root: Path, argv: Sequence[str] |
     `job` is the file's name without `.py`. Nothing heavy is imported before the arguments ask for it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if logging.lastResort:
+        logging.lastResort.setFormatter(_WithoutSecrets())
     try:
         with terminating_as_interrupt():
             return _dispatch(job, description, run, root, arguments, tree)
@@ -41,6 +44,13 @@ def main(job: str, description: str, run: Run, root: Path, argv: Sequence[str] |
     except Exception:
         print(redact(traceback.format_exc()), end="", file=sys.stderr)
         return DEFECT
+
+
+class _WithoutSecrets(logging.Formatter):
+    """What is logged, in words and in tracebacks, as it is but for its secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 def _line(message: str) -> str:
