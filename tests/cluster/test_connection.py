@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import ray
 
-from masklab.cluster.connection import Share, share_of
+from masklab.cluster.connection import Share, put, share_of
 from masklab.errors import ResourceError
 from masklab.training.settings import ScalingSettings
 
@@ -35,3 +36,13 @@ def test_a_worker_must_fit_on_one_node() -> None:
 def test_a_cluster_that_is_too_small_is_refused_with_the_numbers(settings: dict[str, object], words: str) -> None:
     with pytest.raises(ResourceError, match=words):
         share_of(ScalingSettings.model_validate(settings), [{"CPU": 2.0}])
+
+
+@pytest.mark.parametrize("full", ["ObjectStoreFullError", "OutOfDiskError"])
+def test_a_store_without_room_is_told_in_a_line(full: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(value: object) -> None:
+        raise getattr(ray.exceptions, full)("no room")
+
+    monkeypatch.setattr(ray, "put", refuse)
+    with pytest.raises(ResourceError, match=f"no room for the text and the pools \\({full}\\); give it more"):
+        put([1])

@@ -10,7 +10,7 @@ import ray
 
 from masklab.cluster.assignment import Assignment, documents_of
 from masklab.cluster.comparison_plan import ComparisonPlan, PlannedRun
-from masklab.cluster.connection import Share
+from masklab.cluster.connection import Share, put
 from masklab.cluster.opening_record import run_record
 from masklab.cluster.trial import CurveSettings, Trial, host
 from masklab.config.writing import dump
@@ -39,7 +39,7 @@ class Conductor:
         terminal: ComparisonTerminal,
     ) -> None:
         self.plan, self.record, self.share, self.nested, self.tags, self.terminal = plan, record, share, nested, tags, terminal
-        self._corpus, self._pools = [ray.put(plan.corpus)], [ray.put(plan.pools)]
+        self._corpus, self._pools = [put(plan.corpus)], [put(plan.pools)]
         self._task = host.options(num_cpus=share.cpus, num_gpus=share.gpus)
         self._running: dict[Any, tuple[PlannedRun, RunHandle | None]] = {}
 

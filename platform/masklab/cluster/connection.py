@@ -158,6 +158,20 @@ def room(nodes: Sequence[Mapping[str, float]], cpus: int, gpus: int) -> int:
     return sum(min(int(node.get("CPU", 0)) // cpus, int(node.get("GPU", 0)) // gpus if gpus else int(node.get("CPU", 0))) for node in nodes)
 
 
+def put(value: Any) -> Any:
+    """A reference to `value` in the object store. Raises ResourceError when that has no room for it."""
+    import ray
+    from ray.exceptions import ObjectStoreFullError, OutOfDiskError
+
+    try:
+        return ray.put(value)
+    except (ObjectStoreFullError, OutOfDiskError) as error:
+        raise ResourceError(
+            f"Ray's object store has no room for the text and the pools ({type(error).__name__}); give it more (object_store_memory of "
+            "ray start), free its disk, or use a shorter text"
+        ) from error
+
+
 def nodes_of_the_cluster() -> list[dict[str, float]]:
     """What each living node of the connected cluster has."""
     import ray

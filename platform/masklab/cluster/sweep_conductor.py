@@ -9,11 +9,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import ray
 from ray import tune
 
 from masklab.cluster.assignment import Assignment, documents_of
-from masklab.cluster.connection import Share
+from masklab.cluster.connection import Share, put
 from masklab.cluster.sweep_generations import Generations
 from masklab.cluster.sweep_plan import PlannedTrial, SweepPlan
 from masklab.cluster.sweep_population import carry_out, exchange_of, is_carried_out, next_exchange
@@ -49,7 +48,7 @@ class SweepConductor:
         terminal: SweepTerminal,
     ) -> None:
         self.plan, self.record, self.share, self.nested, self.tags, self.terminal = plan, record, share, nested, tags, terminal
-        self._corpus = [ray.put(plan.corpus)]
+        self._corpus = [put(plan.corpus)]
         self._pools: dict[str, list[Any]] = {}
         self._waiting: deque[PlannedTrial] = deque()
         self._suggestions: Suggestions | None = None
@@ -264,7 +263,7 @@ class SweepConductor:
             in_use = {stages_of(other) for other in (*self._waiting, *(running for running, _ in self._running.values()))}
             for unused in self._pools.keys() - in_use:
                 self._pools.pop(unused).clear()  # Tune keeps what it was handed, and so this very list
-            self._pools[stages] = [ray.put(trial.config.recipe.pools(self.plan.corpus))]
+            self._pools[stages] = [put(trial.config.recipe.pools(self.plan.corpus))]
         return self._pools[stages]
 
     def _child(self, trial: PlannedTrial) -> RunHandle | None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from masklab.cluster.connection import Share, connect, share_for
+from masklab.cluster.connection import Share, connect, put, share_for
 from masklab.config.generator_reference import with_generator
 from masklab.config.home import home_of
 from masklab.config.interruption import INTERRUPTED, stopping_by_signals
@@ -219,7 +219,6 @@ def _run_workers(
     plan: Plan, share: Share, handle: RunHandle | None, tracker: Tracker, request: StopRequest, farewell: Farewell
 ) -> RunStopped | None:
     """Start the workers and report until they are done, or stopped. Raises what they raised."""
-    import ray
 
     from masklab.cluster.assignment import Assignment, documents_of
     from masklab.cluster.supervision import Supervisor
@@ -238,8 +237,8 @@ def _run_workers(
             use_gpu=bool(share.gpus),
             checkpoints=plan.folder.checkpoints,
             documents=documents_of(plan.config, plan.corpus),
-            corpus=[ray.put(plan.corpus)],
-            pools=[ray.put(plan.pools)],
+            corpus=[put(plan.corpus)],
+            pools=[put(plan.pools)],
             relay=None,
             tracking=handle,
         )
