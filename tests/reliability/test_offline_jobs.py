@@ -76,7 +76,7 @@ def test_a_comparison_that_was_made_offline_is_sent_with_its_runs(home: Path, ro
     from masklab.cluster.comparison_run import compare
 
     own = ("compare.curricula=[sticky]", "compare.controls=[uniform]", "compare.seeds=2", "compare.budget.max_chars=1280")
-    own += ("compare.curve_levels=2", "compare.curve_sequences=4")
+    own += ("compare.curve_levels=2", "compare.curve_sequences=4", "training.eval_interval=2")
     line = [*SMALL, *own, f"dataset.path={home}/text.txt", "run.name=pair"]
     assert main("compare", "", lambda config: compare(config, line, root, 0.0), root, line, tree=COMPARE) == 0
     nested_and_finished(home, root, "pair", 4)
