@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from masklab.errors import RunError
-from masklab.training.run_folder import RunFolder
+from masklab.training.run_folder import FORMAT, RunFolder
 
 CONFIG = {"run": {"name": "a", "folder": None}, "training": {"learning_rate": 0.1}, "curriculum": {"stages": [{"type": "random"}]}}
 
@@ -27,7 +27,7 @@ def test_a_claim_alone_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_the_same_config_resumes_and_remembers(tmp_path: Path) -> None:
     begun(tmp_path).remember(mlflow_run_id="x")
     again = RunFolder.claim(tmp_path, "a", CONFIG)
-    assert again.memory() == {"mlflow_run_id": "x"}
+    assert again.memory() == {"format": FORMAT, "mlflow_run_id": "x"}
     assert not again.is_finished
 
 
@@ -54,6 +54,31 @@ def test_a_description_may_differ_and_long_values_are_cut(tmp_path: Path) -> Non
     with pytest.raises(RunError) as caught:
         RunFolder.claim(tmp_path, "a", told | {"sampling": {"prompt": "the mask hides\n" * 50}})
     assert "(sampling.prompt: None -> the mask hides the mask hides the mas...)" in str(caught.value)
+
+
+def test_an_older_folder_lacks_keys_and_is_resumed_again_and_again(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    (folder.path / "run.json").unlink()  # format 1 had no number
+    later = CONFIG | {"stability": {"max_rollbacks": 3, "window": 8}}
+    for _ in range(2):
+        again = RunFolder.claim(tmp_path, "a", later)
+        again.begin(yaml.safe_dump(later))
+        again.remember(mlflow_run_id="x")
+    with pytest.raises(RunError, match=r"training.learning_rate: 0.1 -> 0.2"):
+        RunFolder.claim(tmp_path, "a", later | {"training": {"learning_rate": 0.2}})
+
+
+def test_a_folder_of_this_format_lacks_nothing(tmp_path: Path) -> None:
+    begun(tmp_path)
+    with pytest.raises(RunError, match=r"stability.window: None -> 8"):
+        RunFolder.claim(tmp_path, "a", CONFIG | {"stability": {"window": 8}})
+
+
+@pytest.mark.parametrize("number", [FORMAT + 1, "two"])
+def test_a_later_folder_is_refused_by_its_number(tmp_path: Path, number: int | str) -> None:
+    begun(tmp_path).remember(format=number)
+    with pytest.raises(RunError, match=f"is of format {number}, and this masklab reads formats up to {FORMAT}; use the masklab"):
+        RunFolder.claim(tmp_path, "a", CONFIG)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

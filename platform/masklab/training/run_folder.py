@@ -1,7 +1,7 @@
 """A run's own folder: its resolved config, checkpoints, figures and summary.
 
 config.yaml     the resolved config the run was begun with
-run.json        what a resumed run must find again, such as the MLflow run
+run.json        the number of this format, and what a resumed run must find again, such as the MLflow run
 checkpoints/    see checkpoint.py
 figures/        pictures
 summary.json    the final figures, written when the run is finished
@@ -24,6 +24,8 @@ from masklab.plain_yaml import read_yaml
 from masklab.redaction import redacted
 from masklab.text.atomic_file import UNFINISHED, write_text
 
+FORMAT = 2
+"""Of a run's folder. Those of format 1 carry no number; their config lacks keys that came later, which stand at what they are now."""
 LOOP_SECONDS = "loop_seconds"
 """What a run that was trained in one process remembers: the time in its loop, until its end."""
 CHANGEABLE = (
@@ -69,7 +71,8 @@ class RunFolder:
         if known is None and folder.path.exists() and any(not file.match(UNFINISHED) for file in folder.path.iterdir()):
             raise RunError(f"run folder {folder.path} holds files that are no run's; use another run.name")
         if known is not None:
-            differing = sorted(_differing(redacted(known), redacted(config)))  # the file has no secrets
+            is_older = folder._format() < FORMAT
+            differing = sorted(_differing(redacted(known), redacted(config), is_older))  # the file has no secrets
             if differing:
                 shown = "; ".join(differing[:5]) + (f" and {len(differing) - 5} more" if len(differing) > 5 else "")
                 raise RunError(f"run '{name}' exists with another config ({shown}); use another run.name, or the config it was begun with")
@@ -113,6 +116,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / "config.yaml").exists():  # comes first, since what is there without it is taken for no run's
                 self.write("config.yaml", config_yaml)
+                self.remember(format=FORMAT)
             (self.path / "figures").mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(f"run folder {self.path} cannot be written ({error.strerror}); set run.folder=") from error
@@ -135,6 +139,16 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether the run has come to its end."""
         return (self.path / "summary.json").is_file()
+
+    def _format(self) -> int:
+        """The number of the folder's format. Raises RunError for one that only a later masklab reads."""
+        number = self.memory().get("format", 1)
+        if not isinstance(number, int) or number > FORMAT:
+            raise RunError(
+                f"run folder {self.path} is of format {number}, and this masklab reads formats up to {FORMAT}; use the masklab that it "
+                "was begun with, or another run.name"
+            )
+        return number
 
     def memory(self) -> dict[str, Any]:
         """What `run.json` holds; empty for a run that was not begun."""
@@ -160,11 +174,11 @@ def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, tree
 
 
-def _differing(known: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
-    """Keys whose values differ, each as `key: old -> new`."""
+def _differing(known: dict[str, Any], asked: dict[str, Any], is_older: bool) -> Iterator[str]:
+    """Keys whose values differ, each as `key: old -> new`; one that an older file does not have does not differ."""
     before, after = dict(_flat(known)), dict(_flat(asked))
     for key in before.keys() | after.keys():
-        if key.startswith(CHANGEABLE) or key.endswith(".description"):
+        if key.startswith(CHANGEABLE) or key.endswith(".description") or (is_older and key not in before):
             continue
         old, new = before.get(key), after.get(key)
         if old != new:
