@@ -41,8 +41,25 @@ def test_the_limit_is_the_median_and_its_deviation_of_the_last_losses(losses: li
             continue
         median = np.median(last)
         level = max(level, median)
-        sigma = max(1.4826 * np.median(np.abs(last - median)), 0.1 * level)
-        assert state.limit == pytest.approx(median + sigmas * sigma, rel=1e-12)
+        plain = median + sigmas * max(1.4826 * np.median(np.abs(last - median)), 0.1 * level)
+        logs = np.log(np.maximum(last, 1e-12))
+        middle = np.median(logs)
+        beyond = middle + sigmas * 1.4826 * np.median(np.abs(logs - middle))
+        assert state.limit == pytest.approx(min(max(plain, np.exp(min(beyond, 88.7228))), LARGEST), rel=1e-4)
+
+
+def test_a_long_tail_is_no_spike_and_a_jump_out_of_steady_losses_is() -> None:
+    """Losses of one row whose weight is one over its mask ratio, against those of a plain mean."""
+    ratios = np.random.default_rng(1).uniform(1e-3, 1, 2000)
+    masked = np.random.default_rng(2).binomial(64, ratios)
+    tail = [float(loss) for loss in 3 * masked / 64 / ratios]
+    steady = [float(loss) for loss in np.random.default_rng(3).normal(3, 0.1, 2000)]
+    for losses, spikes in ((tail, 0), ([*steady, 12.0, *steady], 1)):
+        state, skipped = Stability(), 0
+        for i, loss in enumerate(losses):
+            skipped += loss > state.limit
+            state = settle(state.told(steps(loss, first=i, limit=state.limit)), StabilitySettings()).state
+        assert skipped == state.skipped_steps == spikes
 
 
 @settings(deadline=None)

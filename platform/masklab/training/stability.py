@@ -3,8 +3,9 @@
 A step is skipped on the device itself, so nothing waits for it; its figures are read every few steps and told here. `settle` takes
 them in order, keeps the losses of the steps that were taken, says when too many were skipped in a row, and sets the limit above which
 the losses of the next steps are spikes. A spike lies `spike_sigmas` robust standard deviations above the median of the last losses
-(1.4826 times their median absolute deviation; Huber 1981, section 5.1). The losses of skipped steps are not among them, so that
-neither a NaN nor a spike ever moves the limit.
+(1.4826 times their median absolute deviation; Huber 1981, section 5.1), of the losses themselves and of their logarithms: weights of
+one over the mask ratio give losses a long tail, in which what is far out on the plain scale is nothing unusual. The losses of skipped
+steps are not among them, so that neither a NaN nor a spike ever moves the limit.
 
 Every rank tells it the same figures and so takes the same decision. All of it lies in a checkpoint, so a resumed run takes the same
 path as one that was never interrupted.
@@ -29,6 +30,8 @@ LEAST_SIGMA = 0.1
 """Least robust standard deviation, as a share of the level that the stage began at: a loss near 0 makes any batch look far off."""
 LARGEST = 3.4028234663852886e38
 """Largest float32; what is above it, or is no number, is not finite."""
+SMALLEST = 1e-12
+"""Least loss whose logarithm is taken."""
 OVERFLOWS = 40
 """float16 overflows in a row that the scaler is granted: each halves its scale, and it starts at 2**16."""
 
@@ -254,10 +257,18 @@ def _limit(window: list[float], level: float, settings: StabilitySettings) -> tu
     """The level of the stage and the limit of its losses, once the window is full."""
     if settings.spike_sigmas is None or len(window) < settings.spike_window:
         return level, LARGEST
-    middle = median(window)
+    middle, sigma = _robust(window)
     level = max(level, middle)
-    sigma = max(NORMAL * median(abs(loss - middle) for loss in window), LEAST_SIGMA * level)
-    return level, min(middle + settings.spike_sigmas * sigma, LARGEST)
+    plain = middle + settings.spike_sigmas * max(sigma, LEAST_SIGMA * level)
+    middle, sigma = _robust([math.log(max(loss, SMALLEST)) for loss in window])
+    logarithmic = math.exp(min(middle + settings.spike_sigmas * sigma, math.log(LARGEST)))
+    return level, min(max(plain, logarithmic), LARGEST)
+
+
+def _robust(values: list[float]) -> tuple[float, float]:
+    """Median, and standard deviation by the median absolute deviation."""
+    middle = median(values)
+    return middle, NORMAL * median(abs(value - middle) for value in values)
 
 
 def _words(figures: StepFigures, limit: float) -> str:
