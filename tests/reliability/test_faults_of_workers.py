@@ -113,7 +113,8 @@ def test_a_signal_ends_a_run_after_a_whole_step_which_is_saved(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_an_elastic_run_goes_on_with_fewer_workers_and_takes_new_ones_in(home: Path, root: Path, told: Callable[[str], None]) -> None:
-    given = ["curriculum=uniform", "training.max_iters=600", "tracking.enabled=false"]
+    given = ["curriculum=uniform", "training.max_iters=1200", "training.eval_interval=200", "tracking.enabled=false"]
+    given += ["model.n_layer=2", "model.n_embd=64", "training.batch_size=8"]  # long enough for a node to come
     assert train_here(root, home, "rigid", *given) == 0
     seen = on_two_nodes(root, "elastic_run", home, "elastic", *given, "scaling.num_workers=[1,2]", "scaling.resize_seconds=2")
     assert seen["status"] == 0
