@@ -32,6 +32,8 @@ from masklab.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.timeout(300)
 NAMES = 10
+PAUSES = {name: getattr(courier, name) for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "GATHERING", "PATIENCE")}
+"""Those of a real run; most tests wait for less."""
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +131,10 @@ def test_an_outage_in_the_middle_loses_and_doubles_nothing(
 @pytest.mark.parametrize("outage", OUTAGES)
 @pytest.mark.parametrize("rounds", [2, pytest.param(8, marks=pytest.mark.soak)])
 def test_steps_take_as_long_as_without_tracking(
-    tmp_path: Path, proxy: Proxy, outage: str, rounds: int, told: Callable[[str], None]
+    tmp_path: Path, proxy: Proxy, outage: str, rounds: int, told: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, seconds in PAUSES.items():
+        monkeypatch.setattr(courier, name, seconds)
     quiet, tracked = Training(NullTracker()), Training(NullTracker())
     for turn in range(rounds):  # in turns, for what else the machine does
         quiet.steps(0, 150)
