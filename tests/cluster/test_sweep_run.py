@@ -72,7 +72,6 @@ def words(home: Path, *overrides: str) -> list[str]:
 @pytest.fixture(scope="module")
 def command(home: Path, root: Path, ray_cluster: Any) -> Command:
     """Runs `jobs/tune.py` in this process. `stop_after` trials have ended it is sent SIGTERM."""
-    from masklab.cluster import sweep_conductor
 
     def run(*overrides: str, stop_after: int | None = None) -> Told:
         told, line = Told(), words(home, *overrides)
@@ -97,7 +96,7 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
             patch.setenv("MASKLAB_HOME", str(home))
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             patch.setattr(SweepTerminal, "ended", end)
-            patch.setattr(sweep_conductor.ray, "put", count)
+            patch.setattr(ray_cluster, "put", count)
             told.status = main("tune", "", lambda config: tune(config, line, root, 0.0), root, line, tree=TUNE)
         told.record = SweepRecord.read(home / "runs" / compose_tree(TUNE, line, root).run.name)  # type: ignore[attr-defined]
         return told
@@ -372,7 +371,7 @@ def test_a_trial_that_tune_gives_up_is_a_failed_one(tmp_path: Path, text: str, r
     from masklab.cluster import sweep_conductor
 
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(sweep_conductor.ray, "put", lambda value: value)
+    monkeypatch.setattr("ray.put", lambda value: value)
     monkeypatch.setattr(sweep_conductor.tune, "run", lambda *_, search_alg, **__: search_alg.suggest("a trial of Tune"))
     plan = planned(tmp_path, root, SPACE, "sweep.num_trials=2", "tracking.enabled=false")
     plan.folder.begin(dump(plan.config))
@@ -416,7 +415,7 @@ def test_a_suggestion_that_is_unfit_is_a_failed_trial_with_its_reason(
     from masklab.cluster.sweep_suggestions import Suggestions
 
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(sweep_conductor.ray, "put", lambda value: value)
+    monkeypatch.setattr("ray.put", lambda value: value)
     space = 'sweep.space={model.n_embd: "int(16,20)"}'  # both ends go with 2 heads, and 17, 18 and 19 do not
     plan = planned(tmp_path, root, space, "sweep.search=optuna", "sweep.num_trials=12", "tracking.enabled=false")
     conductor = sweep_conductor.SweepConductor(plan, opening_record(plan, ""), Share(1, 1, 0), None, {}, SweepTerminal(12, 1))

@@ -99,3 +99,10 @@ def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(RunError, match="cannot be written"):
         RunFolder.claim(tmp_path / "runs", "a", CONFIG)
+
+
+def test_a_damaged_memory_is_told_with_all_that_knows_of_the_run_in_mlflow(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    (folder.path / "run.json").write_text("{")
+    with pytest.raises(RunError, match=r"run\.json cannot be read .*remove it .* and spool/ .* new one in MLflow"):
+        folder.memory()

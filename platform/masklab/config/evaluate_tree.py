@@ -55,7 +55,7 @@ class EvaluateConfig(Section):
     """The figures of a trained model."""
 
     checkpoint: str = Field(min_length=1)
-    """The model: the name of a run, a run's folder, or one checkpoint's folder."""
+    """The model: the name of a run, a run's folder (its newest checkpoint; RUN/best is its best), or one checkpoint's folder."""
     against: str | None = Field(default=None, min_length=1)
     """Another model, scored on the same windows and masks for the difference of the two."""
     output: str | None = Field(default=None, min_length=1)

@@ -22,7 +22,7 @@ class PredictConfig(Section):
     """Labels by a trained classifier."""
 
     checkpoint: str = Field(min_length=1)
-    """The model: the name of a run, a run's folder, or one checkpoint's folder."""
+    """The model: the name of a run, a run's folder (its newest checkpoint; RUN/best is its best), or one checkpoint's folder."""
     dataset: TextsSettings
     """The texts."""
     output: str | None = Field(default=None, min_length=1)

@@ -29,7 +29,7 @@ class SampleConfig(Section):
     """Texts from a trained model."""
 
     checkpoint: str = Field(min_length=1)
-    """The model: the name of a run, a run's folder, or one checkpoint's folder."""
+    """The model: the name of a run, a run's folder (its newest checkpoint; RUN/best is its best), or one checkpoint's folder."""
     output: str | None = Field(default=None, min_length=1)
     """Folder of the sets of samples, each in a numbered folder of its own; `samples` in the run's folder when not given."""
     sampling: SamplingSettings = SamplingSettings()

@@ -156,7 +156,10 @@ class RunFolder:
         try:
             return dict(json.loads(file.read_text())) if file.is_file() else {}
         except (OSError, ValueError) as error:
-            raise RunError(f"{file} cannot be read ({type(error).__name__}); remove it to resume the run as a new one in MLflow") from error
+            raise RunError(
+                f"{file} cannot be read ({type(error).__name__}); remove it to resume the run, and spool/ beside it too to have that as a "
+                "new one in MLflow"
+            ) from error
 
     def remember(self, **facts: Any) -> None:
         """Add facts to `run.json`."""

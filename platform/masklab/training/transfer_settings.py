@@ -35,7 +35,7 @@ class TransferSettings(Section):
     """Where the first weights come from, and which of them are trained."""
 
     init_checkpoint: str | None = None
-    """Weights to begin with, from any mode: a run's name, its folder, or one of its checkpoints. The model's sizes come from there."""
+    """Weights to begin with, from any mode: a run's name, its folder, one of its checkpoints, or RUN/best. The sizes come from there."""
     mode: Literal["fine_tuning", "feature_extraction"] = "fine_tuning"
     """Train all weights (fine_tuning), or the head alone on frozen features (feature_extraction)."""
     unfreeze_at_iter: int | None = Field(default=None, ge=1)
