@@ -49,7 +49,7 @@ class PullWindow:
     _in_time: bool = False
     """Whether the last chunk came in time; while not, nothing is waited for: the actor is starting, or in trouble."""
     _heard_at: float | None = None
-    """When the producer last answered, or was first asked."""
+    """When the producer last answered, or was asked after nothing that is still wanted was waited for."""
     _patience: float = STARTING_SECONDS
     """How long it may be silent."""
     _lost: int = 0
@@ -106,10 +106,11 @@ class PullWindow:
         """Ask for chunk `number` and those that follow it. Returns the first one's place."""
         if self._producer is None:
             self._producer = self.start()
-            self._heard_at = time.monotonic()
         if any(asked_stage != stage for asked_stage, _ in self._asked):
             self._in_time = False  # what was asked for before the stage ended stands first in the producer's queue
         wanted = [(stage, n) for n in range(number, number + 1 + self.settings.prefetch_chunks)]
+        if not any(place in self._asked for place in wanted):  # its silence until now was that of nobody asking
+            self._heard_at = time.monotonic()
         self._asked = {place: self._asked.get(place) or self._ask(*place) for place in wanted}
         return wanted[0]
 

@@ -5,18 +5,18 @@ Nothing is written before the text, the pools, the tracking store and the cluste
 
 from __future__ import annotations
 
-import shlex
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from masklab.cluster.connection import Share, connect, put, share_for
+from masklab.cluster.farewell import Farewell, announcing
 from masklab.config.generator_reference import with_generator
 from masklab.config.home import home_of
-from masklab.config.interruption import INTERRUPTED, stopping_by_signals
+from masklab.config.interruption import INTERRUPTED, stopping_by_signals, terminating_as_interrupt
 from masklab.config.tree import Config
 from masklab.config.writing import dump
 from masklab.places import place_of
@@ -127,26 +127,27 @@ def train(config: Config, project: Path, started_at: float, command: Sequence[st
     loading.join()
     import ray
 
-    share = share_for(plan.config)
-    if plan.store:
-        reach(plan.store, config.tracking.experiment)
-    plan.folder.begin(dump(plan.config))
     request = StopRequest()
-    try:
-        with driving(plan.folder.path):
-            wait_until_left(plan.folder.path)
-            with stopping_by_signals(request):  # after Ray has come up, which takes the signals for itself
-                return _trained(plan, share, _mlflow_run(plan, project), request, command)
-    finally:
-        if is_ours:
-            ray.shutdown()
+    with terminating_as_interrupt():  # after Ray has come up, which takes the signals for itself
+        try:
+            share = share_for(plan.config)
+            if plan.store:
+                reach(plan.store, config.tracking.experiment)
+            plan.folder.begin(dump(plan.config))
+            with driving(plan.folder.path):
+                wait_until_left(plan.folder.path)
+                with stopping_by_signals(request):
+                    return _trained(plan, share, _mlflow_run(plan, project), request, command)
+        finally:
+            if is_ours:
+                ray.shutdown()
 
 
 def _trained(plan: Plan, share: Share, handle: RunHandle | None, request: StopRequest, command: Sequence[str]) -> int:
     """Train, and see to it that the run's status says how it ended. Returns the exit status."""
     status: Status = "FAILED"
     tracker: Tracker = MlflowTracker(handle, "driver", finish_seconds=300) if handle else NullTracker()
-    farewell = Farewell(plan, command)
+    farewell = Farewell(plan.name, command)
     try:
         stopped = _run_workers(plan, share, handle, tracker, request, farewell)
         status = "KILLED" if stopped else "FINISHED"
@@ -168,25 +169,6 @@ def _iteration(plan: Plan) -> int:
 
     newest = CheckpointStore(plan.folder.checkpoints, {}).newest()
     return int(newest.state["iteration"]) if newest else 0
-
-
-@dataclass
-class Farewell:
-    """Says, once, where a run stopped and how it goes on: at once, since a job that is stopped is killed seconds later."""
-
-    plan: Plan
-    command: Sequence[str]
-    is_said: bool = False
-
-    def say(self, stopped: RunStopped) -> None:
-        """Print a line."""
-        if self.is_said:
-            return
-        self.is_said = True
-        named = any(word.startswith("run.name=") for word in self.command)
-        words = shlex.join(["python", "jobs/train.py", *self.command, *([] if named else [f"run.name={self.plan.name}"])])
-        where = f"iteration {stopped.iteration:,} is saved" if stopped.iteration else "nothing had been saved yet"
-        print(f"stopped ({stopped.reason}); {where}; to go on: {words}", flush=True)
 
 
 def _load_what_comes_next(store: Store | None) -> None:
@@ -249,7 +231,7 @@ def _run_workers(
                 farewell.say(event)
 
         workers = Supervisor(assignment, plan.config.scaling, share, plan.folder.path, report, request)
-        with _announcing(request, tracker):
+        with announcing(request, tracker, farewell.again):
             stopped = workers.run()
         if stopped:
             return stopped
@@ -259,26 +241,6 @@ def _run_workers(
         if newest:
             tracker.log_artifact(newest.path, "checkpoint")
     return None
-
-
-@contextmanager
-def _announcing(request: StopRequest, tracker: Tracker) -> Iterator[None]:
-    """Say that the run is about to stop as soon as it is asked to, here and in MLflow: a stopped job is killed seconds later."""
-    over = threading.Event()
-
-    def announce() -> None:
-        while not request.wait(1.0):
-            if over.is_set():
-                return
-        if not over.is_set():
-            print(f"{request.reason}: the run saves at the end of this step and stops; a second one stops it at once", flush=True)
-            tracker.set_status("KILLED")
-
-    threading.Thread(target=announce, name="masklab-farewell", daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
 
 
 def _report(plan: Plan, reporter: Reporter, event: Event) -> None:

@@ -36,6 +36,10 @@ LEAVING_SECONDS = 1.0
 """How long workers that have saved are waited for when the driver is to end: what they still send can be sent later."""
 
 
+UNHEARD = "nobody takes in what the workers tell any more"
+"""The reason that they are told where their events cannot be handled: they would train on without a record of it."""
+
+
 class WorkerGroup:
     """One start of a run's workers, from threads of this process: one waits for Ray Train, one takes in the events."""
 
@@ -61,7 +65,8 @@ class WorkerGroup:
 
     def ask(self, reason: str) -> None:
         """Have the workers save at the end of their step, and end."""
-        self.relay.ask_to_stop.remote(StopWord(reason))
+        with suppress(RayError):
+            self.relay.ask_to_stop.remote(StopWord(reason))
 
     def abort(self) -> None:
         """Have the workers end at once, and wait for nothing."""
@@ -106,18 +111,21 @@ def run_workers(
     """Train as `assignment` says, in workers that take `share`, and hand each event to `handle` in a thread of this process, in order.
 
     Ray keeps its own files in `folder`. A `request` stops the workers after a whole step, which is saved, and so does a reason that
-    `look` gives, which is called ten times a second; what came of it is returned. Raises what a worker raised, what `handle` did, and
-    KeyboardInterrupt where the request leaves nothing to wait for or the workers take more than `grace` seconds.
+    `look` gives, which is called ten times a second; what came of it is returned. Raises what a worker raised; what `handle` did, once
+    the workers have saved; and KeyboardInterrupt where the request leaves nothing to wait for or they take more than `grace` seconds.
     """
     request = request or StopRequest()
     group = WorkerGroup(assignment, share, folder, handle)
     asked_at: float | None = None
     try:
         while not group.over.wait(0.1):
-            reason = request.reason or (look() if asked_at is None else None)
+            failure = group.listener.failure
+            reason = request.reason or (UNHEARD if failure else look() if asked_at is None else None)
             if reason and asked_at is None:
                 group.ask(reason)
                 asked_at = time.monotonic()
+            if failure and time.monotonic() - (asked_at or 0) > grace:
+                raise failure
             if request.reason and group.stopped and time.monotonic() - group.stopped_at > LEAVING_SECONDS:
                 group.abort()
                 group.listener.abandon()

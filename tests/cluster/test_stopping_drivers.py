@@ -1,0 +1,127 @@
+"""What a driver does when it is to end, or when nothing can be told any more; without a cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from masklab.cluster import pull_window, training_run, worker_group
+from masklab.cluster.connection import Share
+from masklab.cluster.farewell import announcing
+from masklab.curriculum.curriculum import Curriculum
+from masklab.errors import DataError
+from masklab.modes.token_classifier import TokenClassifier
+from masklab.text.corpus import TokenCorpus
+from masklab.training.batch import BatchKey
+from masklab.training.batch_maker import BatchMaker, LocalSource
+from masklab.training.settings import BatchSettings, ObjectiveSettings
+from masklab.training.stop import StopRequest
+
+
+def test_an_announcement_under_way_is_waited_for_and_later_ones_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+    statuses: list[str] = []
+
+    def set_status(status: str) -> None:
+        begun.set()
+        goes_on.wait(30)
+        statuses.append(status)
+
+    tracker: Any = SimpleNamespace(set_status=set_status)
+    request = StopRequest()
+    with announcing(request, tracker, "python jobs/train.py run.name=a"):
+        request.ask("SIGTERM")
+        assert begun.wait(30)
+        threading.Timer(0.05, goes_on.set).start()
+    assert statuses == ["KILLED"]
+    assert "SIGTERM: the run saves" in (said := capsys.readouterr().out) and "to go on: python jobs/train.py run.name=a" in said
+    late = StopRequest()
+    with announcing(late, tracker, ""):
+        pass
+    late.ask("SIGTERM")
+    for thread in threading.enumerate():
+        if thread.name == "masklab-farewell":
+            thread.join(30)
+    assert statuses == ["KILLED"] and not capsys.readouterr().out
+
+
+def test_a_signal_before_the_run_has_begun_ends_the_driver_as_any_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def connect(*_: Any) -> bool:
+        signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(number))  # as Ray does
+        return False
+
+    def look(_config: Any) -> Share:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+        raise AssertionError("the signal has not come")
+
+    plan = SimpleNamespace(folder=SimpleNamespace(is_finished=False), corpus=None, store=None, config=None)
+    monkeypatch.setattr(training_run.Plan, "of", lambda *_: plan)
+    monkeypatch.setattr(training_run, "connect", connect)
+    monkeypatch.setattr(training_run, "share_for", look)
+    monkeypatch.setattr(training_run, "_load_what_comes_next", lambda _: None)
+    config: Any = SimpleNamespace(scaling=SimpleNamespace(ray_logs=False))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            training_run.train(config, tmp_path, 0.0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Unheard:
+    """Workers whose events nobody can handle; they end once they are asked to, unless they are `deaf`."""
+
+    deaf = False
+    asked: list[str]
+
+    def __init__(self, *_: Any) -> None:
+        self.over, self.started, self.stopped, self.stopped_at = threading.Event(), True, None, 0.0
+        self.listener = SimpleNamespace(failure=DataError("the disk is full"), abandon=lambda: None)
+        type(self).asked = []
+
+    def ask(self, reason: str) -> None:
+        self.asked.append(reason)
+        if not self.deaf:
+            self.over.set()
+
+    def abort(self) -> None:
+        self.asked.append("at once")
+
+    def close(self) -> None:
+        raise self.listener.failure
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_workers_whose_events_cannot_be_handled_are_stopped(deaf: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(worker_group, "WorkerGroup", Unheard)
+    monkeypatch.setattr(Unheard, "deaf", deaf)
+    assignment: Any = None
+    with pytest.raises(DataError, match="the disk is full"):
+        worker_group.run_workers(assignment, Share(1, 1, 0), tmp_path, lambda _: None, grace=0.0 if deaf else 60.0)
+    assert Unheard.asked == [worker_group.UNHEARD, "at once"]
+
+
+def test_a_producer_that_nobody_has_asked_is_not_taken_for_one_that_hangs(corpus: TokenCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    curriculum = Curriculum.model_validate({"stages": [{"type": "random", "max_ratio": 0.3}, {"type": "diffusion"}]})
+    texts = corpus.training_rows(32, "anywhere")
+    maker = BatchMaker(TokenClassifier(), texts, corpus.vocabulary, curriculum, ObjectiveSettings(), 3, 4)
+    clock = [0.0]
+    monkeypatch.setattr(pull_window, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(pull_window, "ray", SimpleNamespace(wait=lambda asked, timeout: ([], asked), kill=lambda *_, **__: None))
+    silent = SimpleNamespace(chunk=SimpleNamespace(remote=lambda *_: object()))
+    window = pull_window.PullWindow(lambda: silent, LocalSource(maker, 0, 4), BatchSettings(chunk_steps=4))
+    killed = []
+    for at, key in ((0.0, (0, 0)), (0.0, (0, 1)), (50.0, (0, 4)), (100.0, (1, 8)), (150.0, (1, 12)), (170.0, (1, 16))):
+        clock[0] = at
+        window.take(BatchKey(*key))
+        killed.append(window.killed)
+    assert killed == [0, 0, 0, 0, 0, 1], "a stage that begins asks anew"
