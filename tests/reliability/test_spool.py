@@ -18,7 +18,7 @@ from masklab.tracking.delivery import Delivery, PutOffError
 from masklab.tracking.mlflow_run import RunHandle, declaration_of
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.run_opening import add_records, declare
-from masklab.tracking.spool import Spool, SpoolWriter, decoded, encoded
+from masklab.tracking.spool import Spool, SpoolWriter, decoded, encoded, lock
 from masklab.tracking.spool_record import Artifact, Figures, Record, StatusChange, Tags, Text
 from masklab.tracking.store import Store
 from masklab.training.run_folder import RunFolder
@@ -175,6 +175,21 @@ def test_a_file_belongs_to_its_process_until_that_is_dead(spool: Spool, client: 
         process.wait()
     assert sent(spool)
     assert len(client.told) == 1
+
+
+def test_a_file_that_is_cleared_away_before_its_first_line_is_made_anew(
+    spool: Spool, client: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clear(stream: Any, *, wait: bool = False) -> bool | None:
+        monkeypatch.setattr("masklab.tracking.spool.lock", lock)
+        assert Delivery(Store("http://host", spool.run)).deliver(spool, RUN, is_alone=True)
+        return lock(stream, wait=wait)
+
+    monkeypatch.setattr("masklab.tracking.spool.lock", clear)
+    writer = SpoolWriter(spool, "driver")
+    writer.add(Tags(at=1, values={"a": "b"}))
+    assert [record for file in spool.files() for record in file.records()] == [Tags(at=1, values={"a": "b"})]
+    writer.close()
 
 
 def test_what_cannot_be_sent_lets_the_rest_through_and_is_tried_again(spool: Spool, client: Recorder) -> None:

@@ -25,7 +25,7 @@ from masklab.tracking.spool_record import Artifact, Declaration, Figures, Params
 from masklab.tracking.store import Store
 from masklab.tracking.synchronisation import synchronise
 from masklab.tracking.tracker import LoggedSteps
-from masklab.training.folder_lock import at_work
+from masklab.training.folder_lock import alone, at_work, driving
 from masklab.training.run_folder import RunFolder
 
 DATASET = DatasetInput("tiny", "ab" * 32, "/texts/tiny.txt", {"train": 90, "validation": 10})
@@ -278,6 +278,19 @@ def test_a_run_that_is_under_way_is_left_alone(store: Store, capsys: pytest.Capt
         assert synchronise(SyncConfig(), store.folder) == 1
     assert "another process is at work there" in capsys.readouterr().out
     assert synchronise(SyncConfig(), store.folder) == 0
+
+
+def test_a_run_whose_workers_have_not_come_up_yet_keeps_its_status(store: Store) -> None:
+    single, comparison = begun(store.folder, "single"), begun(store.folder, "comparison")
+    child = begun(store.folder, "comparison/arms/a/seed-0")
+    for folder in (single, child):
+        declare(folder, declared(folder.path.name))
+    with driving(single.path), alone(comparison.path):
+        assert synchronise(SyncConfig(), store.folder) == 0
+        assert [Spool(folder.path).status() for folder in (single, child)] == ["RUNNING", "RUNNING"]
+    client = client_of(store.uri)
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert [run.info.status for run in runs] == ["RUNNING", "RUNNING"]
 
 
 def test_an_unknown_run_is_named(store: Store) -> None:

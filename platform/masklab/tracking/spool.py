@@ -12,6 +12,7 @@ A process holds a lock on its file as long as it lives. Whoever else gets the lo
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import zlib
@@ -212,7 +213,9 @@ class SpoolWriter:
             with suppress(FileExistsError):  # made by another process meanwhile
                 self._stream = self.file.lines.open("xb", buffering=0)
                 lock(self._stream, wait=True)
-                return self._stream
+                if os.fstat(self._stream.fileno()).st_nlink:  # else it was taken for one that a dead process left, and is gone
+                    return self._stream
+                self._stream.close()
             number += 1
 
 

@@ -19,8 +19,8 @@ from masklab.tracking.run_opening import RUN_ID, add_records, run_of
 from masklab.tracking.spool import Spool
 from masklab.tracking.spool_record import StatusChange
 from masklab.tracking.store import Store
-from masklab.tracking.unsent import amount, spools_beneath
-from masklab.training.folder_lock import alone
+from masklab.tracking.unsent import DEPTH, amount, spools_beneath
+from masklab.training.folder_lock import FILE, alone, refuse_if_driven, wait_until_left
 from masklab.training.run_folder import RunFolder
 
 INCOMPLETE = 1
@@ -68,12 +68,13 @@ class _Sender:
     def _sent(self, spool: Spool) -> str:
         """Send what waits in a folder in which nobody is at work; what the store refused, in words."""
         delivery, folder = self._delivery(spool), RunFolder(spool.run)
-        if spool.status() == "RUNNING":  # its processes were killed before they could tell what became of it
+        is_over = not _is_under_way(spool.run)
+        if is_over and spool.status() == "RUNNING":  # its processes were killed before they could tell what became of it
             add_records(spool.run, StatusChange(at=milliseconds(), status="FINISHED" if folder.is_finished else "KILLED"))
         words = ""
         with in_one_line(delivery.store.uri):
             try:
-                delivery.deliver(spool, run_of(folder), is_alone=True)
+                delivery.deliver(spool, run_of(folder), is_alone=is_over)
             except PutOffError as error:
                 words = str(error)
         if words:
@@ -96,6 +97,20 @@ class _Sender:
         """The run's place in `runs`, or its folder if it lies elsewhere."""
         run, runs = spool.run.resolve(), (self.home / "runs").resolve()
         return str(run.relative_to(runs) if run.is_relative_to(runs) else run)
+
+
+def _is_under_way(run: Path) -> bool:
+    """Whether a command has the run, or the sweep or comparison that it belongs to: also while no process is at work on it, as before
+    its workers have come up.
+    """
+    try:
+        refuse_if_driven(run)
+        for folder in run.resolve().parents[: DEPTH - 1]:
+            if (folder / FILE).is_file():
+                wait_until_left(folder, patience=0)
+    except RunError:
+        return True
+    return False
 
 
 def _folder(reference: str | None, runs: Path) -> Path:
