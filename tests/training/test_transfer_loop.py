@@ -34,7 +34,7 @@ from masklab.text.preparation import Corpus
 from masklab.text.sources.origin import Example
 from masklab.training.batch import BatchKey
 from masklab.training.batch_maker import LocalSource
-from masklab.training.calibration import ROWS
+from masklab.training.calibration import ROWS, calibrate
 from masklab.training.checkpoint import CheckpointStore
 from masklab.training.events import CheckpointSaved, Event, RunFinished, RunStarted, StepDone, Unfrozen
 from masklab.training.loop import Loop
@@ -70,8 +70,9 @@ def saved(mode: Mode, corpus: Corpus, folder: Path, **model: Any) -> Ancestor:
     made = recipe(model=model)
     labels = corpus.labels if isinstance(corpus, LabelledCorpus) else None
     network = stirred(mode.build(made.model, corpus.vocabulary, labels, 1))
+    config = {"model": made.model.model_dump(mode="json"), "mode": mode.model_dump(mode="json"), "training": {"block_size": 32}}
     documents = {
-        "config.yaml": yaml.safe_dump({"mode": mode.model_dump(mode="json"), "training": {"block_size": 32}}),
+        "config.yaml": yaml.safe_dump(config),
         "vocabulary.json": json.dumps(corpus.vocabulary.to_json()),
     }
     documents |= {"labels.json": json.dumps(labels.to_json())} if labels else {}
@@ -336,6 +337,20 @@ def head_inputs(loop: Loop) -> torch.Tensor:
         loop.recipe.mode.predictions(loop.model, loop.source.take(BatchKey(0, step)).inputs, 1, CPU)  # type: ignore[attr-defined]
     handle.remove()
     return torch.cat(read)
+
+
+def test_a_head_is_measured_in_passes_no_larger_than_those_of_training(sources: dict[str, Ancestor], corpus: TokenCorpus) -> None:
+    loop = described_by_statistics(sources, corpus, **FROZEN)
+    head, training = loop.model.output, loop.recipe.training
+    assert isinstance(head, StandardisedLinear) and training.rows_per_step > 2
+    known, passes = head.get_buffer("deviation").clone(), list[int]()
+    head.get_buffer("deviation").fill_(1.0)
+    handle = head.register_forward_pre_hook(lambda _head, inputs: passes.append(len(inputs[0])))
+    small = training.model_copy(update={"batch_size": 2, "gradient_accumulation_steps": training.rows_per_step // 2})
+    calibrate(loop.model, loop.recipe.mode, loop.source, Ranks(), small)
+    handle.remove()
+    assert max(passes) == 2 and sum(passes) >= ROWS
+    torch.testing.assert_close(head.get_buffer("deviation"), known, rtol=1e-4, atol=1e-6)
 
 
 def test_a_head_on_statistics_knows_their_scale_before_the_first_step(sources: dict[str, Ancestor], corpus: TokenCorpus) -> None:
