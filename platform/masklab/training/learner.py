@@ -75,7 +75,7 @@ class Learner:
         recipe, report = self.recipe, None
         if recipe.transfer.source:
             report = InitialWeights.read(recipe.transfer.source).lay_over(model, recipe, self.vocabulary, self.labels)
-        calibrate(model, recipe.mode, self.source, self.ranks, recipe.training.rows_per_step)
+        calibrate(model, recipe.mode, self.source, self.ranks, recipe.training)
         return report
 
     def _prepare(self, checkpoint: Checkpoint | None) -> None:
