@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -66,6 +67,20 @@ def test_an_older_folder_lacks_keys_and_is_resumed_again_and_again(tmp_path: Pat
         again.remember(mlflow_run_id="x")
     with pytest.raises(RunError, match=r"training.learning_rate: 0.1 -> 0.2"):
         RunFolder.claim(tmp_path, "a", later | {"training": {"learning_rate": 0.2}})
+
+
+@pytest.mark.parametrize(
+    "curriculum",
+    [{"stages": [{"type": "random"}, {"type": "sticky"}], "pools": None}, {"stages": [{"type": "random"}], "pools": [{"type": "span"}]}],
+)
+def test_an_older_folder_has_lists_and_parts_as_they_were(tmp_path: Path, curriculum: dict[str, Any]) -> None:
+    known = CONFIG | {"curriculum": {"stages": [{"type": "random"}], "pools": None}}
+    folder = RunFolder.claim(tmp_path, "a", known)
+    folder.begin(yaml.safe_dump(known))
+    (folder.path / "run.json").unlink()
+    RunFolder.claim(tmp_path, "a", known | {"curriculum": {"stages": [{"type": "random", "later": 1}], "pools": None, "later": 1}})
+    with pytest.raises(RunError, match=r"curriculum\.(stages\.1|pools\.0)\.type: None -> (sticky|span)"):
+        RunFolder.claim(tmp_path, "a", known | {"curriculum": curriculum})
 
 
 def test_a_folder_of_this_format_lacks_nothing(tmp_path: Path) -> None:

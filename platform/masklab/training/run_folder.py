@@ -178,14 +178,26 @@ def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _differing(known: dict[str, Any], asked: dict[str, Any], is_older: bool) -> Iterator[str]:
-    """Keys whose values differ, each as `key: old -> new`; one that an older file does not have does not differ."""
+    """Keys whose values differ, each as `key: old -> new`; one that an older file did not know of does not differ."""
     before, after = dict(_flat(known)), dict(_flat(asked))
     for key in before.keys() | after.keys():
-        if key.startswith(CHANGEABLE) or key.endswith(".description") or (is_older and key not in before):
+        if key.startswith(CHANGEABLE) or key.endswith(".description") or (is_older and key not in before and _lacks(known, key)):
             continue
         old, new = before.get(key), after.get(key)
         if old != new:
             yield f"{key}: {_short(old)} -> {_short(new)}"
+
+
+def _lacks(tree: Any, key: str) -> bool:
+    """Whether a section of `tree` has no such key; a list that is shorter than another, and a part that was left out, have it."""
+    for part in key.split("."):
+        if isinstance(tree, list) and part.isdecimal() and int(part) < len(tree):
+            tree = tree[int(part)]
+        elif isinstance(tree, Mapping) and part in tree:
+            tree = tree[part]
+        else:
+            return isinstance(tree, Mapping)
+    return False
 
 
 def _short(value: Any) -> str:
