@@ -51,6 +51,11 @@ def test_both_splits_come_back_as_they_were(tmp_path_factory: pytest.TempPathFac
     assert splits.train.dtype == splits.vocabulary.dtype
 
 
+def test_other_numbers_beside_the_vocabulary_are_none_of_its_business(tmp_path: Path) -> None:
+    splits = read(prepared(tmp_path, train_tokens=9_035_582_198, seconds=300_000_000))
+    assert splits.vocabulary.characters == tuple(sorted(set("to be, or not to be\n")))
+
+
 def test_a_vocabulary_in_another_order_is_renumbered(tmp_path: Path) -> None:
     folder = prepared(tmp_path, "abcabc", 4, itos={0: "z", 1: "x", 2: "y"}, stoi={"z": 0, "x": 1, "y": 2})
     splits = read(folder)

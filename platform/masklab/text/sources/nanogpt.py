@@ -24,6 +24,8 @@ from masklab.text.vocabulary import Vocabulary
 FILES = ("train.bin", "val.bin", "meta.pkl")
 LARGEST_META = 1 << 24
 """Bytes: a vocabulary of all of Unicode is smaller."""
+NUMBERS = ("INT", "BININT", "LONG", "LONG1", "LONG4")
+"""What a pickle spells large numbers with; whatever else has a number in it means a length or a place."""
 
 
 class NanoGPT(PlainOrigin):
@@ -77,8 +79,8 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def _refuse_far_memos(content: bytes) -> None:
     """Raise UnpicklingError for a number of a remembered value that is beyond all of them: a table as long as it would be made first."""
-    for _, argument, _ in pickletools.genops(content):
-        if isinstance(argument, int) and argument > LARGEST_META:
+    for opcode, argument, _ in pickletools.genops(content):
+        if isinstance(argument, int) and argument > LARGEST_META and opcode.name not in NUMBERS:
             raise pickle.UnpicklingError(f"it holds the number {argument}, and no vocabulary has so many characters")
 
 
