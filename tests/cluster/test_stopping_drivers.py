@@ -14,13 +14,14 @@ import pytest
 
 from masklab.cluster import pull_window, training_run, worker_group
 from masklab.cluster.connection import Share
-from masklab.cluster.farewell import announcing
+from masklab.cluster.farewell import Farewell, announcing
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import DataError
 from masklab.modes.token_classifier import TokenClassifier
 from masklab.text.corpus import TokenCorpus
 from masklab.training.batch import BatchKey
 from masklab.training.batch_maker import BatchMaker, LocalSource
+from masklab.training.events import RunStopped
 from masklab.training.settings import BatchSettings, ObjectiveSettings
 from masklab.training.stop import StopRequest
 
@@ -50,6 +51,15 @@ def test_an_announcement_under_way_is_waited_for_and_later_ones_are_none(capsys:
         if thread.name == "masklab-farewell":
             thread.join(30)
     assert statuses == ["KILLED"] and not capsys.readouterr().out
+
+
+def test_the_command_that_goes_on_is_told_without_a_password(capsys: pytest.CaptureFixture[str]) -> None:
+    farewell = Farewell("a", ["training.max_iters=20", "tracking.uri=http://me:pass@host:5000"])
+    farewell.say(RunStopped(1200, "SIGINT"))
+    farewell.say(RunStopped(1200, "SIGINT"))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("stopped (SIGINT); iteration 1,200 is saved; to go on: python jobs/train.py training.max_iters=20 ")
+    assert "@host:5000" in line and "pass" not in line and line.endswith("run.name=a")
 
 
 def test_a_signal_before_the_run_has_begun_ends_the_driver_as_any_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

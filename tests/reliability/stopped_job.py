@@ -19,6 +19,23 @@ import ray
 from jobs_of_tests import checkpoints, status_in_mlflow, wait_for, words
 from ray.job_submission import JobSubmissionClient
 
+
+def submit(client: JobSubmissionClient, command: str) -> str:
+    """The number of a job, which is taken once the cluster's agent has come up."""
+    jobs: list[str] = []
+
+    def is_taken() -> bool:
+        try:
+            jobs.append(client.submit_job(entrypoint=command))
+        except RuntimeError as error:
+            if "No available agent" not in str(error):
+                raise
+        return bool(jobs)
+
+    wait_for(is_taken, "an agent that takes the job")
+    return jobs[0]
+
+
 if __name__ == "__main__":
     project, home, name, *overrides = sys.argv[1:]
     os.environ["MASKLAB_HOME"] = home
@@ -26,7 +43,7 @@ if __name__ == "__main__":
     context = ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_port=0, log_to_driver=False)
     client = JobSubmissionClient(f"http://{context.dashboard_url}")
     command = shlex.join([sys.executable, f"{project}/jobs/train.py", *words(Path(home), name, *overrides)])
-    job = client.submit_job(entrypoint=command)
+    job = submit(client, command)
     wait_for(lambda: checkpoints(folder) or client.get_job_status(job).is_terminal(), "a checkpoint")
     began = time.monotonic()
     client.stop_job(job)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from masklab.redaction import redact
 from masklab.tracking.tracker import Tracker
 from masklab.training.events import RunStopped
 from masklab.training.stop import StopRequest
@@ -31,9 +32,9 @@ class Farewell:
 
     @property
     def again(self) -> str:
-        """The command that goes on with the run."""
+        """The command that goes on with the run, but for the secrets in it."""
         named = any(word.startswith("run.name=") for word in self.command)
-        return shlex.join(["python", "jobs/train.py", *self.command, *([] if named else [f"run.name={self.name}"])])
+        return redact(shlex.join(["python", "jobs/train.py", *self.command, *([] if named else [f"run.name={self.name}"])]))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from masklab.cluster.sweep_study import importance_of
+from masklab.redaction import redact
 from masklab.tracking.figures import save_figure
 from masklab.tracking.lineage_figure import lineage_figure
 from masklab.tracking.mlflow_run import RunHandle
@@ -23,7 +24,7 @@ def show(record: SweepRecord) -> None:
     for line in (*overhead(record), *lineage_lines(record)):
         print(line)
     if record.retrain:
-        print(f"{retraining_words(record)}: {record.retrain}")
+        print(redact(f"{retraining_words(record)}: {record.retrain}"))
 
 
 def retraining_words(record: SweepRecord) -> str:
