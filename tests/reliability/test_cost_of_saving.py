@@ -13,6 +13,7 @@ from torch import nn
 
 from masklab.config.composition import compose
 from masklab.text.corpus import TokenCorpus
+from masklab.training import snapshot as snapshot_module
 from masklab.training.batch_maker import LocalSource
 from masklab.training.checkpoint import CheckpointStore, open_checkpoint
 from masklab.training.loop import Loop
@@ -56,7 +57,9 @@ def test_saving_the_default_run_costs_less_than_a_fiftieth(
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_the_copy_holds_what_was_there_when_it_was_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_room", [True, False])
+def test_on_a_gpu_the_copy_holds_what_was_there_when_it_was_taken(has_room: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_module, "_has_room", lambda device, size: has_room)
     model = nn.Linear(4000, 4000, device="cuda")
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     for _ in range(3):
@@ -64,6 +67,7 @@ def test_on_a_gpu_the_copy_holds_what_was_there_when_it_was_taken(tmp_path: Path
         optimizer.step()
     expected = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     snapshot = Snapshot.of(1, model, {"optimizer": optimizer.state_dict()}, {"iteration": 1})
+    assert snapshot.weights["weight"].is_cuda == (snapshot.copied is not None) == has_room
     for _ in range(50):  # training goes on in its own stream
         model(torch.ones(8, 4000, device="cuda")).sum().backward()
         optimizer.step()

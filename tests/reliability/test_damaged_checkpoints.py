@@ -21,7 +21,7 @@ from masklab.errors import CheckpointError
 from masklab.training.checkpoint import DAMAGED, DAMAGED_KEPT, CheckpointStore, open_checkpoint
 from masklab.training.manifest import FORMAT, MANIFEST, files_of, flaw_of, sealed
 from masklab.training.saver import Saver
-from masklab.training.snapshot import Snapshot
+from masklab.training.snapshot import Snapshot, _has_room
 
 CHANGES = 1000
 DOCUMENTS = {"config.yaml": "training:\n  max_iters: 20\n", "vocabulary.json": '["a", "b"]', "corpus.json": '{"fingerprint": "f"}'}
@@ -233,6 +233,32 @@ def test_a_disk_that_is_full_is_told_by_its_name_and_leaves_nothing_behind(tmp_p
         assert names(store.folder) == ["step_000000002", "step_000000003"]
     finally:
         os.system(f"umount {full}")
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_what_is_saved_is_a_copy_whether_the_device_has_room_for_it_or_not(has_room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masklab.training.snapshot._fits", lambda tensors: has_room)
+    model = nn.Linear(2, 2)
+    model.register_buffer("mean", torch.ones(2))
+    model.weight = nn.Parameter(torch.arange(4.0).reshape(2, 2).t())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    moments = torch.ones(2)
+    snapshot = Snapshot.of(2, model, {"state": {0: {"step": moments}}, "groups": [{"betas": (0.9, 0.99)}]}, {})
+    for tensor in (*model.state_dict().values(), moments):
+        tensor.fill_(9.0)
+    assert all(torch.equal(snapshot.weights[name], before[name]) and snapshot.weights[name].is_contiguous() for name in before)
+    assert snapshot.optimizer["groups"] == [{"betas": (0.9, 0.99)}]
+    assert torch.equal(snapshot.optimizer["state"][0]["step"], torch.ones(2))
+
+
+@pytest.mark.parametrize(("free", "has_room"), [(10**9, True), (10**9 - 1, False)])
+def test_whether_a_gpu_has_room_is_looked_up_once(free: int, has_room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (asked.append(free) or free, 10**12))
+    _has_room.cache_clear()
+    assert [_has_room(torch.device("cuda", 0), 10**9) for _ in range(2)] == [has_room] * 2
+    assert asked == [free]
+    _has_room.cache_clear()
 
 
 def test_an_error_beside_training_is_raised_where_the_checkpoint_is_asked_for(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 class Snapshot:
     """Weights by name, the optimizer's state and the plain values of `state.json`, all of `iteration`.
 
-    Tensors lie where they were, on the device; `copied` is the moment from which the copies there are whole, on a GPU.
+    Tensors lie where they were, on the device, if that has room; `copied` is the moment from which the copies there are whole, on a GPU.
     """
 
     iteration: int
@@ -25,9 +26,11 @@ class Snapshot:
 
     @classmethod
     def of(cls, iteration: int, model: nn.Module, optimizer: Mapping[str, Any], state: Mapping[str, Any]) -> Snapshot:
-        """Copy what training goes on to change. Does not wait for the device."""
-        weights = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
-        moments = _copy(optimizer)
+        """Copy what training goes on to change. Waits for the device only where that has no room for a copy."""
+        own = model.state_dict()
+        to_host = not _fits([*own.values(), *_tensors(optimizer)])
+        weights = {name: _copy(tensor, to_host).contiguous() for name, tensor in own.items()}
+        moments = _copy(optimizer, to_host)
         copied = None
         if any(tensor.is_cuda for tensor in weights.values()):
             copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -44,13 +47,34 @@ class Snapshot:
             return Snapshot(self.iteration, _on_host(self.weights), _on_host(self.optimizer), self.state)
 
 
-def _copy(tree: Any) -> Any:
-    """`tree` of mappings and lists with a copy of each tensor in it."""
+def _fits(tensors: Sequence[Tensor]) -> bool:
+    """Whether their device has room for these once more."""
+    on_gpu = [tensor for tensor in tensors if tensor.is_cuda]
+    return not on_gpu or _has_room(on_gpu[0].device, sum(tensor.nbytes for tensor in on_gpu))
+
+
+@cache
+def _has_room(device: torch.device, size: int) -> bool:
+    """Whether a GPU has `size` bytes beside the most that training takes: looked up once, since torch keeps for itself what it had."""
+    return bool(size <= torch.cuda.mem_get_info(device)[0])
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    """All tensors in `tree`."""
     if isinstance(tree, Tensor):
-        return tree.detach().clone()
+        yield tree
+    elif isinstance(tree, Mapping | list):
+        for value in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from _tensors(value)
+
+
+def _copy(tree: Any, to_host: bool) -> Any:
+    """`tree` of mappings and lists with a copy of each tensor in it, on the CPU or where it was."""
+    if isinstance(tree, Tensor):
+        return tree.detach().to("cpu", copy=True) if to_host else tree.detach().clone()
     if isinstance(tree, Mapping):
-        return {key: _copy(value) for key, value in tree.items()}
-    return [_copy(value) for value in tree] if isinstance(tree, list) else tree
+        return {key: _copy(value, to_host) for key, value in tree.items()}
+    return [_copy(value, to_host) for value in tree] if isinstance(tree, list) else tree
 
 
 def _on_host(tree: Any) -> Any:
