@@ -50,6 +50,15 @@ def test_two_are_kept_and_nothing_partial_is_left(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step_000000002", "step_000000003"]
 
 
+@pytest.mark.parametrize("text", ["[1]", "3", "null", "{", "[" * 100_000])
+def test_an_older_state_that_is_none_hinders_no_newer_checkpoint(tmp_path: Path, text: str) -> None:
+    store = saved(tmp_path, 1)
+    (tmp_path / "step_000000001" / "state.json").write_text(text)
+    saved(tmp_path, 2, 3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_000000002", "step_000000003"]
+    assert store.best() is None
+
+
 def test_the_newest_that_verifies_is_all_that_a_finished_run_keeps(tmp_path: Path) -> None:
     store = saved(tmp_path, 1, 2)
     store.drop_older()

@@ -287,7 +287,7 @@ def _yardstick(path: Path) -> float:
     """The yardstick's figure right when the checkpoint at `path` was made, in nats; infinite where there is none."""
     try:
         figure = Checkpoint(path).state.get("yardstick")
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return math.inf
     return figure if isinstance(figure, float) and math.isfinite(figure) else math.inf
 
