@@ -15,6 +15,7 @@ from masklab.cluster.connection import Share
 from masklab.cluster.opening_record import record_of
 from masklab.config.writing import dump
 from masklab.tracking.comparison_terminal import ComparisonTerminal
+from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.summary import NelboSummary, RunSummary
 
 SUMMARY = RunSummary(
@@ -101,3 +102,26 @@ def test_a_run_whose_process_fails_after_its_end_is_finished(made: ComparisonPla
 
     ended = conducted(made, root, monkeypatch, finishing)
     assert set(ended) == {("finished", "")}
+
+
+def test_runs_that_are_stopped_stand_as_killed_before_they_are_waited_for(
+    made: ComparisonPlan, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    parent, child = RunHandle(None, folder=made.folder.path), RunHandle(None, folder=made.runs[0].folder.path)
+    nested: Any = SimpleNamespace(parent=parent, child=lambda *_: child, end=lambda handle, status: told.append((handle, status)))
+
+    def wait(tasks: list[Any], num_returns: int, timeout: float) -> Any:
+        if not told:
+            raise KeyboardInterrupt
+        told.append("waited")
+        return tasks, []
+
+    monkeypatch.setattr(conductor.ray, "put", lambda value: value)
+    monkeypatch.setattr(conductor.ray, "wait", wait)
+    monkeypatch.setattr(conductor.ray, "cancel", lambda *_, **__: None)
+    driver = conductor.Conductor(made, record_of(made, root, ""), Share(1, 1, 0), nested, {}, ComparisonTerminal(1))
+    driver._task = SimpleNamespace(remote=lambda _: object())
+    with pytest.raises(KeyboardInterrupt):
+        driver.conduct(made.runs, 1)
+    assert told == [(child, "KILLED"), (parent, "KILLED"), "waited", (child, "KILLED")]

@@ -19,7 +19,7 @@ from masklab.tracking.mlflow_run import KEY_TAG, PARENT_TAG, client_of, declarat
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.nested_runs import NestedRuns
 from masklab.tracking.run_addition import add
-from masklab.tracking.run_opening import RUN_ID, add_records, declare, opened_run
+from masklab.tracking.run_opening import RUN_ID, add_records, declare, opened_run, settle
 from masklab.tracking.spool import Spool, SpoolFile
 from masklab.tracking.spool_record import Artifact, Declaration, Figures, Params, StatusChange, Tags, Text
 from masklab.tracking.store import Store
@@ -251,6 +251,21 @@ def test_a_run_whose_processes_were_killed_is_not_left_as_going_on(store: Store)
     client = client_of(store.uri)
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     assert {run.info.run_name: run.info.status for run in runs} == {"dead": "KILLED", "whole": "FINISHED"}
+
+
+def test_a_run_whose_driver_was_killed_after_its_last_event_is_finished_by_the_next_one(store: Store) -> None:
+    folder = begun(store.folder)
+    handle = opened_run(folder, store, declared())
+    tracker = MlflowTracker(handle, "driver")
+    tracker.log_metrics({"final/loss": 1.0}, 5)
+    tracker.finish()
+    for _ in range(2):
+        settle(folder)
+        assert Spool(folder.path).waiting() == (0, 1)
+    assert synchronise(SyncConfig(), store.folder) == 0
+    assert client_of(store.uri).get_run(handle.run_id).info.status == "FINISHED"
+    settle(folder)
+    assert Spool(folder.path).is_empty, "what has arrived is known"
 
 
 def test_what_a_later_job_adds_to_a_run_that_was_never_sent_waits_with_it(store: Store) -> None:

@@ -124,10 +124,12 @@ class Conductor:
     def _stop(self) -> None:
         """Stop what is under way, and note it. A run that cannot end in time goes on from its newest checkpoint all the same."""
         tasks = list(self._running)
-        for task, (run, _) in self._running.items():
+        for task, (run, handle) in self._running.items():
             ray.cancel(task)
             # told at once, since a stopped job is killed seconds later
-            self._note(run_record(self.plan, run).model_copy(update={"status": "interrupted"}))
+            self._close(run_record(self.plan, run).model_copy(update={"status": "interrupted"}), handle)
+        if self.nested:
+            self.nested.end(self.nested.parent, "KILLED")
         _, stubborn = ray.wait(tasks, num_returns=len(tasks), timeout=STOPPING_SECONDS) if tasks else ([], [])
         for task in stubborn:
             ray.cancel(task, force=True)

@@ -30,7 +30,7 @@ from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.outline import RunOutline
 from masklab.tracking.provenance import run_tags, source_tags
 from masklab.tracking.reporter import Reporter
-from masklab.tracking.run_opening import opened_run
+from masklab.tracking.run_opening import opened_run, settle
 from masklab.tracking.store import Store
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.terminal import Terminal
@@ -117,6 +117,7 @@ def train(config: Config, project: Path, started_at: float, command: Sequence[st
     if plan.folder.is_finished:
         Terminal(plan.outline(None)).summary(RunSummary.read(plan.folder.path / "summary.json"))
         print(f"run '{plan.name}' is finished already; give another run.name to train again")
+        settle(plan.folder)
         tell_unsent(plan.folder.path, plan.store)
         return 0
     if isinstance(plan.corpus, LabelledCorpus):

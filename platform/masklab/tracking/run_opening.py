@@ -48,6 +48,12 @@ def declare(folder: RunFolder, declared: Declaration) -> None:
     add_records(folder.path, *records)
 
 
+def settle(folder: RunFolder) -> None:
+    """Note in the spool that the run of `folder`, which is finished, has ended, where its driver was killed before it could."""
+    if Spool(folder.path).status() == "RUNNING":
+        add_records(folder.path, StatusChange(at=milliseconds(), status="FINISHED"))
+
+
 def run_of(folder: RunFolder) -> str:
     """The number of the folder's run in MLflow; empty as long as it is not made."""
     return str(folder.memory().get(RUN_ID) or known_run(Spool(folder.path)))
