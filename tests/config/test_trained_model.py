@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save
 from trained_run import config_for, copy_of, forge, newest
 
@@ -55,6 +56,17 @@ def test_a_run_its_folder_and_its_checkpoint_are_three_names_of_one_model(traine
     assert {model.run for model in opened} == {trained}
     older = min(trained.checkpoints.iterdir())
     assert TrainedModel.open(str(older), tmp_path, CPU).iteration == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "today"), [("Sticky, then random (2)", "Sticky_then_random_2"), ("é", "custom"), ("long" * 50, "long" * 20), ("a.b", "a.b")]
+)
+def test_an_older_curriculum_may_have_any_name(trained: RunFolder, tmp_path: Path, name: str, today: str) -> None:
+    run = copy_of(trained, tmp_path)
+    config = yaml.safe_load((newest(run) / "config.yaml").read_text())
+    config["curriculum"]["name"] = name
+    forge(newest(run), config_yaml=yaml.safe_dump(config))
+    assert TrainedModel.open(str(run.path), tmp_path, CPU).config.curriculum.name == today
 
 
 def test_a_checkpoint_outside_a_run_belongs_to_none(trained: RunFolder, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from masklab.config.explanation import explain
 from masklab.config.older_spellings import modern
 from masklab.config.tree import Config
 from masklab.errors import ConfigError
+from masklab.names import LONGEST_OF_CURRICULA, is_name
 from masklab.plain_yaml import read_yaml
 from masklab.redaction import redacted
 from masklab.schema import Section
@@ -62,7 +64,18 @@ def load(path: Path) -> Config:
         raise ConfigError(f"{path}: {one_line(error)}") from error
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{path}: is no configuration, which has sections such as 'training:'")
-    return validated(tree)
+    return validated(_with_a_name_of_today(tree))
+
+
+def _with_a_name_of_today(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`tree`, whose curriculum may have any name, since an earlier masklab wrote it, with one that files can have."""
+    curriculum = tree.get("curriculum")
+    if not isinstance(curriculum, Mapping) or not isinstance(name := curriculum.get("name"), str):
+        return tree
+    if is_name(name) and len(name) <= LONGEST_OF_CURRICULA:
+        return tree
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:LONGEST_OF_CURRICULA]
+    return {**tree, "curriculum": {**curriculum, "name": plain if is_name(plain) else "custom"}}
 
 
 def one_line(error: Exception) -> str:
