@@ -35,8 +35,15 @@ def redact(words: str) -> str:
         words = _PARAMETER.sub(rf"\1{HIDDEN}", words)
     words = _BEARER.sub(rf"\1{HIDDEN}", words)
     for value in _secret_values(os.environ):
-        words = words.replace(value, HIDDEN)
+        words = _without(words, value)
     return words
+
+
+def _without(words: str, value: str) -> str:
+    """`words` with `value` hidden; one of letters alone only where it is a whole word: `postgres` is no secret in `postgresql://`."""
+    if value not in words or not value.isalpha():
+        return words.replace(value, HIDDEN)
+    return re.sub(rf"(?<![A-Za-z0-9]){value}(?![A-Za-z0-9])", HIDDEN, words)
 
 
 def redacted(value: Any) -> Any:
