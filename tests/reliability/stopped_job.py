@@ -17,7 +17,14 @@ os.environ |= {"RAY_JOB_STOP_WAIT_TIME_S": "60", "RAY_AUTH_MODE": "token", "RAY_
 import mlflow.tracking  # ahead of the clock  # noqa: F401
 import ray
 from jobs_of_tests import checkpoints, status_in_mlflow, wait_for, words
+from ray._private.parameter import RayParams
 from ray.job_submission import JobSubmissionClient
+
+
+def with_an_agent_of_its_own() -> None:
+    """Have the next cluster's agent, which takes jobs, take a free port: that of any other cluster on this machine is the same."""
+    plain = RayParams.__init__
+    RayParams.__init__ = lambda self, *given, **named: plain(self, *given, dashboard_agent_listen_port=0, **named)
 
 
 def submit(client: JobSubmissionClient, command: str) -> str:
@@ -40,9 +47,12 @@ if __name__ == "__main__":
     project, home, name, *overrides = sys.argv[1:]
     os.environ["MASKLAB_HOME"] = home
     folder = Path(home) / "runs" / name
+    with_an_agent_of_its_own()
     context = ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_port=0, log_to_driver=False)
     client = JobSubmissionClient(f"http://{context.dashboard_url}")
-    command = shlex.join([sys.executable, f"{project}/jobs/train.py", *words(Path(home), name, *overrides)])
+    # Ray tells a job the address of whichever cluster of this machine it finds first
+    here = ["env", f"RAY_ADDRESS={context.address_info['gcs_address']}"]
+    command = shlex.join([*here, sys.executable, f"{project}/jobs/train.py", *words(Path(home), name, *overrides)])
     job = submit(client, command)
     wait_for(lambda: checkpoints(folder) or client.get_job_status(job).is_terminal(), "a checkpoint")
     began = time.monotonic()
