@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+from typing import Any
+
 import pytest
 import ray
 
-from masklab.cluster.connection import Share, put, share_of
+from masklab.cluster.connection import RAY_SETTINGS, Share, connect, put, share_of
 from masklab.errors import ResourceError
 from masklab.training.settings import ScalingSettings
 
@@ -46,3 +50,23 @@ def test_a_store_without_room_is_told_in_a_line(full: str, monkeypatch: pytest.M
     monkeypatch.setattr(ray, "put", refuse)
     with pytest.raises(ResourceError, match=f"no room for the text and the pools \\({full}\\); give it more"):
         put([1])
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_is_no_more_is_told_in_a_line_and_at_once(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def init(address: str, **_: Any) -> None:
+        asked.append(address)
+
+    for name in RAY_SETTINGS:
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert connect(Path("platform"), ray_logs=False)
+    with pytest.raises(ResourceError, match=rf"no Ray cluster at RAY_ADDRESS={address} \(.*refused\); start it, or unset RAY_ADDRESS"):
+        connect(Path("platform"), ray_logs=False)
+    assert asked == [address]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -66,13 +67,21 @@ def connect(source_root: Path, ray_logs: bool) -> bool:
             return True
         runtime = {"py_modules": [str(source_root / "masklab")], "env_vars": {name: os.environ[name] for name in RAY_SETTINGS}}
         try:
+            _knock(address)
             ray.init(address=address, runtime_env=runtime, **common)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ResourceError(
                 f"no Ray cluster at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS for a local one"
             ) from error
     return True
+
+
+def _knock(address: str, seconds: float = 5.0) -> None:
+    """Raise OSError where nobody listens at `host:port` or `ray://host:port`: Ray asks there for minutes, and hears no signal meanwhile."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal() and int(port) < 2**16:  # else it is Ray's to find out what is meant, as by `auto`
+        socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
 
 
 @contextmanager
