@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from masklab.errors import CheckpointError
-from masklab.training.checkpoint import DAMAGED, DAMAGED_KEPT, CheckpointStore, open_checkpoint
-from masklab.training.manifest import FORMAT, MANIFEST, files_of, flaw_of, sealed
+from masklab.training.checkpoint import DAMAGED_KEPT, CheckpointStore, open_checkpoint
+from masklab.training.manifest import DAMAGED, FORMAT, MANIFEST, files_of, flaw_of, sealed
 from masklab.training.saver import Saver
 from masklab.training.snapshot import Snapshot, _has_room
 

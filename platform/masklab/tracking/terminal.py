@@ -20,7 +20,6 @@ from masklab.tracking.summary_block import summary_block
 from masklab.tracking.transfer_table import transfer_table
 from masklab.tracking.trouble import Trouble
 from masklab.tracking.wording import amount, duration, figure, rate
-from masklab.training.checkpoint import DAMAGED
 from masklab.training.events import (
     EvaluationDone,
     Event,
@@ -34,6 +33,7 @@ from masklab.training.events import (
     Unfrozen,
     WorkersReplaced,
 )
+from masklab.training.manifest import DAMAGED
 
 LINE_EVERY_SHARE, LINE_EVERY_SECONDS, LINE_AT_LATEST_SECONDS = 0.05, 5.0, 60.0
 SKIPS_SHOWN = 5

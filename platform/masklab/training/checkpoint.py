@@ -30,14 +30,14 @@ from masklab.milestones import pass_by
 from masklab.model.config import ModelConfig
 from masklab.model.tensor_file import load_tensors
 from masklab.training.checkpoint_files import REFUSALS, flush, reason_of, remove, write_files
-from masklab.training.manifest import files_of, flaw_of, refuse_later_format
+from masklab.training.manifest import DAMAGED, files_of, flaw_of, refuse_later_format
 from masklab.training.optimizer_file import load_optimizer
 from masklab.training.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"step_(\d{9})")
-PARTIAL, REPLACED, DROPPED, DAMAGED = ".partial_", ".replaced_", ".dropped_", "damaged_"
+PARTIAL, REPLACED, DROPPED = ".partial_", ".replaced_", ".dropped_"
 DAMAGED_KEPT = 4
 """Checkpoints that did not verify, which are kept for the user to look at."""
 

@@ -17,6 +17,8 @@ from typing import Any
 from masklab.errors import CheckpointError
 
 MANIFEST = "manifest.json"
+DAMAGED = "damaged_"
+"""What the name of a checkpoint that did not verify begins with from then on."""
 FORMAT = 2
 NEEDED = ("model.safetensors", "optimizer.pt", "state.json")
 LARGEST = 1 << 20
