@@ -218,6 +218,17 @@ def test_tags_and_statuses_keep_their_order(spool: Spool, client: Recorder) -> N
     assert client.told == [("KILLED", 1), "RUNNING", ("a", "b"), ("FINISHED", 4)]
 
 
+def test_a_status_that_comes_late_takes_no_later_one_back(spool: Spool, client: Recorder) -> None:
+    add_records(spool.run, StatusChange(at=1, status="RUNNING"))
+    add_records(spool.run, StatusChange(at=2, status="KILLED"))
+    with spool.files()[0].held(is_ours=False) as is_free:
+        assert is_free and not sent(spool), "another process is about to send the first"
+    assert client.told == [("KILLED", 2)]
+    assert sent(spool)
+    assert client.told == [("KILLED", 2)]
+    assert spool.is_empty
+
+
 def test_only_files_of_the_run_are_sent(spool: Spool, client: Recorder, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     (spool.run / "folder").mkdir(parents=True)

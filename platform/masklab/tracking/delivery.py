@@ -135,7 +135,8 @@ class _FileDelivery:
             made = make_run(self.delivery.store, record)
             self.run_id = made.run_id
             return self._note(self.arrival.made(entry, record.key, made.run_id, made.experiment_id))
-        if record is None:
+        is_overtaken = isinstance(record, StatusChange) and self.spool.status(after=self.file)  # and may have come late
+        if record is None or is_overtaken:
             return self._note(self.arrival.after(entry))
         if self._must_wait():
             return False

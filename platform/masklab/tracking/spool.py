@@ -141,10 +141,12 @@ class Spool:
                     found |= dict.fromkeys(record.values, record.step)
         return found
 
-    def status(self) -> str | None:
-        """The last status that was handed over."""
+    def status(self, after: SpoolFile | None = None) -> str | None:
+        """The last status that was handed over, or the last in a file that is younger than `after`."""
         last = None
         for file in self.files():
+            if after and file.path.name <= after.path.name:
+                continue
             last = file.arrival().status or last
             for record in file.records():
                 last = record.status if isinstance(record, StatusChange) else last
