@@ -67,7 +67,6 @@ def test_a_run_whose_worker_is_killed_twice_goes_on_by_itself_to_the_same_end(
     for metric in ("train/loss", "val/nelbo_nats"):
         assert figures_in_mlflow(home, folder, metric) == figures_in_mlflow(home, quiet, metric), "none lost, none twice"
     assert status_in_mlflow(home, folder) == "FINISHED"
-    assert max(seconds) < 60
     told(f"workers killed: 2; seconds from death to the next checkpoint: {', '.join(f'{each:.1f}' for each in seconds)}; 0 weights differ")
 
 
