@@ -271,6 +271,14 @@ def test_a_validation_loss_that_is_no_number_is_no_improvement_and_fits_in_json(
     assert all(map(math.isfinite, best)) and best[1] == best[0]
 
 
+def test_weights_that_say_nothing_but_nan_are_none_to_go_back_to(corpus: TokenCorpus, tmp_path: Path) -> None:
+    loop = poisoned_loop(recipe(**STAGES, stability=STABILITY), corpus, {9: NAN, 10: NAN, 11: NAN}, CheckpointStore(tmp_path, {}))
+    loop.evaluator = BlindEvaluator(loop.evaluator)  # type: ignore[assignment]
+    events = list(loop.run())
+    assert [math.isfinite(e.evaluation.loss) for e in of_kind(events, EvaluationDone)][:2] == [True, False]
+    assert [(e.iteration, e.rollback.to) for e in of_kind(events, RolledBack)] == [(12, 4)]
+
+
 def test_the_flag_that_a_gpu_sets_stands_for_reading_it(corpus: TokenCorpus) -> None:
     """On the CPU: with the flag down an update is what it is without one, with the flag up it leaves all as it is."""
     made = recipe(**STAGES)

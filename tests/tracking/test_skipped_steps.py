@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from rich.console import Console
 
 from masklab.tracking.history import History
 from masklab.tracking.metrics import metrics_of
-from masklab.tracking.reporter import Reporter
+from masklab.tracking.reporter import MetricsLog, Reporter
 from masklab.tracking.summary import RunSummary
 from masklab.tracking.terminal import SKIPS_SHOWN, Terminal
-from masklab.tracking.tracker import NullTracker
+from masklab.tracking.tracker import LoggedSteps, NullTracker
 from masklab.tracking.trouble import TroubleDetector
 from masklab.training.events import Event, RolledBack, RunFinished, StepSkipped
 from masklab.training.stability import Rollback, Skip, Stability
@@ -100,11 +101,42 @@ def test_a_run_without_trouble_has_no_figures_of_it() -> None:
     assert not [name for event in run_story.story() for name in metrics_of(event) if name.startswith("stability/")]
 
 
-def test_counts_are_figures_from_the_first_one_on() -> None:
-    step = replace(run_story.step(300), skipped_steps=11, rollbacks=1)
-    found = {name: value for name, value in metrics_of(step).items() if name.startswith("stability/")}
-    assert found == {"stability/skipped_steps": 11.0, "stability/rollbacks": 1.0}
-    assert metrics_of(story()[-1])["stability/overflows"] == 2.0
+class Listing(NullTracker):
+    """Keeps what it is given: metric, step and figure. `logged` is what it is said to have from before."""
+
+    def __init__(self, logged: LoggedSteps | None = None) -> None:
+        self.logged, self.points = logged or LoggedSteps(), []  # type: ignore[var-annotated]
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        self.points += [(name, step, figure) for name, figure in metrics.items()]
+
+
+def logged(events: list[Event], known: LoggedSteps | None = None) -> Listing:
+    tracker = Listing(known)
+    log = MetricsLog(tracker)
+    for event in events:
+        log.handle(event)
+    return tracker
+
+
+def test_counts_are_figures_as_soon_as_they_are_known() -> None:
+    points = [point for point in logged(story()).points if point[0].startswith("stability/")]
+    assert points == [("stability/skipped_steps", 110, 1), ("stability/skipped_steps", 300, 11), ("stability/rollbacks", 300, 1)]
+    step = replace(run_story.step(300), overflows=2)
+    assert metrics_of(step)["stability/overflows"] == 2.0
+
+
+def test_no_figure_is_logged_twice_whatever_is_told_at_one_iteration() -> None:
+    events = story()
+    again = events.index(StepSkipped(300, ROW, 11))
+    places = [(name, step) for name, step, _ in logged([*events[:again], StepSkipped(300, ALONE, 11), *events[again:]]).points]
+    assert len(places) == len(set(places))
+    assert ("progress/iters", 400) in places and ("final/loss", 400) in places
+    broken_off = logged(events[: again + 1])
+    steps = {name: step for name, step, _ in broken_off.points}
+    after = logged(events[4:], LoggedSteps.of(steps))
+    places = [(name, step) for name, step, _ in (*broken_off.points, *after.points)]
+    assert len(places) == len(set(places)) and ("stability/rollbacks", 300) in places
 
 
 @pytest.mark.parametrize(

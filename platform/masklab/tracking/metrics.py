@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from masklab.training.events import Evaluation, EvaluationDone, Event, RunFinished, StepDone
-from masklab.training.stability import Stability
+from masklab.training.events import Evaluation, EvaluationDone, Event, RolledBack, RunFinished, StepDone, StepSkipped
 
 
 def metrics_of(event: Event) -> dict[str, float]:
@@ -17,9 +16,13 @@ def metrics_of(event: Event) -> dict[str, float]:
         return _of_step(event)
     if isinstance(event, EvaluationDone):
         return _of_evaluation(event.evaluation) | _of_progress(event)
+    if isinstance(event, StepSkipped):
+        return {"stability/skipped_steps": event.skipped_steps}
+    if isinstance(event, RolledBack):
+        return {"stability/rollbacks": event.number}
     if isinstance(event, RunFinished):
         counts = {"progress/iters": event.iteration, "progress/chars": event.chars, "progress/masked_chars": event.masked_chars}
-        return _of_evaluation(event.evaluation, "final") | counts | _of_skips(event.stability)
+        return _of_evaluation(event.evaluation, "final") | counts
     return {}
 
 
@@ -34,18 +37,9 @@ def _of_step(event: StepDone) -> dict[str, float]:
         "perf/chars_per_second": event.chars_per_second,
         "perf/data_wait_fraction": event.data_wait_fraction,
     }
-    metrics |= _shown(event.skipped_steps, event.overflows, event.rollbacks)
+    if event.overflows:
+        metrics["stability/overflows"] = event.overflows
     return metrics if event.mfu is None else metrics | {"perf/mfu": event.mfu}
-
-
-def _of_skips(stability: Stability) -> dict[str, float]:
-    return _shown(stability.skipped_steps, stability.overflows, len(stability.rollbacks))
-
-
-def _shown(skipped_steps: int, overflows: int, rollbacks: int) -> dict[str, float]:
-    """Counts since iteration 0, each from the first time on that there is one."""
-    counts = {"stability/skipped_steps": skipped_steps, "stability/overflows": overflows, "stability/rollbacks": rollbacks}
-    return {name: float(count) for name, count in counts.items() if count}
 
 
 def _of_evaluation(evaluation: Evaluation, section: str = "val") -> dict[str, float]:

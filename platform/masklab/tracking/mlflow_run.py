@@ -20,7 +20,7 @@ from masklab.tracking.new_database import make_database
 from masklab.tracking.params import flat_params
 from masklab.tracking.spool_record import Declaration
 from masklab.tracking.store import Store
-from masklab.tracking.tracker import LoggedSteps, Status
+from masklab.tracking.tracker import TELLING, LoggedSteps, Status
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -161,7 +161,7 @@ def resume_run(store: Store, run_id: str, logged: LoggedSteps | None = None) -> 
                 "or use another run.name"
             )
         client.update_run(run_id, status="RUNNING")
-        logged = logged or LoggedSteps(*(_last_step(client, run_id, name) for name in ("train/loss", "curriculum/stage", "final/loss")))
+        logged = logged or LoggedSteps(*(_last_step(client, run_id, name) for name in TELLING))
         return RunHandle(store, run_id, run.info.experiment_id, logged=logged)
 
 

@@ -35,20 +35,23 @@ class MetricsLog:
     """Sends events' figures to a tracker, leaving out what it holds already from before a resume."""
 
     def __init__(self, tracker: Tracker) -> None:
-        self._tracker, self._logged = tracker, tracker.logged
+        self._tracker, has = tracker, tracker.logged
+        self._known: dict[type, int] = {
+            StepDone: has.training,
+            EvaluationDone: has.evaluation,
+            RunFinished: has.final,
+            StepSkipped: has.skips,
+            RolledBack: has.rollbacks,
+        }
 
     def handle(self, event: Event) -> None:
-        """Log the figures of one event, if it has any."""
-        known = -1
-        if isinstance(event, StepDone):
-            known = self._logged.training
-        elif isinstance(event, EvaluationDone):
-            known = self._logged.evaluation
-        elif isinstance(event, RunFinished):
-            known = self._logged.final
+        """Log the figures of one event, if it has any, and none twice."""
         metrics = metrics_of(event)
-        if metrics and event.iteration > known:
+        if isinstance(event, RunFinished) and self._known[StepDone] >= event.iteration:
+            metrics = {name: figure for name, figure in metrics.items() if not name.startswith("progress/")}  # the last step's
+        if metrics and event.iteration > self._known[type(event)]:
             self._tracker.log_metrics(metrics, event.iteration)
+            self._known[type(event)] = event.iteration
 
 
 class Reporter:

@@ -130,5 +130,5 @@ def _check_address(address: SplitResult, shown: str, seconds: float) -> None:
         reason = error.strerror or str(error) or type(error).__name__
         raise TrackingError(
             f"no tracking server at {shown} ({address.hostname}:{port}: {reason}); "
-            "start it, correct tracking.uri, or set tracking.enabled=false"
+            "start it, correct tracking.uri, or set tracking.offline=true and send later by make sync"
         ) from error

@@ -12,6 +12,10 @@ STOPPING_SECONDS = 2.0
 """How long a process that was asked to stop sends what is left: all of it is kept, and can be sent later."""
 
 
+TELLING = ("train/loss", "curriculum/stage", "final/loss", "stability/skipped_steps", "stability/rollbacks")
+"""A metric of each kind of event that has figures, in the order of the fields of LoggedSteps."""
+
+
 @dataclass(frozen=True)
 class LoggedSteps:
     """The last iterations whose figures a tracker has from earlier parts of the run; -1 for none. `final` is that of the end."""
@@ -19,11 +23,13 @@ class LoggedSteps:
     training: int = -1
     evaluation: int = -1
     final: int = -1
+    skips: int = -1
+    rollbacks: int = -1
 
     @classmethod
     def of(cls, steps: Mapping[str, int]) -> LoggedSteps:
         """By the last step of each metric."""
-        return cls(*(steps.get(name, -1) for name in ("train/loss", "curriculum/stage", "final/loss")))
+        return cls(*(steps.get(name, -1) for name in TELLING))
 
 
 class Tracker(Protocol):

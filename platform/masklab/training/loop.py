@@ -182,10 +182,13 @@ class Loop:
     def _at_interval(self) -> Iterator[Event]:
         """Evaluate and save where this iteration calls for it."""
         settings, iteration = self.recipe.training, self.position.iteration
+        is_sound = True
         if iteration % settings.eval_interval == 0:
             yield from self._evaluate()
+            is_sound = self.position.yardstick is not None
         if iteration % (settings.checkpoint_interval or settings.eval_interval) == 0:
-            self.position.stability = self.position.stability.saved_at(iteration)
+            if is_sound:
+                self.position.stability = self.position.stability.saved_at(iteration)
             yield from self._save()
 
     def _stopped(self) -> Iterator[Event]:
