@@ -57,6 +57,7 @@ def connect(source_root: Path, ray_logs: bool) -> bool:
         if not address:
             # inherited by every process of the cluster; a runtime environment would cost each of them a set-up
             os.environ["PYTHONPATH"] = os.pathsep.join([str(source_root), *filter(None, [os.environ.get("PYTHONPATH")])])
+            print("starting Ray on this machine", flush=True)  # which takes seconds, and on a busy one many
             try:
                 ray.init(address="local", include_dashboard=False, **common)
             except Exception as error:  # Ray raises a bare one when its processes do not come up in time
