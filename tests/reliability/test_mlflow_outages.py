@@ -60,6 +60,8 @@ class Training:
     tracker: Tracker
     told: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
+    passes: int = 2
+    """Forward and backward passes in a step, of more than a millisecond each."""
 
     def __post_init__(self) -> None:
         self.model = torch.nn.Sequential(torch.nn.Linear(128, 512), torch.nn.GELU(), torch.nn.Linear(512, 128))
@@ -69,7 +71,7 @@ class Training:
         """Train and log the steps from `first` to before `last`."""
         for step in range(first, last):
             began = time.perf_counter()
-            for _ in range(2):
+            for _ in range(self.passes):
                 self.model(self.inputs).square().mean().backward()
             at = time.time_ns() // 1_000_000
             self.tracker.log_metrics({f"train/figure_{i}": value_of(i, step) for i in range(NAMES)}, step)
@@ -129,13 +131,13 @@ def test_an_outage_in_the_middle_loses_and_doubles_nothing(
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-@pytest.mark.parametrize("rounds", [2, pytest.param(8, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("rounds", "passes"), [(2, 2), pytest.param(4, 30, marks=pytest.mark.soak)])
 def test_steps_take_as_long_as_without_tracking(
-    tmp_path: Path, proxy: Proxy, outage: str, rounds: int, told: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, proxy: Proxy, outage: str, rounds: int, passes: int, told: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, seconds in PAUSES.items():
         monkeypatch.setattr(courier, name, seconds)
-    quiet, tracked = Training(NullTracker()), Training(NullTracker())
+    quiet, tracked = Training(NullTracker(), passes=passes), Training(NullTracker(), passes=passes)
     for turn in range(rounds):  # in turns, for what else the machine does
         quiet.steps(0, 150)
         _, handle = begin(tmp_path, proxy.uri, f"run{turn}")
