@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory, text: str) -> Any:
     home = tmp_path_factory.mktemp("home")
     (home / "tiny.txt").write_text(text, encoding="utf-8")
     return train_into(home, config_for(home / "tiny.txt"))
+
+
+@pytest.fixture(scope="session")
+def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables, which take a second to make; to be copied."""
+    from masklab.tracking.mlflow_run import client_of
+
+    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
+    client_of(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An empty MLflow store in a folder of the test's own, which is the current one."""
+    from masklab.config.tracking_settings import TrackingSettings
+    from masklab.tracking.store import Store
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(schema, tmp_path / "mlflow.db")
+    return Store.of(TrackingSettings(), tmp_path)
 
 
 @pytest.fixture(scope="session")

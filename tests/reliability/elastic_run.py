@@ -7,27 +7,20 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 import time
 from contextlib import redirect_stdout
 from pathlib import Path
 
 from jobs_of_tests import checkpoints, meanwhile, summary, train_here, wait_for
-
-from masklab.cluster.connection import RAY_SETTINGS
-
-os.environ |= {**RAY_SETTINGS, "OMP_NUM_THREADS": "1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1"}
-import ray
-from ray.cluster_utils import Cluster
+from two_nodes import two_nodes
 
 if __name__ == "__main__":
     project, home, name, *overrides = sys.argv[1:]
-    os.environ["PYTHONPATH"] = os.pathsep.join([f"{project}/platform", os.environ.get("PYTHONPATH", "")])
     folder = Path(home) / "runs" / name
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    other = cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False)
+    cluster, other = two_nodes(project, 1)
+    import ray
+
     printed, seconds = io.StringIO(), {}
 
     def further() -> bool:

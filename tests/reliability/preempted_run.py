@@ -7,29 +7,22 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
 from jobs_of_tests import checkpoints, meanwhile, train_here, wait_for
-
-from masklab.cluster.connection import RAY_SETTINGS
-
-os.environ |= {**RAY_SETTINGS, "OMP_NUM_THREADS": "1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5"}
-os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "1"  # which a cluster of this process alone has no use for
-import ray
-from ray._raylet import GcsClient
-from ray.cluster_utils import Cluster
-from ray.core.generated import autoscaler_pb2
+from two_nodes import two_nodes
 
 if __name__ == "__main__":
     project, home, name, *overrides = sys.argv[1:]
-    os.environ["PYTHONPATH"] = os.pathsep.join([f"{project}/platform", os.environ.get("PYTHONPATH", "")])
     folder = Path(home) / "runs" / name
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    other = cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False)
+    # the watcher is off in the settings, since a cluster of one process alone has no use for it
+    cluster, other = two_nodes(project, 0.5, RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="1")
+    import ray
+    from ray._raylet import GcsClient
+    from ray.core.generated import autoscaler_pb2
+
     printed, seconds = io.StringIO(), []
 
     def give_notice() -> None:

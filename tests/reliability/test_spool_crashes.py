@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from masklab.config.sync_tree import SyncConfig
-from masklab.config.tracking_settings import StoreSettings, TrackingSettings
+from masklab.config.tracking_settings import StoreSettings
 from masklab.errors import RunError, TrackingError
 from masklab.tracking import delivery
 from masklab.tracking.dataset_input import DatasetInput
@@ -33,20 +32,6 @@ DATASET = DatasetInput("tiny", "ab" * 32, "/texts/tiny.txt", {"train": 90, "vali
 
 class Crash(BaseException):
     """The process died here."""
-
-
-@pytest.fixture(scope="module")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
-    client_of(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def store(schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(schema, tmp_path / "mlflow.db")
-    return Store.of(TrackingSettings(), tmp_path)
 
 
 def declared(name: str = "run", **facts: Any) -> Declaration:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -27,21 +26,6 @@ from masklab.tracking.tracker import LoggedSteps, NullTracker
 from masklab.training.run_folder import RunFolder
 
 FINGERPRINT = "ab" * 32
-
-
-@pytest.fixture(scope="session")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
-    client_of(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def store(schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(schema, tmp_path / "mlflow.db")
-    return Store.of(TrackingSettings(), tmp_path)
 
 
 def start(store: Store, **changes: Any) -> RunHandle:

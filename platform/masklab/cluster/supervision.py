@@ -20,9 +20,9 @@ from masklab.cluster.connection import Share, nodes_of_the_cluster, share_among
 from masklab.cluster.stop_listener import PREEMPTION
 from masklab.cluster.worker_group import run_workers
 from masklab.errors import ResourceError, RunError
-from masklab.training.checkpoint import CheckpointStore
 from masklab.training.events import Event, RunStopped, WorkersReplaced
 from masklab.training.folder_lock import wait_until_left
+from masklab.training.recovery import iteration_reached
 from masklab.training.settings import ScalingSettings
 from masklab.training.stop import StopRequest
 
@@ -89,7 +89,7 @@ class Supervisor:
 
     def _lost(self, error: Exception) -> None:
         """Count a loss. Raises RunError when there were too many without a checkpoint between."""
-        reached = self._iteration()
+        reached = iteration_reached(self.assignment.checkpoints)
         self._losses = self._losses + 1 if reached == self._lost_at else 1
         self._lost_at = reached
         if self.request.reason:
@@ -101,16 +101,12 @@ class Supervisor:
                 "same command goes on from there once the reason is found (see scaling.max_failures, scaling.ray_logs)"
             ) from error
 
-    def _iteration(self) -> int:
-        newest = CheckpointStore(self.assignment.checkpoints, {}).newest()
-        return int(newest.state["iteration"]) if newest else 0
-
     def _replace(self, share: Share, reason: str) -> None:
         """Have the next start use `share`, once the workers of the last one are gone."""
         wait_until_left(self.folder)
         self.share, self._larger, self._look_at = share, None, time.monotonic()
         self.assignment = replace(self.assignment, threads=share.cpus, use_gpu=bool(share.gpus))
-        self.handle(WorkersReplaced(self._iteration(), share.workers, reason))
+        self.handle(WorkersReplaced(iteration_reached(self.assignment.checkpoints), share.workers, reason))
 
     def _fitting(self) -> Share:
         """As many workers of the same size as there is room for now. Raises ResourceError where there are fewer than will do.

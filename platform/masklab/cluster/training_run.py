@@ -157,19 +157,13 @@ def _trained(plan: Plan, share: Share, handle: RunHandle | None, request: StopRe
     except KeyboardInterrupt:
         status = "FINISHED" if plan.folder.is_finished else "KILLED"
         if status == "KILLED":
-            farewell.say(RunStopped(_iteration(plan), request.reason or "interrupted"))
+            from masklab.training.recovery import iteration_reached
+
+            farewell.say(RunStopped(iteration_reached(plan.folder.checkpoints), request.reason or "interrupted"))
     finally:
         tracker.finish(status, STOPPING_SECONDS if status == "KILLED" else None)
         tell_unsent(plan.folder.path, plan.store)
     return 0 if status == "FINISHED" else INTERRUPTED
-
-
-def _iteration(plan: Plan) -> int:
-    """That of the newest checkpoint; 0 where there is none."""
-    from masklab.training.checkpoint import CheckpointStore
-
-    newest = CheckpointStore(plan.folder.checkpoints, {}).newest()
-    return int(newest.state["iteration"]) if newest else 0
 
 
 def _load_what_comes_next(store: Store | None) -> None:
@@ -202,7 +196,6 @@ def _run_workers(
     plan: Plan, share: Share, handle: RunHandle | None, tracker: Tracker, request: StopRequest, farewell: Farewell
 ) -> RunStopped | None:
     """Start the workers and report until they are done, or stopped. Raises what they raised."""
-
     from masklab.cluster.assignment import Assignment, documents_of
     from masklab.cluster.supervision import Supervisor
     from masklab.training.checkpoint import CheckpointStore

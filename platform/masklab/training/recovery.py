@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from masklab.training.checkpoint import CheckpointStore, Recovery, open_checkpoint
 from masklab.training.ranks import Ranks
 
@@ -14,3 +16,9 @@ def recovered(store: CheckpointStore, ranks: Ranks) -> Recovery:
     if ranks.rank == 0 or agreed < 0:
         return found
     return Recovery(open_checkpoint(store.path_of(agreed)))
+
+
+def iteration_reached(checkpoints: Path) -> int:
+    """That of the newest checkpoint in a run's folder of `checkpoints`; 0 where there is none."""
+    newest = CheckpointStore(checkpoints, {}).newest()
+    return newest.iteration if newest else 0
