@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "platform"))
 
-from masklab.config.command_line import main  # noqa: E402
+from masklab.config.command_line.main import main  # noqa: E402
 
 if TYPE_CHECKING:
-    from masklab.config.tree import Config
+    from masklab.config.jobs.train import Config
 
 
 def run(config: Config) -> int:

@@ -11,16 +11,16 @@ STARTED_AT = time.time()
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "platform"))
 
-from masklab.config.command_line import main  # noqa: E402
-from masklab.config.job_tree import COMPARE  # noqa: E402
+from masklab.config.command_line.main import main  # noqa: E402
+from masklab.config.jobs.registry import COMPARE  # noqa: E402
 
 if TYPE_CHECKING:
-    from masklab.config.compare_tree import CompareConfig
+    from masklab.config.jobs.compare import CompareConfig
 
 
 def run(config: CompareConfig) -> int:
     """Train what is missing of the comparison, and report it."""
-    from masklab.cluster.comparison_run import compare
+    from masklab.cluster.compare.driver import compare
 
     return compare(config, sys.argv[1:], PROJECT, STARTED_AT)
 

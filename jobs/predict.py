@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "platform"))
 
-from masklab.config.command_line import main  # noqa: E402
-from masklab.config.job_tree import PREDICT  # noqa: E402
+from masklab.config.command_line.main import main  # noqa: E402
+from masklab.config.jobs.registry import PREDICT  # noqa: E402
 
 if TYPE_CHECKING:
-    from masklab.config.predict_tree import PredictConfig
+    from masklab.config.jobs.predict import PredictConfig
 
 
 def run(config: PredictConfig) -> int:
     """Predict and write."""
     from masklab.config.home import home_of
-    from masklab.tracking.prediction_run import predict
+    from masklab.inference.predict import predict
 
     return predict(config, home_of(PROJECT))
 

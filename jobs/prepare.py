@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "platform"))
 
-from masklab.config.command_line import main  # noqa: E402
-from masklab.config.job_tree import RUN_GROUPS, JobTree  # noqa: E402
+from masklab.config.command_line.main import main  # noqa: E402
+from masklab.config.jobs.registry import RUN_GROUPS, JobTree  # noqa: E402
 
 if TYPE_CHECKING:
-    from masklab.config.prepare_tree import PrepareConfig
+    from masklab.config.jobs.prepare import PrepareConfig
 
 DESCRIPTION = """\
 Make the corpus of a dataset: read the text, split it, and keep it ready for training.
@@ -21,7 +21,7 @@ With import=FILE: carry a configuration of nanoGPT, or a dataset's training_conf
 
 
 PREPARE = JobTree(
-    "prepare_tree",
+    "prepare",
     "PrepareConfig",
     groups=RUN_GROUPS,
     shorthands={"import": "older.file", "name": "older.name"},
@@ -58,9 +58,9 @@ def prepare(config: PrepareConfig) -> None:
 
 def carry_over(file: str, name: str | None) -> None:
     """Write the older configuration `file` as files of this project, and print what became of it."""
-    from masklab.config import older_import
-    from masklab.config.older_table import table
-    from masklab.places import place_of
+    from masklab.config.legacy import importer as older_import
+    from masklab.config.legacy.report import table
+    from masklab.io.paths import place_of
 
     print("\n".join(table(older_import.carry_over(place_of(file, "import"), name, PROJECT))))
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "platform"))
 
-from masklab.config.command_line import main  # noqa: E402
-from masklab.config.job_tree import SAMPLE  # noqa: E402
+from masklab.config.command_line.main import main  # noqa: E402
+from masklab.config.jobs.registry import SAMPLE  # noqa: E402
 
 if TYPE_CHECKING:
-    from masklab.config.sample_tree import SampleConfig
+    from masklab.config.jobs.sample import SampleConfig
 
 
 def run(config: SampleConfig) -> int:
     """Generate, show and keep texts."""
     from masklab.config.home import home_of
-    from masklab.tracking.sampling_run import sample
+    from masklab.inference.sample import sample
 
     return sample(config, home_of(PROJECT))
 

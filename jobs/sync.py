@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "platform"))
 
-from masklab.config.command_line import main  # noqa: E402
-from masklab.config.job_tree import SYNC  # noqa: E402
+from masklab.config.command_line.main import main  # noqa: E402
+from masklab.config.jobs.registry import SYNC  # noqa: E402
 
 if TYPE_CHECKING:
-    from masklab.config.sync_tree import SyncConfig
+    from masklab.config.jobs.sync import SyncConfig
 
 
 def run(config: SyncConfig) -> int:
     """Send what can be sent."""
     from masklab.config.home import home_of
-    from masklab.tracking.synchronisation import synchronise
+    from masklab.tracking.spool.sync import synchronise
 
     return synchronise(config, home_of(PROJECT))
 

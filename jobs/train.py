@@ -11,16 +11,16 @@ STARTED_AT = time.time()
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "platform"))
 
-from masklab.config.command_line import main  # noqa: E402
-from masklab.config.interruption import leave  # noqa: E402
+from masklab.config.command_line.main import main  # noqa: E402
+from masklab.training.signals import leave  # noqa: E402
 
 if TYPE_CHECKING:
-    from masklab.config.tree import Config
+    from masklab.config.jobs.train import Config
 
 
 def run(config: Config) -> int:
     """Train `config` to the end of its budget."""
-    from masklab.cluster.training_run import train
+    from masklab.cluster.train.driver import train
 
     return train(config, PROJECT, STARTED_AT, sys.argv[1:])
 

@@ -11,16 +11,16 @@ STARTED_AT = time.time()
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "platform"))
 
-from masklab.config.command_line import main  # noqa: E402
-from masklab.config.job_tree import TUNE  # noqa: E402
+from masklab.config.command_line.main import main  # noqa: E402
+from masklab.config.jobs.registry import TUNE  # noqa: E402
 
 if TYPE_CHECKING:
-    from masklab.config.sweep_tree import TuneConfig
+    from masklab.config.jobs.tune import TuneConfig
 
 
 def run(config: TuneConfig) -> int:
     """Train what is missing of the sweep, and tell its best trial."""
-    from masklab.cluster.sweep_run import tune
+    from masklab.cluster.tune.driver import tune
 
     return tune(config, sys.argv[1:], PROJECT, STARTED_AT)
 

@@ -87,8 +87,8 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store(schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An empty MLflow store in a folder of the test's own, which is the current one."""
-    from masklab.config.tracking_settings import TrackingSettings
-    from masklab.tracking.store import Store
+    from masklab.config.jobs.tracking import TrackingSettings
+    from masklab.tracking.mlflow_store import Store
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)

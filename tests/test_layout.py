@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from masklab.config.composition import compose, group_names
+from masklab.config.compose.composition import compose, group_names
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "platform" / "masklab"
 
 LEVELS = [
-    {"errors", "milestones", "names", "places", "plain_yaml", "redaction", "rng", "schema"},
+    {"errors", "failpoints", "rng", "schema"},
+    {"io"},
     {"text"},
     {"corruption"},
     {"curriculum"},
@@ -26,10 +27,12 @@ LEVELS = [
     {"training", "likelihood", "sampling", "comparison"},
     {"config"},
     {"tracking"},
+    {"reporting"},
+    {"inference"},
     {"cluster", "results"},
 ]
 LEVEL = {floor: level for level, floors in enumerate(LEVELS) for floor in floors}
-NUMERICAL = {"model", "modes", "training", "likelihood", "sampling", "config", "tracking", "cluster"}
+NUMERICAL = {"model", "modes", "training", "likelihood", "sampling", "config", "tracking", "reporting", "inference", "cluster"}
 HOMES = {
     "torch": NUMERICAL,
     "mlflow": {"tracking", "results"},

@@ -17,8 +17,8 @@ from masklab.comparison.contrast import contrasts
 from masklab.errors import RunError, TrackingError, UserError
 from masklab.results import Results, load
 from masklab.tracking.mlflow_run import client_of, end_run, start_run
+from masklab.tracking.mlflow_store import Store
 from masklab.tracking.nested_runs import PARENT_TAG
-from masklab.tracking.store import Store
 
 STORY = Story(effects={"rising": -0.05}, controls=("uniform", "reversed"), seeds=(1, 2, 3), failed={("rising-reversed", 3): "it diverged"})
 POOLS = 2

@@ -15,12 +15,12 @@ import pandas as pd
 
 from masklab.comparison.outcomes import Outcomes
 from masklab.config.home import home_of
-from masklab.config.tracking_settings import StoreSettings
+from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError, did_you_mean
-from masklab.redaction import redact
-from masklab.tracking.comparison_findings import Findings
+from masklab.io.redaction import redact
+from masklab.reporting.comparison.findings import Findings
 from masklab.tracking.mlflow_run import PARENT_TAG, client_of, reason_of
-from masklab.tracking.store import Store
+from masklab.tracking.mlflow_store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

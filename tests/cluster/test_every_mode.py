@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from masklab.cluster.training_run import train
-from masklab.config.command_line import main
-from masklab.config.job_tree import EVALUATE, PREDICT, SAMPLE, JobTree
+from masklab.cluster.train.driver import train
+from masklab.config.command_line.main import main
+from masklab.config.jobs.registry import EVALUATE, PREDICT, SAMPLE, JobTree
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 

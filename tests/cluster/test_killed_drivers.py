@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comparison import words
+from small_comparison import words
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 TUNE = (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from masklab.cluster.training_run import train
-from masklab.config.command_line import main
+from masklab.cluster.train.driver import train
+from masklab.config.command_line.main import main
 
 TEXT = "To be, or not to be, that is the question.\n" * 40
 

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
-from masklab.cluster import pull_window, training_run, worker_group
 from masklab.cluster.connection import Share
-from masklab.cluster.farewell import Farewell, announcing
+from masklab.cluster.train import driver as training_run
+from masklab.cluster.train.stop_message import Farewell, announcing
+from masklab.cluster.workers import pull_window, worker_group
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import DataError
 from masklab.modes.token_classifier import TokenClassifier
 from masklab.text.corpus import TokenCorpus
-from masklab.training.batch import BatchKey
-from masklab.training.batch_maker import BatchMaker, LocalSource
+from masklab.training.data.batch import BatchKey
+from masklab.training.data.batch_maker import BatchMaker, LocalSource
 from masklab.training.events import RunStopped
 from masklab.training.settings import BatchSettings, ObjectiveSettings
 from masklab.training.stop import StopRequest

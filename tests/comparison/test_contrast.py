@@ -15,9 +15,9 @@ from masklab.comparison.contrast import Contrast, contrasts
 from masklab.comparison.holm import holm
 from masklab.comparison.outcomes import Outcomes
 from masklab.comparison.power import power
-from masklab.comparison.sentence import sentence
 from masklab.comparison.verdict import Verdict
 from masklab.errors import UserError
+from masklab.reporting.comparison.sentence import sentence
 
 BETTER, WORSE, SAME, TOO_FEW = Verdict.BETTER, Verdict.WORSE, Verdict.NOT_DISTINGUISHABLE, Verdict.TOO_FEW_SEEDS
 BASELINE = "uniform"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from masklab.config.composition import compose
-from masklab.config.writing import dump, load
+from masklab.config.compose.composition import compose
+from masklab.config.compose.yaml_io import dump, load
 from masklab.corruption.diffusion import Diffusion
 from masklab.corruption.noise_schedule import SCHEDULES, Cosine, Geometric, Linear, LogLinear, NoiseSchedule, Polynomial, Schedule
 from masklab.errors import ConfigError

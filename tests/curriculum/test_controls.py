@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masklab.config.composition import compose, group_names
+from masklab.config.compose.composition import compose, group_names
 from masklab.curriculum.controls import (
     CONTROLS,
     UNIFORM,

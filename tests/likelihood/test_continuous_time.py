@@ -13,7 +13,7 @@ from enumeration import TEXTS, Enumeration, T, V, drawn_texts, inconsistent_netw
 from masklab.corruption.noise_schedule import SCHEDULES, Cosine, Geometric, Linear, LogLinear, Polynomial
 from masklab.likelihood.continuous_time import continuous_time_nelbo, levels
 from masklab.likelihood.estimate import difference
-from masklab.likelihood.exact_count import exact_count_nelbo
+from masklab.likelihood.nelbo import exact_count_nelbo
 
 TRUTH, BELIEF = random_joint(V, T, seed=1), random_joint(V, T, seed=2)
 NETWORK = inconsistent_network()

@@ -12,7 +12,7 @@ from enumerated_denoiser import EnumeratedDenoiser, random_joint
 
 from masklab.corruption.exact_count import ExactCount
 from masklab.likelihood.estimate import Estimate
-from masklab.likelihood.exact_count import nelbo
+from masklab.likelihood.nelbo import nelbo
 from masklab.modes.character_scores import SequenceScores, score_sequences
 from masklab.rng import RowStreams, root_key
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from masklab.likelihood.exact_count import nelbo
+from masklab.likelihood.nelbo import nelbo
 from masklab.model.config import ModelConfig
 from masklab.model.transformer import Transformer
 from masklab.modes.character_scores import ROUND_TO, SequenceScores, score_sequences

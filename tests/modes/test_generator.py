@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from trained_run import config_for, forge, newest, train_into
 
-from masklab.config.generator_reference import with_generator
-from masklab.config.tree import Config
-from masklab.config.writing import dump
+from masklab.config.checkpoints.generator import with_generator
+from masklab.config.compose.yaml_io import dump
+from masklab.config.jobs.train import Config
 from masklab.corruption.random_ratio import RandomRatio
 from masklab.errors import CheckpointError, ConfigError, RunError
 from masklab.model.config import ModelConfig
@@ -24,8 +24,8 @@ from masklab.rng import RowStreams, root_key
 from masklab.text.preparation import corpus_for
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import Vocabulary
-from masklab.training.batch import BatchKey
-from masklab.training.manifest import sha256_of
+from masklab.training.checkpoint.manifest import sha256_of
+from masklab.training.data.batch import BatchKey
 from masklab.training.run_folder import RunFolder
 
 HALF = RandomRatio(min_ratio=0.5, max_ratio=0.5)

@@ -12,19 +12,19 @@ from mode_batches import batch_of
 from pydantic import ValidationError
 from trained_run import config_for, train_into
 
-from masklab.config.evaluate_tree import EvaluateConfig
-from masklab.config.generator_reference import with_generator
-from masklab.config.predict_tree import PredictConfig
-from masklab.config.tree import Config
+from masklab.config.checkpoints.generator import with_generator
+from masklab.config.jobs.evaluate import EvaluateConfig
+from masklab.config.jobs.predict import PredictConfig
+from masklab.config.jobs.train import Config
 from masklab.corruption.random_ratio import RandomRatio
+from masklab.inference.detector_evaluation import evaluate_detector
+from masklab.inference.predict import predict
 from masklab.modes.examples import Examples
 from masklab.modes.sequence_classifier import SequenceClassifier
 from masklab.rng import RowStreams, root_key
 from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import corpus_for
-from masklab.tracking.detector_evaluation import evaluate_detector
-from masklab.tracking.prediction_run import predict
-from masklab.training.batch import BatchKey
+from masklab.training.data.batch import BatchKey
 
 STAGE = RandomRatio(min_ratio=0.0, max_ratio=1.0)
 
@@ -77,7 +77,7 @@ def test_a_row_is_the_same_in_whatever_part_of_a_batch(home: Path, corpus: Token
 
 
 def test_the_digest_of_a_batch_tells_numbers_apart(home: Path, corpus: TokenCorpus) -> None:
-    from masklab.training.batch import digest_of
+    from masklab.training.data.batch import digest_of
 
     batch = ratio_config(home).recipe.batch_maker(corpus).make(BatchKey(0, 3))
     rows = np.arange(len(batch.inputs))

@@ -15,7 +15,7 @@ from masklab.corruption.replacement import Replacement
 from masklab.corruption.span import Span
 from masklab.corruption.sticky import Sticky
 from masklab.model.config import ModelConfig
-from masklab.modes.detection_figures import auroc, balanced_accuracy, calibration_error, log_loss
+from masklab.modes.detection_metrics import auroc, balanced_accuracy, calibration_error, log_loss
 from masklab.modes.examples import Examples
 from masklab.modes.replaced_token_detector import ReplacedTokenDetector, fragments, log_odds
 from masklab.rng import RowStreams, root_key

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from masklab.config.job_tree import JOBS, JobTree
-from masklab.config.tree import Config
+from masklab.config.jobs.registry import JOBS, JobTree
+from masklab.config.jobs.train import Config
 
 pytestmark = pytest.mark.timeout(300)
 DEVICES = ["con", "NUL", "prn.txt", "com1", "lpt9.log"]

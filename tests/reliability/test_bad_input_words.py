@@ -11,10 +11,11 @@ from bad_input import Victim, composing_once, many
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masklab.config import older_import, search_space
-from masklab.config.job_tree import SAMPLE, TUNE
-from masklab.config.sample_tree import SampleConfig
-from masklab.config.search_space import draw
+from masklab.config.jobs.registry import SAMPLE, TUNE
+from masklab.config.jobs.sample import SampleConfig
+from masklab.config.legacy import importer as older_import
+from masklab.config.search import search_space
+from masklab.config.search.search_space import draw
 from masklab.errors import ConfigError
 from masklab.sampling.generation import start_of
 from masklab.text.vocabulary import Vocabulary
@@ -39,7 +40,7 @@ def prompted(config: SampleConfig) -> None:
 
 
 def test_800_prompts(victim: Victim, told: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("masklab.config.composition._inherited", lambda *_: {})
+    monkeypatch.setattr("masklab.config.compose.composition._inherited", lambda *_: {})
     victim.counts.clear()
     pieces = [
         "[5]",

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from masklab.config.composition import compose
+from masklab.config.compose.composition import compose
 from masklab.text.corpus import TokenCorpus
-from masklab.training import snapshot as snapshot_module
-from masklab.training.batch_maker import LocalSource
-from masklab.training.checkpoint import CheckpointStore, open_checkpoint
+from masklab.training.checkpoint import snapshot as snapshot_module
+from masklab.training.checkpoint.snapshot import Snapshot
+from masklab.training.checkpoint.store import CheckpointStore, open_checkpoint
+from masklab.training.data.batch_maker import LocalSource
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
-from masklab.training.snapshot import Snapshot
 
 SHARE = 0.02
 """Of the time between two checkpoints."""

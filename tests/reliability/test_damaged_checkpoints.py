@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from masklab.errors import CheckpointError
-from masklab.training.checkpoint import DAMAGED_KEPT, CheckpointStore, open_checkpoint
-from masklab.training.manifest import DAMAGED, FORMAT, MANIFEST, files_of, flaw_of, sealed
-from masklab.training.saver import Saver
-from masklab.training.snapshot import Snapshot, _has_room
+from masklab.training.checkpoint.async_saver import Saver
+from masklab.training.checkpoint.manifest import DAMAGED, FORMAT, MANIFEST, files_of, flaw_of, sealed
+from masklab.training.checkpoint.snapshot import Snapshot, _has_room
+from masklab.training.checkpoint.store import DAMAGED_KEPT, CheckpointStore, open_checkpoint
 
 CHANGES = 1000
 DOCUMENTS = {"config.yaml": "training:\n  max_iters: 20\n", "vocabulary.json": '["a", "b"]', "corpus.json": '{"fingerprint": "f"}'}
@@ -237,7 +237,7 @@ def test_a_disk_that_is_full_is_told_by_its_name_and_leaves_nothing_behind(tmp_p
 
 @pytest.mark.parametrize("has_room", [True, False])
 def test_what_is_saved_is_a_copy_whether_the_device_has_room_for_it_or_not(has_room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("masklab.training.snapshot._fits", lambda tensors: has_room)
+    monkeypatch.setattr("masklab.training.checkpoint.snapshot._fits", lambda tensors: has_room)
     model = nn.Linear(2, 2)
     model.register_buffer("mean", torch.ones(2))
     model.weight = nn.Parameter(torch.arange(4.0).reshape(2, 2).t())

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from recipes import recipe
 
 from masklab.curriculum.curriculum import Curriculum
-from masklab.milestones import listening
+from masklab.failpoints import listening
 from masklab.modes.any_mode import AnyMode
 from masklab.sampling.settings import SamplingSettings
 from masklab.text.corpus import TokenCorpus
@@ -22,10 +22,10 @@ from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.labelled_split import Splitting, cleaned
 from masklab.text.preparation import Corpus
 from masklab.text.sources.origin import Example
-from masklab.training.batch import Batch, BatchKey
-from masklab.training.batch_maker import LocalSource
 from masklab.training.budget import Budget
-from masklab.training.checkpoint import CheckpointStore
+from masklab.training.checkpoint.store import CheckpointStore
+from masklab.training.data.batch import Batch, BatchKey
+from masklab.training.data.batch_maker import LocalSource
 from masklab.training.events import EvaluationDone, Event, RunFinished, RunStopped, StepDone
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision

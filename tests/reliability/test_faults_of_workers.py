@@ -143,7 +143,7 @@ def test_a_run_saves_when_a_node_is_about_to_be_taken_away(home: Path, root: Pat
 
 def on_two_nodes(root: Path, script: str, home: Path, *words: str) -> dict[str, Any]:
     """What `script` tells of a run on a cluster of two nodes of its own."""
-    folder = root / "tests" / "reliability"
+    folder = root / "tests" / "support"
     environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
     environment |= {"PYTHONPATH": os.pathsep.join([str(root / "platform"), str(folder)])}
     command = [sys.executable, str(folder / f"{script}.py"), str(root), str(home), *words]

@@ -14,13 +14,13 @@ from bad_input import Victim
 from hostile import ADDRESSES, HTML, IN_ADDRESSES, SECRETS, WEIGHTS, pickles, texts
 from trained_run import copy_of, forge, newest
 
-from masklab.config.trained_model import TrainedModel
 from masklab.errors import CheckpointError, DataError, UserError
+from masklab.inference.trained_model import TrainedModel
 from masklab.text.dataset import Dataset
 from masklab.text.preparation import corpus_for
-from masklab.training.manifest import MANIFEST
+from masklab.training.checkpoint.manifest import MANIFEST
+from masklab.training.checkpoint.optimizer_file import load_optimizer
 from masklab.training.optimizer import restore
-from masklab.training.optimizer_file import load_optimizer
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import ComputeSettings
 
@@ -155,11 +155,11 @@ def test_what_is_no_plain_file_ends_at_once_in_a_line(tmp_path: Path, kind: str,
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_addresses_with_secrets(tmp_path: Path, address: str) -> None:
-    from masklab.config.command_line import main
-    from masklab.config.composition import compose
-    from masklab.config.writing import dump
+    from masklab.config.command_line.main import main
+    from masklab.config.compose.composition import compose
+    from masklab.config.compose.yaml_io import dump
     from masklab.tracking.mlflow_run import DatasetInput, start_run
-    from masklab.tracking.store import Store
+    from masklab.tracking.mlflow_store import Store
 
     victim = Victim.in_folder(tmp_path / "bad", groups=["text"])
     words = [*victim.plain_text, "tracking.enabled=true", f"tracking.uri='{address}'", f"curriculum.description='see {address}'"]
@@ -183,12 +183,12 @@ def test_addresses_with_secrets(tmp_path: Path, address: str) -> None:
 
 @pytest.mark.parametrize("words", HTML)
 def test_pages_and_markdown_hold_no_elements_but_their_own(words: str) -> None:
+    from masklab.reporting.comparison.blocks import Bullets, Heading, Paragraph, Table
+    from masklab.reporting.comparison.html import page
+    from masklab.reporting.comparison.markdown import markdown
+    from masklab.reporting.unmasking.html import page as unmasking
     from masklab.sampling.trace import Snapshot, Trace
     from masklab.text.vocabulary import Vocabulary
-    from masklab.tracking.comparison_blocks import Bullets, Heading, Paragraph, Table
-    from masklab.tracking.comparison_markdown import markdown
-    from masklab.tracking.comparison_page import page
-    from masklab.tracking.unmasking_page import page as unmasking
 
     blocks = [Heading(words), Paragraph(words), Bullets((words,)), Table((words,), ((words,),))]
     vocabulary = Vocabulary.of_text(words)

@@ -15,8 +15,8 @@ from recipes import recipe
 
 from masklab.errors import InstabilityError, UserError
 from masklab.text.corpus import TokenCorpus
-from masklab.training.batch import BatchKey
-from masklab.training.checkpoint import CheckpointStore
+from masklab.training.checkpoint.store import CheckpointStore
+from masklab.training.data.batch import BatchKey
 from masklab.training.events import (
     CheckpointSaved,
     EvaluationDone,

@@ -14,9 +14,9 @@ from poison import NAN, of_kind, poisoned_loop, state_of
 from recipes import recipe
 
 from masklab.errors import InstabilityError
-from masklab.milestones import listening
+from masklab.failpoints import listening
 from masklab.text.corpus import TokenCorpus
-from masklab.training.checkpoint import CheckpointStore
+from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.events import Event, RolledBack, RunFinished, RunStopped, StepDone, StepSkipped
 from masklab.training.loop import Loop
 from masklab.training.ranks import Ranks

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from killed_run import STEPS, Kill, Server, Story, newest_iteration
 
-from masklab.milestones import NAMES
-from masklab.training.checkpoint import REPLACED
+from masklab.failpoints import NAMES
+from masklab.training.checkpoint.store import REPLACED
 
 pytestmark = pytest.mark.timeout(900)
 OCCURRENCES = 5

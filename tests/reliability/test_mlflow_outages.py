@@ -17,16 +17,16 @@ import pytest
 import torch
 from tracking_server import OUTAGES, Proxy, mlflow_server
 
-from masklab.config.sync_tree import SyncConfig
-from masklab.config.tracking_settings import StoreSettings
+from masklab.config.jobs.sync import SyncConfig
+from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import TrackingError
-from masklab.tracking import courier
 from masklab.tracking.mlflow_run import RunHandle, client_of, declaration_of, reach
+from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
-from masklab.tracking.run_opening import opened_run
-from masklab.tracking.spool import Spool
-from masklab.tracking.store import Store
-from masklab.tracking.synchronisation import synchronise
+from masklab.tracking.run_registration import opened_run
+from masklab.tracking.spool import sender as courier
+from masklab.tracking.spool.spool import Spool
+from masklab.tracking.spool.sync import synchronise
 from masklab.tracking.tracker import NullTracker, Tracker
 from masklab.training.run_folder import RunFolder
 
@@ -242,8 +242,8 @@ def test_a_run_that_is_killed_again_and_again_loses_and_doubles_nothing(
 
 def killed_once(is_enough: Callable[[], bool], home: Path, uri: str, run_id: str, first: int) -> int:
     """Start a process that logs from step `first` on, kill it once it has done enough, and return the last step that it told of."""
-    command = [sys.executable, str(Path(__file__).with_name("logging_process.py")), str(home), uri, run_id, str(first)]
-    platform = Path(courier.__file__).parents[2]
+    command = [sys.executable, str(Path(__file__).parents[1] / "support" / "logging_process.py"), str(home), uri, run_id, str(first)]
+    platform = Path(courier.__file__).parents[3]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(platform)}) as process:
         assert process.stdout
         lines = [process.stdout.readline() for _ in range(300)]

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from jobs_of_tests import train_here
 
-from masklab.config.command_line import main
-from masklab.config.job_tree import COMPARE, TUNE
+from masklab.config.command_line.main import main
+from masklab.config.jobs.registry import COMPARE, TUNE
 from masklab.tracking.mlflow_run import PARENT_TAG, client_of
-from masklab.tracking.spool import Spool
-from masklab.tracking.unsent import spools_beneath
+from masklab.tracking.spool.pending import spools_beneath
+from masklab.tracking.spool.spool import Spool
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 OFFLINE = "tracking.offline=true"
@@ -73,7 +73,7 @@ def test_a_run_that_was_trained_offline_is_sent_as_it_would_have_been(
 
 @pytest.mark.slow
 def test_a_comparison_that_was_made_offline_is_sent_with_its_runs(home: Path, root: Path, ray_cluster: Any) -> None:
-    from masklab.cluster.comparison_run import compare
+    from masklab.cluster.compare.driver import compare
 
     own = ("compare.curricula=[sticky]", "compare.controls=[uniform]", "compare.seeds=2", "compare.budget.max_chars=1280")
     own += ("compare.curve_levels=2", "compare.curve_sequences=4", "training.eval_interval=2")
@@ -84,7 +84,7 @@ def test_a_comparison_that_was_made_offline_is_sent_with_its_runs(home: Path, ro
 
 @pytest.mark.slow
 def test_a_sweep_that_was_made_offline_is_sent_with_its_trials(home: Path, root: Path, ray_cluster: Any) -> None:
-    from masklab.cluster.sweep_run import tune
+    from masklab.cluster.tune.driver import tune
 
     own = ('sweep.space={training.learning_rate: "choice(1e-2,1e-3)"}', "sweep.search=grid", "training.max_iters=10")
     line = [*SMALL, *own, f"dataset.path={home}/text.txt", "run.name=rates"]

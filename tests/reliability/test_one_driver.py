@@ -54,8 +54,8 @@ def test_the_checks_of_a_second_command_end_with_one_line(tmp_path: Path, root: 
     victim = Victim.in_folder(tmp_path)
     folder = victim.home / "runs/mine"
     command = [*victim.plain_text, "run.name=mine"]
-    from masklab.config.composition import compose
-    from masklab.config.writing import dump
+    from masklab.config.compose.composition import compose
+    from masklab.config.compose.yaml_io import dump
     from masklab.training.run_folder import RunFolder
 
     RunFolder(folder).begin(dump(compose(command, victim.root)))

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masklab.tracking import delivery
-from masklab.tracking.delivery import Delivery, PutOffError
 from masklab.tracking.mlflow_run import RunHandle, declaration_of
+from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
-from masklab.tracking.run_opening import add_records, declare
-from masklab.tracking.spool import Spool, SpoolWriter, decoded, encoded, lock
-from masklab.tracking.spool_record import Artifact, Figures, Record, StatusChange, Tags, Text
-from masklab.tracking.store import Store
+from masklab.tracking.run_registration import add_records, declare
+from masklab.tracking.spool import delivery
+from masklab.tracking.spool.delivery import Delivery, PutOffError
+from masklab.tracking.spool.record import Artifact, Figures, Record, StatusChange, Tags, Text
+from masklab.tracking.spool.spool import Spool, SpoolWriter, decoded, encoded, lock
 from masklab.training.run_folder import RunFolder
 
 RUN = "0" * 32
@@ -159,14 +159,14 @@ def test_a_file_belongs_to_its_process_until_that_is_dead(spool: Spool, client: 
     script = "; ".join(
         [
             "import sys; from pathlib import Path",
-            "from masklab.tracking.spool import Spool, SpoolWriter",
-            "from masklab.tracking.spool_record import Figures",
+            "from masklab.tracking.spool.spool import Spool, SpoolWriter",
+            "from masklab.tracking.spool.record import Figures",
             "writer = SpoolWriter(Spool(Path(sys.argv[1])), 'worker')",
             "writer.add(Figures(at=1, step=1, values={'a': 1}))",
             "print(flush=True); input()",
         ]
     )
-    command, platform = [sys.executable, "-c", script, str(spool.run)], Path(delivery.__file__).parents[2]
+    command, platform = [sys.executable, "-c", script, str(spool.run)], Path(delivery.__file__).parents[3]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=platform) as process:
         assert process.stdout and process.stdout.readline()
         assert not sent(spool), "it sends its figures itself"
@@ -181,11 +181,11 @@ def test_a_file_that_is_cleared_away_before_its_first_line_is_made_anew(
     spool: Spool, client: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def clear(stream: Any, *, wait: bool = False) -> bool | None:
-        monkeypatch.setattr("masklab.tracking.spool.lock", lock)
+        monkeypatch.setattr("masklab.tracking.spool.spool.lock", lock)
         assert Delivery(Store("http://host", spool.run)).deliver(spool, RUN, is_alone=True)
         return lock(stream, wait=wait)
 
-    monkeypatch.setattr("masklab.tracking.spool.lock", clear)
+    monkeypatch.setattr("masklab.tracking.spool.spool.lock", clear)
     writer = SpoolWriter(spool, "driver")
     writer.add(Tags(at=1, values={"a": "b"}))
     assert [record for file in spool.files() for record in file.records()] == [Tags(at=1, values={"a": "b"})]

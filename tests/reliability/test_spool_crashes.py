@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from masklab.config.sync_tree import SyncConfig
-from masklab.config.tracking_settings import StoreSettings
+from masklab.config.jobs.sync import SyncConfig
+from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError
-from masklab.tracking import delivery
 from masklab.tracking.dataset_input import DatasetInput
-from masklab.tracking.delivery import Delivery
 from masklab.tracking.mlflow_run import KEY_TAG, PARENT_TAG, client_of, declaration_of, make_run
+from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.nested_runs import NestedRuns
 from masklab.tracking.run_addition import add
-from masklab.tracking.run_opening import RUN_ID, add_records, declare, opened_run, settle
-from masklab.tracking.spool import Spool, SpoolFile
-from masklab.tracking.spool_record import Artifact, Declaration, Figures, Params, StatusChange, Tags, Text
-from masklab.tracking.store import Store
-from masklab.tracking.synchronisation import synchronise
+from masklab.tracking.run_registration import RUN_ID, add_records, declare, opened_run, settle
+from masklab.tracking.spool import delivery
+from masklab.tracking.spool.delivery import Delivery
+from masklab.tracking.spool.record import Artifact, Declaration, Figures, Params, StatusChange, Tags, Text
+from masklab.tracking.spool.spool import Spool, SpoolFile
+from masklab.tracking.spool.sync import synchronise
 from masklab.tracking.tracker import LoggedSteps
 from masklab.training.folder_lock import alone, at_work, driving
 from masklab.training.run_folder import RunFolder

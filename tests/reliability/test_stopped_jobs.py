@@ -26,8 +26,8 @@ def home(tmp_path: Path, text: str) -> Path:
 
 def test_a_job_that_is_stopped_saves_and_says_so_and_ends_by_itself(home: Path, root: Path, told: Callable[[str], None]) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
-    paths = [str(root / "platform"), str(root / "tests" / "reliability")]
-    command = [sys.executable, str(root / "tests" / "reliability" / "stopped_job.py"), str(root), str(home), "stopped", LONG]
+    paths = [str(root / "platform"), str(root / "tests" / "support")]
+    command = [sys.executable, str(root / "tests" / "support" / "stopped_job.py"), str(root), str(home), "stopped", LONG]
     made = subprocess.run(
         command, env=environment | {"PYTHONPATH": os.pathsep.join(paths)}, check=True, capture_output=True, text=True, timeout=280
     )

@@ -16,8 +16,8 @@ from masklab.model.config import ModelConfig
 from masklab.modes.token_classifier import TokenClassifier
 from masklab.sampling.settings import SamplingSettings
 from masklab.text.corpus import TokenCorpus
-from masklab.training.batch_maker import LocalSource
-from masklab.training.checkpoint import CheckpointStore
+from masklab.training.checkpoint.store import CheckpointStore
+from masklab.training.data.batch_maker import LocalSource
 from masklab.training.events import Event, RunFinished, RunStopped
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision

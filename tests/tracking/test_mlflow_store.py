@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import run_story
 
-from masklab.config.tracking_settings import TrackingSettings
+from masklab.config.jobs.tracking import TrackingSettings
 from masklab.errors import TrackingError
-from masklab.redaction import redact
+from masklab.io.redaction import redact
+from masklab.reporting.run.reporter import MetricsLog, Reporter
 from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.metrics import metrics_of
 from masklab.tracking.mlflow_run import RunHandle, client_of, declaration_of, end_run, resume_run, start_run
+from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
-from masklab.tracking.reporter import MetricsLog, Reporter
-from masklab.tracking.run_opening import opened_run
-from masklab.tracking.spool import Spool
-from masklab.tracking.store import Store
+from masklab.tracking.run_registration import opened_run
+from masklab.tracking.spool.spool import Spool
 from masklab.tracking.tracker import LoggedSteps, NullTracker
 from masklab.training.run_folder import RunFolder
 

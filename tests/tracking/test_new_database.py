@@ -17,7 +17,7 @@ MAKES = """
 import sys
 from pathlib import Path
 from masklab.tracking.mlflow_run import start_run
-from masklab.tracking.store import Store
+from masklab.tracking.mlflow_store import Store
 start_run(Store(sys.argv[1], Path(sys.argv[2])), "e", run_name="r", params={"a": 1}, tags={})
 """
 

@@ -20,8 +20,8 @@ from masklab.likelihood.windows import ScoredWindows
 from masklab.modes.language_model import LanguageModel
 from masklab.sampling.settings import SamplingSettings
 from masklab.text.corpus import TokenCorpus
-from masklab.training.batch_maker import LocalSource
-from masklab.training.checkpoint import CheckpointStore
+from masklab.training.checkpoint.store import CheckpointStore
+from masklab.training.data.batch_maker import LocalSource
 from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunFinished
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision

@@ -14,8 +14,8 @@ from recipes import recipe
 from torch.nn.parallel import DistributedDataParallel
 
 from masklab.text.corpus import TokenCorpus
-from masklab.training.batch_maker import LocalSource
-from masklab.training.checkpoint import CheckpointStore
+from masklab.training.checkpoint.store import CheckpointStore
+from masklab.training.data.batch_maker import LocalSource
 from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision

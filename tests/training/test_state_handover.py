@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from masklab.errors import CheckpointError
-from masklab.training.checkpoint import CheckpointStore
+from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.optimizer import restore
 
 

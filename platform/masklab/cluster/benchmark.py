@@ -25,16 +25,16 @@ import ray.train
 import torch
 from ray.train import RunConfig, ScalingConfig
 
-from masklab.cluster.assignment import Assignment
 from masklab.cluster.connection import connect, nodes_of_the_cluster, share_of
-from masklab.cluster.train_worker import build_loop
-from masklab.cluster.trainer import Trainer
+from masklab.cluster.workers.assignment import Assignment
+from masklab.cluster.workers.trainer import Trainer
+from masklab.cluster.workers.worker import build_loop
 from masklab.config.home import home_of
-from masklab.config.tree import Config
+from masklab.config.jobs.train import Config
 from masklab.corruption.throughput import measure
 from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import text_for
-from masklab.training.batch import Batch, BatchKey
+from masklab.training.data.batch import Batch, BatchKey
 from masklab.training.events import StepDone
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from masklab.config.interruption import terminating_as_interrupt
-from masklab.config.tree import Config
+from masklab.config.jobs.train import Config
 from masklab.errors import ResourceError
 from masklab.training.settings import ScalingSettings
+from masklab.training.signals import terminating_as_interrupt
 
 RAY_SETTINGS = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",

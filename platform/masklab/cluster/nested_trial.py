@@ -11,12 +11,12 @@ from contextlib import ExitStack
 
 from masklab.cluster.connection import Share
 from masklab.cluster.trial import Trial, remember_loop
-from masklab.cluster.worker_group import run_workers
+from masklab.cluster.workers.worker_group import run_workers
 from masklab.errors import RunError
+from masklab.reporting.run.reporter import Reporter
 from masklab.tracking.mlflow_tracker import MlflowTracker
-from masklab.tracking.reporter import Reporter
 from masklab.tracking.tracker import NullTracker, Tracker
-from masklab.training.checkpoint import CheckpointStore
+from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.events import Event, RunFinished
 from masklab.training.folder_lock import at_work
 

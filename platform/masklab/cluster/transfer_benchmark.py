@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from masklab.cluster.benchmark import BLOCK, Block, PreloadedSource, blocks_of
-from masklab.config.composition import compose
+from masklab.config.compose.composition import compose
 from masklab.config.home import home_of
 from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.preparation import corpus_for
-from masklab.training.batch import BatchKey
+from masklab.training.data.batch import BatchKey
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device
 from masklab.training.settings import BUDGETS

@@ -14,21 +14,21 @@ from dataclasses import dataclass
 import ray
 import torch
 
-from masklab.cluster.assignment import Assignment
-from masklab.cluster.train_worker import build_loop, from_the_store
-from masklab.config.interruption import stopping_by_signals
+from masklab.cluster.workers.assignment import Assignment
+from masklab.cluster.workers.worker import build_loop, from_the_store
 from masklab.likelihood.mask_ratio_curve import even_levels, mask_ratio_curve
 from masklab.likelihood.windows import ScoredWindows
+from masklab.reporting.comparison.record import CURVE_FILE, CurveRecord
+from masklab.reporting.run.reporter import MetricsLog, Reporter
+from masklab.reporting.run.run_info import RunOutline
 from masklab.text.corpus import TokenCorpus
-from masklab.tracking.comparison_record import CURVE_FILE, CurveRecord
 from masklab.tracking.mlflow_tracker import MlflowTracker
-from masklab.tracking.outline import RunOutline
-from masklab.tracking.reporter import MetricsLog, Reporter
 from masklab.tracking.tracker import STOPPING_SECONDS, NullTracker, Tracker
 from masklab.training.events import Event, RunFinished, RunStopped
 from masklab.training.folder_lock import at_work
 from masklab.training.loop import Loop
 from masklab.training.run_folder import LOOP_SECONDS, RunFolder
+from masklab.training.signals import stopping_by_signals
 from masklab.training.stop import StopRequest
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masklab.errors import CheckpointError, DataError
-from masklab.plain_yaml import read_yaml
+from masklab.io.safe_yaml import read_yaml
 from masklab.rng import uniforms
 from masklab.text.vocabulary import Vocabulary
 

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from masklab.corruption.bernoulli import uniform_integers
 from masklab.corruption.masking import Masking
-from masklab.modes.detection_figures import auroc, balanced_accuracy, calibration_error, constant_loss, log_loss
+from masklab.modes.detection_metrics import auroc, balanced_accuracy, calibration_error, constant_loss, log_loss
 from masklab.modes.examples import Examples
 from masklab.modes.generator import fitting, generator_at
 from masklab.modes.label_memory import ClassWeights

@@ -20,8 +20,8 @@ from pydantic import Field, model_validator
 from masklab.corruption.masking import Masking
 from masklab.modes.examples import Examples
 from masklab.modes.generator import fitting, generator_at
-from masklab.modes.label_figures import class_counts, confusion, macro_f1, r_squared, rmse
 from masklab.modes.label_memory import SCALE, WEIGHTS, ClassWeights, remember_scale, remember_weights
+from masklab.modes.label_metrics import class_counts, confusion, macro_f1, r_squared, rmse
 from masklab.modes.mode import Mode, ModeBatch
 from masklab.modes.replaced_token_detector import FILLING
 from masklab.rng import RowStreams, Stream, fold

@@ -14,8 +14,8 @@ from pydantic import Field
 from masklab.corruption.masking import Masking
 from masklab.errors import ConfigError
 from masklab.modes.examples import Examples
-from masklab.modes.label_figures import macro_f1
 from masklab.modes.label_memory import WEIGHTS, ClassWeights, remember_weights
+from masklab.modes.label_metrics import macro_f1
 from masklab.modes.mode import Mode, ModeBatch
 from masklab.rng import RowStreams
 from masklab.text.labels import Labels, Unit

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from masklab.errors import DataError
-from masklab.text.atomic_file import atomic_file
+from masklab.io.atomic_file import atomic_file
 
 SPLITS = 2
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from masklab.redaction import redact
+from masklab.io.redaction import redact
 
 if TYPE_CHECKING:
     from masklab.text.dataset import Dataset

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masklab.errors import TrackingError
-from masklab.redaction import redact
+from masklab.io.redaction import redact
 from masklab.tracking.dataset_input import DatasetInput
+from masklab.tracking.mlflow_store import Store
 from masklab.tracking.new_database import make_database
 from masklab.tracking.params import flat_params
-from masklab.tracking.spool_record import Declaration
-from masklab.tracking.store import Store
+from masklab.tracking.spool.record import Declaration
 from masklab.tracking.tracker import TELLING, LoggedSteps, Status
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from masklab.redaction import redact
-from masklab.tracking.courier import Courier, Parcel
+from masklab.io.redaction import redact
 from masklab.tracking.mlflow_run import DESCRIPTION_TAG, TAG_LENGTH, RunHandle, milliseconds
 from masklab.tracking.params import flat_params
-from masklab.tracking.spool import Spool, SpoolWriter
-from masklab.tracking.spool_record import Artifact, Figures, Params, Record, StatusChange, Tags, Text
+from masklab.tracking.spool.record import Artifact, Figures, Params, Record, StatusChange, Tags, Text
+from masklab.tracking.spool.sender import Courier, Parcel
+from masklab.tracking.spool.spool import Spool, SpoolWriter
 from masklab.tracking.tracker import LoggedSteps, Status
 
 _log = logging.getLogger(__name__)

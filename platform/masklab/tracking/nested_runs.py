@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from masklab.errors import TrackingError
-from masklab.tracking.courier import Courier, Parcel
 from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.mlflow_run import PARENT_TAG, RunHandle, children_under_way, declaration_of, end_run, milliseconds
-from masklab.tracking.run_opening import RUN_ID, add_records, declare, opened_run, run_of
-from masklab.tracking.spool import Spool
-from masklab.tracking.spool_record import Figures, Record, StatusChange, Tags
-from masklab.tracking.store import Store
+from masklab.tracking.mlflow_store import Store
+from masklab.tracking.run_registration import RUN_ID, add_records, declare, opened_run, run_of
+from masklab.tracking.spool.pending import tell_unsent
+from masklab.tracking.spool.record import Figures, Record, StatusChange, Tags
+from masklab.tracking.spool.sender import Courier, Parcel
+from masklab.tracking.spool.spool import Spool
 from masklab.tracking.tracker import Status
-from masklab.tracking.unsent import tell_unsent
 from masklab.training.run_folder import RunFolder
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from masklab.redaction import redact
+from masklab.io.redaction import redact
 
 VALUE_LENGTH = 6000
 NAME_LENGTH = 250

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from masklab.config.tracking_settings import StoreSettings
+from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError
-from masklab.tracking.delivery import Delivery, PutOffError
 from masklab.tracking.mlflow_run import add_to_run, in_one_line, milliseconds
-from masklab.tracking.run_opening import add_records, run_of
-from masklab.tracking.spool import Spool
-from masklab.tracking.spool_record import Artifact, Figures
-from masklab.tracking.store import Store
+from masklab.tracking.mlflow_store import Store
+from masklab.tracking.run_registration import add_records, run_of
+from masklab.tracking.spool.delivery import Delivery, PutOffError
+from masklab.tracking.spool.record import Artifact, Figures
+from masklab.tracking.spool.spool import Spool
 from masklab.training.run_folder import RunFolder
 
 

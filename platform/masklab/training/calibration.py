@@ -15,8 +15,8 @@ from masklab.model.evaluation_mode import evaluation_mode
 from masklab.model.linear import StandardisedLinear
 from masklab.model.transformer import Transformer
 from masklab.modes.mode import Mode
-from masklab.training.batch import BatchKey
-from masklab.training.batch_maker import BatchSource
+from masklab.training.data.batch import BatchKey
+from masklab.training.data.batch_maker import BatchSource
 from masklab.training.ranks import Ranks
 from masklab.training.settings import TrainingSettings
 from masklab.training.step import micro_batches

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from masklab.curriculum.progress import Decision, Progress
 from masklab.model.transfer_report import TransferReport
-from masklab.training.stability import Rollback, Skip, Stability
+from masklab.training.loss_spikes import Rollback, Skip, Stability
 from masklab.training.transfer_settings import Ancestor
 
 

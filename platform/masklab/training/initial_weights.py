@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from masklab.errors import CheckpointError, DataError
+from masklab.io.safe_yaml import parse_yaml
 from masklab.model.config import ModelConfig
 from masklab.model.transfer import SourceNetwork, transfer
 from masklab.model.transfer_report import TransferReport
@@ -19,11 +20,10 @@ from masklab.model.transformer import Transformer
 from masklab.modes.any_mode import AnyMode
 from masklab.modes.character_mode import CharacterMode
 from masklab.modes.mode import Mode
-from masklab.plain_yaml import parse_yaml
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
-from masklab.training.checkpoint import Checkpoint, open_checkpoint
-from masklab.training.manifest import MANIFEST, sha256_of
+from masklab.training.checkpoint.manifest import MANIFEST, sha256_of
+from masklab.training.checkpoint.store import Checkpoint, open_checkpoint
 from masklab.training.recipe import Recipe
 from masklab.training.transfer_settings import Ancestor
 

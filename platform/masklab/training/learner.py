@@ -12,9 +12,9 @@ from masklab.model.transfer_report import TransferReport
 from masklab.model.transformer import Transformer
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
-from masklab.training.batch_maker import BatchSource
 from masklab.training.calibration import calibrate
-from masklab.training.checkpoint import Checkpoint, load_weights
+from masklab.training.checkpoint.store import Checkpoint, load_weights
+from masklab.training.data.batch_maker import BatchSource
 from masklab.training.initial_weights import InitialWeights
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from masklab.curriculum.progress import Decision, StageLosses, advance
-from masklab.milestones import pass_by
+from masklab.failpoints import pass_by
 from masklab.model.freezing import Trainability
 from masklab.model.size import flops_per_char
 from masklab.model.transformer import Transformer
@@ -37,11 +37,16 @@ from masklab.rng import root_key
 from masklab.sampling.generation import sample
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
-from masklab.training.batch import BatchKey
-from masklab.training.batch_maker import BatchSource
 from masklab.training.budget import Budget
-from masklab.training.checkpoint import CheckpointStore, Recovery
-from masklab.training.evaluation import Evaluator
+from masklab.training.checkpoint.async_saver import Saver
+from masklab.training.checkpoint.recovery import recovered
+from masklab.training.checkpoint.snapshot import Snapshot
+from masklab.training.checkpoint.store import CheckpointStore, Recovery
+from masklab.training.data.batch import BatchKey
+from masklab.training.data.batch_maker import BatchSource
+from masklab.training.data.validation_pools import Pools
+from masklab.training.divergence_guard import Watch
+from masklab.training.evaluator import Evaluator
 from masklab.training.events import (
     EvaluationDone,
     Event,
@@ -55,17 +60,12 @@ from masklab.training.events import (
 from masklab.training.learner import Learner
 from masklab.training.learning_rate import learning_rate
 from masklab.training.meter import Meter
-from masklab.training.pool import Pools
 from masklab.training.position import Position
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
-from masklab.training.recovery import recovered
-from masklab.training.saver import Saver
-from masklab.training.snapshot import Snapshot
 from masklab.training.step import Stepper
 from masklab.training.stop import Agreement, EvaluationStopped, StopRequest
-from masklab.training.watch import Watch
 
 
 class Loop:

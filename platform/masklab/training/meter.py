@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masklab.training.batch import Batch, BatchKey
+from masklab.training.data.batch import Batch, BatchKey
+from masklab.training.loss_spikes import StepFigures
 from masklab.training.ranks import Ranks
-from masklab.training.stability import StepFigures
 from masklab.training.step import StepResult
 
 OF_INTERVAL = (True, False, False)

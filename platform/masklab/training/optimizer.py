@@ -13,7 +13,7 @@ from torch import nn
 
 from masklab.model.freezing import parameters_with_depth
 from masklab.model.transformer import Transformer
-from masklab.training.optimizer_file import check_moments
+from masklab.training.checkpoint.optimizer_file import check_moments
 from masklab.training.settings import TrainingSettings
 from masklab.training.transfer_settings import TransferSettings
 

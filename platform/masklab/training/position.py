@@ -7,7 +7,7 @@ from typing import Any
 
 from masklab.curriculum.progress import Progress
 from masklab.model.transfer_report import TransferReport
-from masklab.training.stability import Rollback, Stability
+from masklab.training.loss_spikes import Rollback, Stability
 
 
 @dataclass

@@ -10,10 +10,10 @@ from masklab.modes.any_mode import AnyMode
 from masklab.sampling.settings import SamplingSettings
 from masklab.text.preparation import Corpus
 from masklab.text.windows import Placement
-from masklab.training.batch_maker import BatchMaker
-from masklab.training.pool import Pools, make_pools
+from masklab.training.data.batch_maker import BatchMaker
+from masklab.training.data.validation_pools import Pools, make_pools
+from masklab.training.loss_spikes import StabilitySettings
 from masklab.training.settings import ObjectiveSettings, SystemSettings, TrainingSettings, ValidationSettings
-from masklab.training.stability import StabilitySettings
 from masklab.training.transfer_settings import TransferSettings
 
 

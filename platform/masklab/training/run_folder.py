@@ -19,10 +19,10 @@ from typing import Any
 import yaml
 
 from masklab.errors import RunError
-from masklab.names import RULE, is_name
-from masklab.plain_yaml import read_yaml
-from masklab.redaction import redacted
-from masklab.text.atomic_file import UNFINISHED, write_text
+from masklab.io.atomic_file import UNFINISHED, write_text
+from masklab.io.names import RULE, is_name
+from masklab.io.redaction import redacted
+from masklab.io.safe_yaml import read_yaml
 
 FORMAT = 2
 """Of a run's folder. Those of format 1 carry no number; their config lacks keys that came later, which stand at what they are now."""

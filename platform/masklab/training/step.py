@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from masklab.model.transformer import Transformer
 from masklab.modes.mode import Mode, ModeBatch
-from masklab.training.batch import Batch
+from masklab.training.data.batch import Batch
+from masklab.training.loss_spikes import LARGEST
 from masklab.training.optimizer import carry_over, make_optimizer, restore, set_rates
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
-from masklab.training.stability import LARGEST
 
 Wrap = Callable[[nn.Module], nn.Module]
 

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from masklab.errors import DataError
-from masklab.places import place_of
+from masklab.io.paths import place_of
 from masklab.schema import Section
 from masklab.text.label_values import LabelType
 from masklab.text.vocabulary import Vocabulary

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from masklab.errors import DataError
-from masklab.text.atomic_file import atomic_file
+from masklab.io.atomic_file import atomic_file
 from masklab.text.sources.origin import TextOrigin
 from masklab.text.sources.text_file import files_state, read_bytes, text_files
 

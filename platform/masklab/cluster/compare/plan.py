@@ -1,0 +1,203 @@
+"""A comparison that has passed every check that needs no cluster: its arms, and the configuration of each run.
+
+Nothing but the prepared corpus is written until all runs have been found fit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from masklab.comparison.arms import Arm, Arms, arms_of
+from masklab.config.compose.composition import compose, group_names
+from masklab.config.compose.yaml_io import validated
+from masklab.config.jobs.compare import CompareConfig, EqualBudget
+from masklab.config.jobs.train import Config
+from masklab.curriculum.timetable import timetable
+from masklab.errors import ConfigError, RunError, did_you_mean
+from masklab.io.paths import place_of
+from masklab.model.size import flops_per_char
+from masklab.reporting.run.run_info import RunOutline
+from masklab.sampling.generation import start_of
+from masklab.text.corpus import TokenCorpus
+from masklab.text.preparation import text_for
+from masklab.tracking.mlflow_store import Store
+from masklab.training.data.validation_pools import Pools
+from masklab.training.run_folder import RunFolder
+from masklab.training.settings import BUDGETS, TrainingSettings
+
+OWN_KEYS = ("compare", "report", "curriculum", "run")
+"""The keys on the command line that do not speak of every arm: the baseline's curriculum is given as `curriculum`."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One arm under one seed, in a folder of its own."""
+
+    arm: Arm
+    seed: int
+    config: Config
+    folder: RunFolder
+
+    @property
+    def name(self) -> str:
+        """E.g. `sticky/seed-1337`."""
+        return f"{self.arm.name}/{self.folder.path.name}"
+
+    def outline(self, vocabulary_size: int, started_at: float) -> RunOutline:
+        """What the run's reports need to know before it starts."""
+        return RunOutline.of(
+            name=self.name,
+            folder=self.folder.path,
+            curriculum=self.arm.curriculum,
+            mode=self.config.mode,
+            objective=self.arm.objective.describe(),
+            training=self.config.training,
+            vocabulary_size=vocabulary_size,
+            started_at=started_at,
+        )
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """`runs` in the order in which they are trained: all arms under the first seed, then all under the next."""
+
+    config: CompareConfig
+    budget: EqualBudget
+    folder: RunFolder
+    arms: Arms
+    runs: tuple[PlannedRun, ...]
+    corpus: TokenCorpus
+    pools: Pools
+    store: Store | None
+    started_at: float
+
+    @classmethod
+    def of(cls, config: CompareConfig, overrides: Sequence[str], project: Path, home: Path, started_at: float) -> ComparisonPlan:
+        """Check everything. Raises a UserError for whatever is wrong."""
+        budget = config.compare.budget
+        assert budget, "the configuration has been checked"
+        name = config.run.name or f"compare-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
+        config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
+        arms = _arms(config, overrides, project)
+        parent = place_of(config.run.folder, "run.folder") if config.run.folder else home / "runs"
+        folder = RunFolder.claim(parent, name, resolved(config, arms))
+        store = Store.of(config.tracking, home) if config.tracking.is_sent else None
+        corpus = text_for(config.dataset, home / ".corpora")
+        training = equal_training(config, budget, corpus.vocabulary.size)
+        _holds_an_evaluation(training, budget, arms)
+        _reaches_every_stage(training, arms)
+        runs = tuple(_runs(config, arms, training, folder))
+        for run in runs[: len(arms.arms)]:
+            run.config.recipe.batch_maker(corpus)
+        start_of(config.sampling, corpus.vocabulary, config.training.block_size)
+        pools = runs[0].config.recipe.pools(corpus)
+        if store:
+            store.check()
+        return cls(config, budget, folder, arms, runs, corpus, pools, store, started_at)
+
+    @property
+    def name(self) -> str:
+        """The comparison's name."""
+        return self.folder.path.name
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that are asked for."""
+        return tuple(dict.fromkeys(run.seed for run in self.runs))
+
+
+def resolved(config: CompareConfig, arms: Arms) -> dict[str, Any]:
+    """What the comparison's folder is begun with: the configuration as plain values, and with it what the curricula's files said."""
+    told = {arm.name: {"curriculum": arm.curriculum, "objective": arm.objective} for arm in arms.arms}
+    return config.model_dump(mode="json") | {
+        "arms": {name: {key: section.model_dump(mode="json") for key, section in arm.items()} for name, arm in told.items()}
+    }
+
+
+def find_comparison(reference: str, home: Path) -> Path:
+    """The folder of the comparison `reference`: a name among the runs in `home`, or a folder. Raises RunError."""
+    for folder in (home / "runs" / reference, place_of(reference, "report")):
+        if folder.is_dir():
+            return folder
+    known = sorted(path.parent.name for path in (home / "runs").glob("*/comparison.json"))
+    there = f"there are {', '.join(known)}{did_you_mean(reference, known)}" if known else "there is none yet"
+    raise RunError(f"report = {reference!r}: no such comparison in {home / 'runs'}; {there}")
+
+
+def equal_training(config: CompareConfig, budget: EqualBudget, vocabulary_size: int) -> TrainingSettings:
+    """The training section of every run: that of `config`, with the comparison's budget in place of its own."""
+    unit, amount = budget.unit, getattr(budget, budget.unit)
+    if unit == "max_flops":
+        each = flops_per_char(config.model, vocabulary_size, config.training.block_size)
+        unit, amount = "max_chars", math.floor(amount / each)
+        if amount < 1:
+            raise ConfigError(f"compare.budget.max_flops = {budget.max_flops:g}: one character takes {each:g} of this model; raise it")
+    return TrainingSettings.model_validate(config.training.model_dump() | dict.fromkeys(BUDGETS) | {unit: amount})
+
+
+def _arms(config: CompareConfig, overrides: Sequence[str], project: Path) -> Arms:
+    """The arms of `config`. Raises ConfigError for a curriculum that is not there or cannot be compared."""
+    names, settings = group_names(project, ["curriculum"])["curriculum"], config.compare
+    for name in settings.curricula:
+        if name not in names:
+            raise ConfigError(f"compare.curricula: no such curriculum: {name!r}; there are {', '.join(names)}{did_you_mean(name, names)}")
+    shared = [word for word in overrides if word.lstrip("+~").partition("=")[0].split(".")[0] not in OWN_KEYS]
+    composed = [compose([*shared, f"curriculum={name}"], project) for name in settings.curricula]
+    curricula = [Arm(c.curriculum.name, c.curriculum, c.objective, c.curriculum.description) for c in composed]
+    baseline = Arm(config.curriculum.name, config.curriculum, config.objective, config.curriculum.description)
+    return arms_of(curricula, baseline, settings.chosen_controls, config.run.seed, settings.tail_share)
+
+
+def _runs(config: CompareConfig, arms: Arms, training: TrainingSettings, folder: RunFolder) -> Iterator[PlannedRun]:
+    """Every run with its checked configuration, all arms of a seed together."""
+    sections = {name: value for name, value in config.model_dump(mode="json").items() if name in Config.model_fields}
+    for seed in range(config.run.seed, config.run.seed + config.compare.seeds):
+        for arm in arms.arms:
+            own = RunFolder(folder.path / "arms" / arm.name / f"seed-{seed}")
+            changed = {
+                "run": {"name": own.path.name, "seed": seed, "folder": str(own.path.parent)},
+                "curriculum": arm.curriculum.model_dump(mode="json"),
+                "objective": arm.objective.model_dump(mode="json"),
+                "training": training.model_dump(mode="json"),
+            }
+            yield PlannedRun(arm, seed, validated(sections | changed), own)
+
+
+def _holds_an_evaluation(training: TrainingSettings, budget: EqualBudget, arms: Arms) -> None:
+    """Raise ConfigError where a run would end before its first evaluation; of minutes that cannot be told."""
+    if training.max_chars is not None:
+        steps, each = training.max_chars / training.chars_per_step, float(training.chars_per_step)
+    elif training.max_masked_chars is not None:
+        stages = [stage for arm in arms.arms for stage in arm.curriculum.stages]
+        each = training.chars_per_step * max(stage.masking.expected_ratio(training.block_size) for stage in stages)
+        steps = training.max_masked_chars / each
+    else:
+        return
+    if math.ceil(steps) < training.eval_interval:
+        enough = budget.amount / steps * training.eval_interval
+        raise ConfigError(
+            f"compare.budget.{budget.unit} = {budget.amount:,.0f}: is spent after {math.ceil(steps)} steps, before the first evaluation "
+            f"at step {training.eval_interval} (training.eval_interval); give at least {enough:,.0f}, or evaluate more often"
+        )
+
+
+def _reaches_every_stage(training: TrainingSettings, arms: Arms) -> None:
+    """Raise ConfigError where an arm would end before its last stage begins: what it would show is not the curriculum of its name.
+
+    Stages end at evaluations only. Of a budget other than characters nobody can tell before the run; its report shows each stage's dwell.
+    """
+    if training.max_chars is None:
+        return
+    iterations = math.ceil(training.max_chars / training.chars_per_step)
+    for arm in arms.arms:
+        begins = timetable(arm.curriculum, iterations, training.eval_interval)
+        if arm.curriculum.mixing != "all" and None in begins:
+            raise ConfigError(
+                f"training.eval_interval = {training.eval_interval}: stages end at evaluations, and in {iterations} iterations stage "
+                f"{begins.index(None)} of {arm.name} would never begin; evaluate more often, or give a larger compare.budget"
+            )

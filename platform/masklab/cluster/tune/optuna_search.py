@@ -1,0 +1,61 @@
+"""Points chosen by what earlier ones have shown: Optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
+
+It is asked and told directly, so that a sweep which goes on tells it what was found before, from the sweep's own record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from masklab.cluster.tune.sweep_study import distributions_of, past_trial
+from masklab.config.search.search_space import Distribution, Point, Space, Uniform
+from masklab.reporting.sweep.record import TrialRecord
+
+
+class Suggestions:
+    """`known` are the trials of an earlier part of the sweep; the first points of `trials` in all, a quarter, are random."""
+
+    def __init__(self, space: Space, seed: int, trials: int, known: Iterable[TrialRecord] = ()) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._space, self._open = space, dict[int, optuna.Trial]()
+        self._distributions = distributions_of(space)
+        over = [trial for trial in known if _tells(trial)]
+        # a sweep that goes on must not be given the points of its beginning again
+        own = int(np.random.SeedSequence([seed, len(over)]).generate_state(1)[0])
+        sampler = optuna.samplers.TPESampler(seed=own, n_startup_trials=min(10, max(3, trials // 4)), constant_liar=True)
+        self._study = optuna.create_study(direction="minimize", sampler=sampler)
+        for trial in over:
+            self._study.add_trial(past_trial(trial, self._distributions))
+
+    def ask(self, number: int) -> Point:
+        """The point of trial `number`, numbers with six digits as in any other search."""
+        trial = self._open[number] = self._study.ask(self._distributions)
+        return {key: _short(self._space[key], value) for key, value in trial.params.items()}
+
+    def tell(self, known: TrialRecord) -> None:
+        """What became of a trial: one that was stopped early tells its last figure, one that failed nothing."""
+        if known.number not in self._open:  # asked for by an earlier part of the sweep
+            if _tells(known):
+                self._study.add_trial(past_trial(known, self._distributions))
+            return
+        trial = self._open.pop(known.number)
+        if not _tells(known):
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif known.status == "stopped":
+            trial.report(known.nelbo_nats, known.iterations)  # type: ignore[arg-type]
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, known.nelbo_nats)
+
+
+def _tells(known: TrialRecord) -> bool:
+    """Whether a trial is over and has a figure."""
+    return known.status in ("finished", "stopped") and known.nelbo_nats is not None
+
+
+def _short(each: Distribution, value: float | str) -> float | int | str:
+    return each.rounded(float(value)) if isinstance(each, Uniform) else value

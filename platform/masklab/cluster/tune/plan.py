@@ -1,0 +1,246 @@
+"""A sweep that has passed every check that needs no cluster: its points, and the configuration of each trial.
+
+Nothing but the prepared corpus is written until all trials have been found fit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from masklab.config.compose.composition import compose_tree
+from masklab.config.compose.yaml_io import spelled, validated
+from masklab.config.jobs.registry import TUNE
+from masklab.config.jobs.train import Config
+from masklab.config.jobs.tune import SweepSettings, TuneConfig
+from masklab.config.search.search_space import Point, Value, corners, draw, grid, overrides_of
+from masklab.errors import ConfigError
+from masklab.io.paths import place_of
+from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.sweep.record import FILE, SweepRecord
+from masklab.sampling.generation import start_of
+from masklab.text.preparation import Corpus, corpus_for
+from masklab.tracking.mlflow_store import Store
+from masklab.training.run_folder import RunFolder
+from masklab.training.settings import BUDGETS, TrainingSettings
+
+OWN_KEYS = ("sweep", "run")
+"""The keys on the command line that do not go into the command that trains a trial again."""
+TRIALS = 8
+"""Points of a search that has no number of its own."""
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One point of the space, in a folder of its own."""
+
+    number: int
+    point: Point
+    config: Config
+    folder: RunFolder
+
+    @property
+    def name(self) -> str:
+        """E.g. `003`."""
+        return self.folder.path.name
+
+    def outline(self, vocabulary_size: int, started_at: float) -> RunOutline:
+        """What the trial's reports need to know before it starts."""
+        return RunOutline.of(
+            name=self.name,
+            folder=self.folder.path,
+            curriculum=self.config.curriculum,
+            mode=self.config.mode,
+            objective=self.config.objective.describe(),
+            training=self.config.training,
+            vocabulary_size=vocabulary_size,
+            started_at=started_at,
+        )
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """`overrides` are the words of the command that made `config`; `trials` in the order in which they are started.
+
+    Of a search that goes by what it finds, `trials` are those of earlier parts of the sweep; others follow until there are `wanted`,
+    from the space whose corners have the configurations `corners`.
+    """
+
+    config: TuneConfig
+    overrides: tuple[str, ...]
+    project: Path
+    folder: RunFolder
+    corpus: Corpus
+    store: Store | None
+    started_at: float
+    earlier: SweepRecord | None
+    wanted: int
+    exchange_steps: int | None = None
+    """The iterations between two exchanges of a population; None where the trials are none."""
+    corners: tuple[Config, ...] = ()
+    trials: tuple[PlannedTrial, ...] = ()
+
+    @classmethod
+    def of(cls, config: TuneConfig, overrides: Sequence[str], project: Path, home: Path, started_at: float) -> SweepPlan:
+        """Check everything. Raises a UserError for whatever is wrong."""
+        name = config.run.name or f"sweep-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
+        config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
+        _holds_an_evaluation(config.training)
+        parent = place_of(config.run.folder, "run.folder") if config.run.folder else home / "runs"
+        folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
+        store = Store.of(config.tracking, home) if config.tracking.is_sent else None
+        corpus = corpus_for(config.dataset, home / ".corpora")
+        earlier = earlier_record(folder)
+        chosen = dict(enumerate(points(config.sweep))) if config.sweep.search != "optuna" else _known_points(folder, earlier)
+        wanted = len(chosen) if config.sweep.search == "grid" else config.sweep.num_trials or TRIALS
+        if config.sweep.scheduler == "pbt":
+            wanted = len(chosen)
+            chosen |= known_population(earlier, wanted)
+        steps = exchange_steps(config.sweep, config.training) if config.sweep.scheduler == "pbt" else None
+        plan = cls(config, tuple(overrides), project, folder, corpus, store, started_at, earlier, wanted, steps)
+        ends = corners(config.sweep.distributions) if config.sweep.search == "optuna" else ()
+        plan = replace(plan, corners=tuple(plan.config_at(0, point) for point in ends))
+        trials = tuple(plan.trial(number, point) for number, point in chosen.items())
+        if store:
+            store.check()
+        return replace(plan, trials=trials)
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.folder.path.name
+
+    def trial(self, number: int, point: Point) -> PlannedTrial:
+        """Trial `number` at `point`. Raises a UserError for what is wrong with it, or where its folder holds another run."""
+        config = self.config_at(number, point)
+        parent, name = self.folder.path / "trials", f"{number:03d}"
+        if self.earlier and any(known.number == number and known.lineage for known in self.earlier.trials):
+            # a driver that was killed may have left the config of before a takeover, which is still to be carried out
+            return PlannedTrial(number, point, config, RunFolder(parent / name))
+        return PlannedTrial(number, point, config, RunFolder.claim(parent, name, config.model_dump(mode="json")))
+
+    def config_at(self, number: int, point: Point) -> Config:
+        """The configuration of trial `number` at `point`, checked as a run of its own would be. Raises ConfigError, naming the point."""
+        try:
+            composed = compose_tree(TUNE, [*self.overrides, *overrides_of(point)], self.project)
+            assert isinstance(composed, TuneConfig)
+            run = {"name": f"{number:03d}", "seed": composed.run.seed, "folder": str(self.folder.path / "trials")}
+            sections = {name: value for name, value in composed.model_dump(mode="json").items() if name in Config.model_fields}
+            sections |= {"curriculum": self._shared_pools(sections["curriculum"])} if self.exchange_steps else {}
+            config = validated(sections | {"run": run})
+            config.recipe.batch_maker(self.corpus)
+            start_of(config.sampling, self.corpus.vocabulary, config.training.block_size)
+            _holds_an_evaluation(config.training)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (in the sweep's trial {number}: {' '.join(overrides_of(point))})") from error
+        return config
+
+    def _shared_pools(self, curriculum: dict[str, Any]) -> dict[str, Any]:
+        """The curriculum of a member of a population: each has the validation stages of the unvaried one, since a trial that takes over
+        goes on from the other's best loss. Raises ConfigError where it has other stages than those that a place in them is handed over for.
+        """
+        unvaried = self.config.curriculum.model_dump(mode="json")
+        asked, fixed = len(curriculum["stages"]), len(unvaried["stages"])
+        if asked != fixed:
+            raise ConfigError(
+                f"curriculum: {asked} stages, where the population's other trials have {fixed}; vary nothing that adds or drops one"
+            )
+        return curriculum | {"validation_stages": unvaried["stages"]} if self._has_shared_pools else curriculum
+
+    @property
+    def _has_shared_pools(self) -> bool:
+        """Whether trials are validated under stages that are not their own."""
+        varied = any(key.startswith(("curriculum.", "ramp.")) for key in self.config.sweep.space)
+        return varied and self.exchange_steps is not None and self.config.curriculum.validation_stages is None
+
+    def retraining(self, point: Mapping[str, Value]) -> list[str]:
+        """The words of the command that trains the trial at `point` again as a run of its own, to the same figures."""
+        given = {word: word.lstrip("+~").partition("=")[0] for word in self.overrides}
+        keys = {word: TUNE.shorthands.get(key, key) for word, key in given.items()}
+        shared = [word for word, key in keys.items() if key.split(".")[0] not in OWN_KEYS and key not in point]
+        unvaried = self.config.curriculum.model_dump(mode="json")["stages"]
+        pools = [f"curriculum.validation_stages={spelled(unvaried)}"] if self._has_shared_pools else []
+        seed = [] if "run.seed" in point else [f"run.seed={self.config.run.seed}"]
+        return ["python", "jobs/train.py", *shared, *overrides_of(point), *pools, *seed, f"run.name={self.name}-best"]
+
+
+def earlier_record(folder: RunFolder) -> SweepRecord | None:
+    """What an earlier command has left of the sweep in `folder`; None where there was none. Raises RunError for a damaged record."""
+    return SweepRecord.read(folder.path) if (folder.path / FILE).exists() else None
+
+
+def points(settings: SweepSettings) -> tuple[Point, ...]:
+    """The points of the sweep, in their order. Raises ConfigError for a grid that has more of them than trials are asked for."""
+    space = settings.distributions
+    if settings.search == "random":
+        return tuple(draw(space, settings.seed, number) for number in range(settings.num_trials or TRIALS))
+    every = grid(space, settings.grid_points)
+    if settings.num_trials is not None and settings.num_trials < len(every):
+        raise ConfigError(
+            f"sweep.num_trials = {settings.num_trials}: the grid has {len(every)} points (sweep.grid_points = {settings.grid_points}); "
+            "drop num_trials, or take sweep.search=random"
+        )
+    return every
+
+
+def _known_points(folder: RunFolder, earlier: SweepRecord | None) -> dict[int, Point]:
+    """The points of an earlier part of the sweep, by number, but for those that were found unfit and so never began."""
+    known = earlier.trials if earlier else ()
+    fit = (each for each in known if each.status != "failed" or (folder.path / "trials" / each.name / "config.yaml").exists())
+    return {trial.number: dict(trial.values) for trial in fit}
+
+
+def known_population(earlier: SweepRecord | None, wanted: int) -> dict[int, Point]:
+    """The values now in force of a population that has begun. Raises ConfigError for a number of trials that it does not have."""
+    if wanted < 2:
+        raise ConfigError(f"sweep.num_trials = {wanted}: a population has at least 2 trials; give more, or another sweep.scheduler")
+    if earlier and len(earlier.trials) != wanted:
+        raise ConfigError(
+            f"sweep.num_trials = {wanted}: the population of {earlier.name} has {len(earlier.trials)} trials, and none joins or leaves it "
+            "midway; use another run.name"
+        )
+    return {trial.number: dict(trial.values) for trial in earlier.trials} if earlier else {}
+
+
+def exchange_steps(settings: SweepSettings, training: TrainingSettings) -> int:
+    """The iterations from one exchange of a population to the next: `interval` of the budget, in whole evaluations.
+
+    Raises ConfigError where that holds no evaluation, where the budget holds no two, or where no state is kept then.
+    """
+    iterations, every = training.iterations, training.eval_interval
+    assert iterations, "the configuration has been checked"
+    steps = round(settings.interval * iterations / every) * every
+    share = f"sweep.interval = {settings.interval:g}: {settings.interval * iterations:.12g} of {iterations} steps"
+    if not steps:
+        raise ConfigError(
+            f"{share} hold no evaluation, of which there is one every {every}; "
+            f"take sweep.interval={math.ceil(100 * every / iterations) / 100:g}, or a smaller training.eval_interval"
+        )
+    if 2 * steps > iterations:
+        raise ConfigError(f"{share} are one part of {steps} with an evaluation every {every}, and leave no second; evaluate more often")
+    if training.checkpoint_interval is not None and steps % training.checkpoint_interval:
+        raise ConfigError(
+            f"training.checkpoint_interval = {training.checkpoint_interval}: a population exchanges its state every {steps} steps, and "
+            "it must be in a checkpoint then; drop it, or give a divisor of that"
+        )
+    return steps
+
+
+def budget_of(training: TrainingSettings) -> str:
+    """What a trial may spend, in words: `600 iters`."""
+    given = [(name.removeprefix("max_").replace("_", " "), value) for name in BUDGETS if (value := getattr(training, name)) is not None]
+    return " or ".join(f"{value:,.12g} {unit}" for unit, value in given)
+
+
+def _holds_an_evaluation(training: TrainingSettings) -> None:
+    """Raise ConfigError where a trial would end before its first evaluation."""
+    iterations = training.iterations
+    if iterations is not None and iterations < training.eval_interval:
+        raise ConfigError(
+            f"training.eval_interval = {training.eval_interval}: the budget of {budget_of(training)} is spent after {iterations} steps, "
+            "before the first evaluation; evaluate more often, or give a larger budget"
+        )

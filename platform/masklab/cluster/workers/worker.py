@@ -1,0 +1,119 @@
+"""One Ray Train worker: builds the loop, runs it, and on rank 0 passes its events on."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayError
+
+from masklab.cluster.workers.assignment import Assignment
+from masklab.cluster.workers.batch_producer import producer_on_this_node
+from masklab.cluster.workers.pull_window import PullWindow
+from masklab.cluster.workers.stop_listener import listen_for_stops
+from masklab.errors import ResourceError
+from masklab.reporting.run.reporter import MetricsLog
+from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.tracker import NullTracker, Tracker
+from masklab.training.checkpoint.store import CheckpointStore
+from masklab.training.data.batch_maker import BatchSource, LocalSource
+from masklab.training.events import RunFinished, RunStopped
+from masklab.training.loop import Loop
+from masklab.training.precision import Precision, pick_device
+from masklab.training.ranks import Ranks
+from masklab.training.stop import StopRequest
+
+STORE_SECONDS = 300.0
+"""How long a worker waits for the corpus and the pools, which may have to come from another node or back from disk."""
+
+
+def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
+    """Ray Train's training function; `handed` holds the Assignment. Of a finished run rank 0 returns hash and length."""
+    assignment: Assignment = handed["assignment"]
+    torch.set_flush_denormal(True)  # holds for the threads that this one starts, so it comes first
+    torch.set_num_threads(assignment.threads)
+    context = ray.train.get_context()
+    request = StopRequest()
+    listen_for_stops(assignment.relay, request)
+    loop = build_loop(assignment, context.get_world_rank(), context.get_world_size(), request=request)
+    if loop.ranks.rank > 0:
+        for _ in loop.run():
+            pass
+        return None
+    tracker: Tracker = NullTracker()
+    if assignment.tracking:
+        tracker = MlflowTracker(assignment.tracking, "worker")
+    figures = MetricsLog(tracker)
+    finished, posted = None, None
+    try:
+        for event in loop.run():
+            figures.handle(event)
+            posted = assignment.relay.post.remote(event)
+            finished = event if isinstance(event, RunFinished | RunStopped) else None
+    finally:
+        if posted is not None:  # events keep their order, so with the last one all have arrived
+            with contextlib.suppress(RayError, GetTimeoutError):
+                ray.get(posted, timeout=30)
+        tracker.finish()
+    assert finished is not None, "a loop ends with RunFinished or RunStopped"
+    if isinstance(finished, RunStopped):
+        return None
+    made_here = getattr(loop.source, "made_here", 0)
+    return {"iteration": finished.iteration, "batches_digest": finished.batches_digest, "batches_made_by_worker": made_here}
+
+
+def build_loop(
+    assignment: Assignment, rank: int, size: int, device: torch.device | None = None, request: StopRequest | None = None
+) -> Loop:
+    """The loop of rank `rank` out of `size`, on the data that `assignment` gives it, until `request` is made.
+
+    Its `device` is that of a worker of Ray Train when not given. Raises ResourceError when the data do not come.
+    """
+    recipe = assignment.recipe
+    corpus, pools = from_the_store(assignment.corpus[0]), from_the_store(assignment.pools[0])
+    device = device or _device(assignment, size)
+    ranks = Ranks(rank, size, device if device.type == "cuda" else torch.device("cpu"))
+    first, last = ranks.part(recipe.training.rows_per_step)
+    local = LocalSource(recipe.batch_maker(corpus), first, last)
+    source: BatchSource = local
+    if assignment.batches.producer:
+        source = PullWindow(partial(producer_on_this_node, assignment.run, recipe, assignment.corpus[0]), local, assignment.batches)
+    return Loop(
+        recipe,
+        corpus.vocabulary,
+        pools,
+        source,
+        Precision.of(recipe.system, device),
+        ranks,
+        wrap=(lambda module: module) if size == 1 else partial(ray.train.torch.prepare_model, move_to_device=device),
+        store=CheckpointStore(assignment.checkpoints, assignment.documents, beside=assignment.saves_beside),
+        labels=corpus.labels,
+        request=request,
+    )
+
+
+def from_the_store(reference: Any) -> Any:
+    """What the driver has put there. Raises ResourceError when it does not come."""
+    try:
+        return ray.get(reference, timeout=STORE_SECONDS)
+    except (GetTimeoutError, ObjectLostError) as error:
+        raise ResourceError(
+            f"the run's text or pools cannot be had from Ray's object store ({type(error).__name__}); the same command goes on from the "
+            "newest checkpoint"
+        ) from error
+
+
+def _device(assignment: Assignment, size: int) -> torch.device:
+    """The device of this worker: the GPU that Ray granted, and no other, since that would be another job's."""
+    if assignment.use_gpu:
+        granted: torch.device = ray.train.torch.get_device()
+        return granted
+    name = assignment.recipe.system.device
+    if name == "auto":
+        name = "mps" if size == 1 and torch.backends.mps.is_available() else "cpu"
+    return pick_device(name)

@@ -1,0 +1,163 @@
+"""What `checkpoint=` names: a run, a run's folder, or one checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from masklab.config.compose.yaml_io import load
+from masklab.config.jobs.train import Config
+from masklab.errors import CheckpointError, ConfigError, DataError, RunError, did_you_mean
+from masklab.io.names import is_name
+from masklab.io.paths import place_of
+from masklab.text.labels import Labels
+from masklab.text.vocabulary import Vocabulary
+from masklab.training.checkpoint.manifest import MANIFEST, flaw_of
+from masklab.training.checkpoint.store import NAME, Checkpoint, CheckpointStore, open_checkpoint
+from masklab.training.run_folder import RunFolder
+
+NAMES_SHOWN = 8
+BEST = "best"
+"""After a run's name or folder: not its newest checkpoint, but its best."""
+LONGEST_PATH = 4096
+WEIGHTS = "model.safetensors"
+COLLECTIONS = {"comparison.json": ("a comparison", "arms/*/seed-*"), "sweep.json": ("a sweep", "trials/*")}
+"""Folders of many runs: the file that each is known by, what it is called, and where its runs lie."""
+
+
+@dataclass(frozen=True)
+class FoundCheckpoint:
+    """A checkpoint whose files are whole, and the run that it belongs to, where it lies in the folder of one.
+
+    `passed_over` says of each newer checkpoint of the run why it was not taken.
+    """
+
+    checkpoint: Checkpoint
+    run: RunFolder | None
+    passed_over: tuple[str, ...] = ()
+
+    def config(self) -> Config:
+        """The configuration that it was trained with. Raises CheckpointError when this masklab cannot read it."""
+        self._vouched_for("config.yaml")
+        try:
+            return load(self.checkpoint.path / "config.yaml")
+        except (ConfigError, RecursionError) as error:
+            place = f"{self.checkpoint.path / 'config.yaml'}: "
+            raise CheckpointError(f"checkpoint {self.checkpoint.path}: config.yaml: {str(error).removeprefix(place)}") from error
+
+    def vocabulary(self) -> Vocabulary:
+        """The characters that it was trained on. Raises CheckpointError when they cannot be read."""
+        self._vouched_for("vocabulary.json")
+        try:
+            return Vocabulary.from_json(json.loads((self.checkpoint.path / "vocabulary.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError, DataError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CheckpointError(f"checkpoint {self.checkpoint.path}: vocabulary.json: {reason}") from error
+
+    def labels(self) -> Labels:
+        """What the labels mean that it predicts. Raises CheckpointError when that cannot be read."""
+        self._vouched_for("labels.json")
+        try:
+            return Labels.from_json(json.loads((self.checkpoint.path / "labels.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError, DataError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CheckpointError(f"checkpoint {self.checkpoint.path}: labels.json: {reason}") from error
+
+    def _vouched_for(self, name: str) -> None:
+        """Raise CheckpointError for a file that was not saved with the checkpoint: its SHA-256 is nowhere."""
+        if name not in self.checkpoint.files:
+            raise CheckpointError(f"checkpoint {self.checkpoint.path}: {name} is not in its {MANIFEST}; use another checkpoint of the run")
+
+
+def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
+    """The checkpoint that `reference` names: of a run in `home`, of a run's folder the newest that is whole, or with `/best` the best by
+    the yardstick; or itself.
+
+    Raises RunError when there is no such thing or no checkpoint yet, and CheckpointError when none is whole.
+    """
+    runs = home / "runs"
+    if len(reference) > LONGEST_PATH or "\0" in reference:
+        raise RunError(f"checkpoint = {reference[:40]!r}...: is no path; give a run's name, its folder, or one of its checkpoints")
+    try:
+        return _found(reference, runs)
+    except OSError as error:
+        raise RunError(f"checkpoint = {reference!r}: cannot be looked at ({error.strerror})") from error
+
+
+def _found(reference: str, runs: Path) -> FoundCheckpoint:
+    by_name = is_name(reference) and (runs / reference).is_dir()
+    path = runs / reference if by_name else place_of(reference, "checkpoint")
+    if path.is_file():
+        raise CheckpointError(f"{path} is a file; a checkpoint of masklab is a folder with a {MANIFEST}, and no other file is ever read")
+    if not path.is_dir() and reference.endswith(f"/{BEST}"):
+        return _best(reference, runs)
+    if not path.is_dir():
+        raise _nothing_there(reference, runs)
+    if (path / MANIFEST).exists():
+        of_run = _run_of(path)
+        if of_run:
+            of_run.refuse_links()
+        return FoundCheckpoint(open_checkpoint(path), of_run)
+    if NAME.fullmatch(path.name) or (path / WEIGHTS).is_file():
+        raise CheckpointError(
+            f"checkpoint {path}: {MANIFEST} is missing, without which none of its files is believed; copy the whole folder again, or use "
+            "another checkpoint of the run"
+        )
+    for record, (kind, pattern) in COLLECTIONS.items():
+        if (path / record).is_file():
+            raise _no_single_run(path, kind, pattern)
+    run = RunFolder(path)
+    if by_name or run.checkpoints.is_dir() or (path / "config.yaml").is_file():
+        return _newest(run)
+    raise RunError(f"{path} is neither a run's folder nor a checkpoint: it has no config.yaml, no checkpoints/ and no {MANIFEST}")
+
+
+def _no_single_run(path: Path, kind: str, pattern: str) -> RunError:
+    """`path` holds many runs, in folders of `pattern`."""
+    own = sorted(str(p) for p in path.glob(pattern) if RunFolder(p).checkpoints.is_dir())
+    told = f"name one of its runs by its folder: {_listed(own)}" if own else "none of its runs has a checkpoint yet"
+    return RunError(f"{path} is {kind}, which has no checkpoint of its own; {told}")
+
+
+def _newest(run: RunFolder) -> FoundCheckpoint:
+    """The newest checkpoint of `run` that is whole."""
+    run.refuse_links()
+    there = sorted(p for p in run.checkpoints.iterdir() if NAME.fullmatch(p.name)) if run.checkpoints.is_dir() else []
+    if not there:
+        raise RunError(f"run '{run.path.name}' is untrained: no checkpoint yet in {run.checkpoints}; train it, or wait for its first")
+    passed_over: list[str] = []
+    for path in reversed(there):
+        flaw = flaw_of(path)
+        if flaw is None:
+            return FoundCheckpoint(Checkpoint(path), run, tuple(passed_over))
+        passed_over.append(f"{path.name}: {flaw}")
+    raise CheckpointError(f"run '{run.path.name}' has no checkpoint that is whole ({'; '.join(passed_over)}); use another run")
+
+
+def _best(reference: str, runs: Path) -> FoundCheckpoint:
+    """The checkpoint that is best by the yardstick, of the run that comes before `/best` in `reference`."""
+    found = _found(reference.removesuffix(BEST).rstrip("/"), runs)
+    best = CheckpointStore(found.run.checkpoints, {}).best() if found.run else None
+    if best is None:
+        raise RunError(f"checkpoint = {reference!r}: that run has no checkpoint of a step at which it was evaluated; leave out '/{BEST}'")
+    return FoundCheckpoint(best, found.run)
+
+
+def _run_of(path: Path) -> RunFolder | None:
+    """The run whose folder the checkpoint at `path` lies in."""
+    run = RunFolder(path.parent.parent)
+    return run if run.checkpoints == path.parent and (run.path / "config.yaml").is_file() else None
+
+
+def _nothing_there(reference: str, runs: Path) -> RunError:
+    if not is_name(reference):
+        return RunError(f"checkpoint = {reference!r}: no such folder; give a run's name, its folder, or one of its checkpoints")
+    names = sorted(p.name for p in runs.iterdir() if RunFolder(p).checkpoints.is_dir()) if runs.is_dir() else []
+    there = f"there are {_listed(names)}" if names else "there are none with a checkpoint"
+    return RunError(f"checkpoint = {reference!r}: no such run in {runs}; {there}{did_you_mean(reference, names)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:NAMES_SHOWN])}{' ...' if len(names) > NAMES_SHOWN else ''}"

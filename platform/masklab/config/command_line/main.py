@@ -1,0 +1,100 @@
+"""What every job's command line has in common: `--help`, `--cfg job`, one line for a user's mistake, and exit statuses."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from masklab.config.jobs.registry import TRAIN, JobTree
+from masklab.errors import ConfigError, UserError
+from masklab.io.redaction import redact
+from masklab.training.signals import INTERRUPTED, terminating_as_interrupt
+
+DEFECT = 1
+"""A fault of masklab itself, which keeps its traceback."""
+USER_MISTAKE = 2
+LONGEST_LINE = 4000
+"""Characters of a message: what a file or a command line holds may be quoted in it."""
+
+
+Run = Callable[[Any], int | None]
+"""A job: takes its configuration, the root section of its tree, and may return an exit status."""
+
+
+def main(job: str, description: str, run: Run, root: Path, argv: Sequence[str] | None = None, tree: JobTree = TRAIN) -> int:
+    """Compose the configuration `tree` of the project `root` from `argv` and hand it to `run`. Returns the exit status.
+
+    `job` is the file's name without `.py`. Nothing heavy is imported before the arguments ask for it.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if logging.lastResort:
+        logging.lastResort.setFormatter(_WithoutSecrets())
+    try:
+        with terminating_as_interrupt():
+            return _dispatch(job, description, run, root, arguments, tree)
+    except UserError as error:
+        print(f"masklab: error: {_line(str(error))}", file=sys.stderr)
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception:
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
+        return DEFECT
+
+
+class _WithoutSecrets(logging.Formatter):
+    """What is logged, in words and in tracebacks, as it is but for its secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def _line(message: str) -> str:
+    """`message` as one line without secrets, and without signs that a terminal would take for commands."""
+    line = " ".join(redact(message).split())
+    shown = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in line)
+    return shown if len(shown) <= LONGEST_LINE else f"{shown[:LONGEST_LINE]}..."
+
+
+def _dispatch(job: str, description: str, run: Run, root: Path, arguments: list[str], tree: JobTree) -> int:
+    if "--help" in arguments or "-h" in arguments:
+        from masklab.config.command_line.help import manual
+
+        print(manual(job, description, root, tree), end="")
+        return 0
+    overrides, show = _without_cfg(arguments)
+
+    try:
+        from masklab.config.compose.composition import compose_tree
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"this Python ({sys.executable}) lacks the package {error.name}; run 'make venv', then 'source .venv/bin/activate'"
+        ) from error
+
+    config = compose_tree(tree, overrides, root)
+    if show:
+        from masklab.config.compose.yaml_io import dump
+
+        print(dump(config), end="")
+        return 0
+    return run(config) or 0
+
+
+def _without_cfg(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without `--cfg job`, and whether it was there."""
+    rest: list[str] = []
+    show = False
+    words = iter(arguments)
+    for word in words:
+        if word == "--cfg" or word.startswith("--cfg="):
+            what = next(words, "") if word == "--cfg" else word.removeprefix("--cfg=")
+            if what != "job":
+                raise ConfigError(f"{word} {what}".rstrip() + ": the only configuration to print is 'job', as --cfg job")
+            show = True
+        else:
+            rest.append(word)
+    return rest, show

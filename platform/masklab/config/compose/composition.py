@@ -1,0 +1,178 @@
+"""The configuration of a job: the files of the project's groups, then the overrides of the command line, then the checks.
+
+Values come from the sections themselves; a file gives only what differs. Later wins: `jobs/conf/config.yaml`, the chosen
+files, `+experiment=NAME`, overrides. A job that works on a checkpoint begins with the configuration of its run instead. Nothing is
+ever instantiated from a configuration.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from masklab.config.compose.inherited_texts import InheritedTexts
+from masklab.config.compose.interpolation import refers, without_references
+from masklab.config.compose.overrides import Overrides
+from masklab.config.compose.yaml_io import one_line, validated, validated_as
+from masklab.config.home import home_of
+from masklab.config.jobs.ramp import expanded, whole_names
+from masklab.config.jobs.registry import FOLDERS, TRAIN, JobTree
+from masklab.config.jobs.train import Config
+from masklab.config.legacy.aliases import modern
+from masklab.errors import ConfigError
+from masklab.io.safe_yaml import YamlLimitError, check_yaml, scalars, yaml_text
+from masklab.schema import Section
+
+USER_GROUPS = ("dataset", "curriculum")
+"""Groups whose files users edit; those of the others lie in `jobs/conf`, where Hydra finds them."""
+ADDED = ("experiment", "sweep")
+"""Groups of which no file is taken unless one is named."""
+UNREADABLE = "__unreadable__"
+UNREADABLE_FILE = (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, RecursionError)
+"""What reading a file of YAML can raise, numbers of too many digits and other encodings than UTF-8 included."""
+
+
+def compose(overrides: Sequence[str], root: Path) -> Config:
+    """The checked configuration of a training run of the project in `root`. Raises ConfigError for whatever is wrong."""
+    return validated(_tree(TRAIN, overrides, root))
+
+
+def compose_tree(tree: JobTree, overrides: Sequence[str], root: Path) -> Section:
+    """The checked configuration of a job of the project in `root`. Raises a UserError for whatever is wrong."""
+    return validated_as(tree.root_class(), _tree(tree, overrides, root))
+
+
+def group_names(root: Path, groups: Sequence[str] = tuple(FOLDERS)) -> dict[str, list[str]]:
+    """The names that each group offers in the project `root`."""
+    return {group: sorted(file.stem for file in (root / FOLDERS[group]).glob("*.yaml")) for group in groups}
+
+
+def _tree(tree: JobTree, overrides: Sequence[str], root: Path) -> dict[str, Any]:
+    """The values of a job as plain values, before they are checked."""
+    asked = Overrides.parse(whole_names(overrides), group_names(root, tree.groups), tree.shorthands)
+    inherited = InheritedTexts()
+    is_apart = tree.inherited or not tree.groups
+    values = _inherited(tree, asked, root, inherited) if is_apart else _composed({**tree.choices, **asked.choices}, root)
+    asked.apply(values)
+    values = {key: inherited.restored(value) for key, value in without_references(values).items()}
+    asked.apply_literal(values)
+    values = expanded(values)
+    if _transfers(values):
+        from masklab.config.checkpoints.transfer import with_source
+
+        return with_source(values, _explicit_sizes(tree, asked, root), home_of(root))
+    return values
+
+
+def _transfers(values: Mapping[str, Any]) -> bool:
+    """Whether the run begins with the weights of another, under whatever spelling."""
+    section = modern(values).get("transfer")
+    return isinstance(section, Mapping) and "init_checkpoint" in section
+
+
+def _explicit_sizes(tree: JobTree, asked: Overrides, root: Path) -> set[str]:
+    """The keys of the model that the user has chosen: on the command line, or by files that say something else than the default ones."""
+    chosen, default = (_composed({**tree.choices, **choices}, root).get("model", {}) for choices in (asked.choices, {}))
+    given = {a.path[1] for a in asked.assignments if a.path[0] == "model" and len(a.path) == 2}
+    return given | {key for key, value in chosen.items() if value != default.get(key)}
+
+
+def _inherited(tree: JobTree, asked: Overrides, root: Path, texts: InheritedTexts) -> dict[str, Any]:
+    """What the run of the checkpoint brings along, under the chosen files; its texts are kept by `texts`.
+
+    A run of this home also says where it is tracked. A checkpoint from elsewhere does not: nobody is sent to an address of its choice.
+    """
+    values: dict[str, Any] = {}
+    if reference := asked.value_of("checkpoint"):
+        from masklab.config.checkpoints.find_checkpoint import find_checkpoint
+
+        found = find_checkpoint(str(reference), home_of(root))
+        is_ours = found.run is not None and found.run.path.parent == home_of(root) / "runs"
+        keys = [key for key in tree.inherited if is_ours or not key.startswith("tracking.")]
+        values = texts.replaced(_picked(found.config().model_dump(mode="json"), keys))
+    for group, name in asked.choices.items():
+        node = _node(group, root / FOLDERS[group] / f"{name}.yaml", root)
+        if UNREADABLE in node:
+            raise ConfigError(node[UNREADABLE])
+        values[group] = node[group]
+    return values
+
+
+def _picked(config: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """The parts of `config` that the dotted `keys` name."""
+    out: dict[str, Any] = {}
+    for key in keys:
+        *parents, last = key.split(".")
+        source, target = config, out
+        for part in parents:
+            source, target = source[part], target.setdefault(part, {})
+        target[last] = source[last]
+    return out
+
+
+def _composed(chosen: Mapping[str, str], root: Path) -> dict[str, Any]:
+    """The chosen file of each group laid over each other, before the overrides of single keys."""
+    _store_user_files(root)
+    _refuse_hostile_files(root)
+    choices = [f"{'+' if group in ADDED else ''}{group}={name}" for group, name in chosen.items()]
+    try:
+        with initialize_config_dir(str((root / "jobs/conf").absolute()), version_base="1.3"):
+            tree = OmegaConf.to_container(hydra_compose("config", overrides=choices), resolve=False)
+    except UNREADABLE_FILE as error:
+        raise ConfigError(f"jobs/conf: {one_line(error)}") from error
+    assert isinstance(tree, dict)
+    if UNREADABLE in tree:
+        raise ConfigError(tree[UNREADABLE])
+    return {str(key): value for key, value in tree.items()}
+
+
+def _refuse_hostile_files(root: Path) -> None:
+    """Raise ConfigError for a file that Hydra may read and that would take it too far: too large, no plain file, or with a resolver.
+
+    Hydra looks references up while it picks the files of a list of defaults, and prints what it does not find.
+    """
+    for file in sorted((root / "jobs/conf").rglob("*.yaml")):
+        try:
+            resolver = next((word for word in scalars(yaml_text(file)) if refers(word) and ":" in word), None)
+        except YamlLimitError as error:
+            raise ConfigError(f"{file.relative_to(root)}: {one_line(error)}") from error
+        except (yaml.YAMLError, OSError, ValueError, RecursionError):
+            continue  # an error of whoever chooses it
+        if resolver is not None:
+            raise ConfigError(f"{file.relative_to(root)}: {resolver[:40]!r}: nothing is looked up for a configuration; write the value")
+
+
+def _store_user_files(root: Path) -> None:
+    """Offer the project's own files to Hydra, in place of those of any other project."""
+    store = ConfigStore.instance()
+    for group in USER_GROUPS:
+        store.repo.pop(group, None)
+        for file in sorted((root / FOLDERS[group]).glob("*.yaml")):
+            store.store(group=group, name=file.stem, package="_global_", node=_node(group, file, root))
+
+
+def _node(group: str, file: Path, root: Path) -> dict[str, Any]:
+    """What `file` adds to the tree: its group's section, and the objective's where it has one.
+
+    A file that cannot be read is an error only once it is chosen.
+    """
+    try:
+        text = yaml_text(file)
+        check_yaml(text)
+        body = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
+        if not isinstance(body, dict):
+            raise ConfigError("must be a mapping of keys")
+        beside = {"objective": body.pop("objective")} if group == "curriculum" and "objective" in body else {}
+        return modern({group: {"name": file.stem} | body}) | beside
+    except (ConfigError, *UNREADABLE_FILE) as error:
+        return {UNREADABLE: f"{file.relative_to(root)}: {one_line(error)}"}

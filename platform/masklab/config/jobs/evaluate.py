@@ -1,0 +1,76 @@
+"""What `jobs/evaluate.py` can be told."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from masklab.config.compose.validation_messages import sections_in
+from masklab.config.jobs.tracking import StoreSettings
+from masklab.curriculum.curriculum import Curriculum
+from masklab.errors import did_you_mean
+from masklab.likelihood.settings import EvaluationSettings
+from masklab.sampling.settings import SamplingSettings
+from masklab.schema import Section
+from masklab.text.dataset import Dataset
+from masklab.training.settings import ComputeSettings
+
+SAMPLERS: dict[str, type[Section]] = {
+    section.model_fields["strategy"].default: section for section in sections_in(SamplingSettings.model_fields["sampler"].annotation)
+}
+"""Every sampler by its name."""
+
+
+class StatisticsSettings(Section):
+    """Which samplers are compared by the text that they write."""
+
+    samplers: tuple[str, ...] = ()
+    """Samplers in the table, by their names; only that of sampling.strategy when none is named."""
+    steps: tuple[int, ...] = Field(default=(8, 16, 32, 64, 128, 256), min_length=1)
+    """Numbers of steps at which each of these is tried that has any."""
+
+    @field_validator("samplers")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in SAMPLERS:
+                raise ValueError(f"there is no sampler {name!r}; there are {', '.join(SAMPLERS)}{did_you_mean(name, SAMPLERS)}")
+        return names
+
+    @field_validator("steps")
+    @classmethod
+    def _positive(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if min(steps) < 1:
+            raise ValueError(f"{min(steps)} is no number of steps; give 1 or more")
+        return steps
+
+
+class ComparedSamples(SamplingSettings):
+    """How the text is generated that is compared with real text."""
+
+    num_samples: int = Field(default=64, ge=1)
+    """Texts that each sampler writes."""
+
+
+class EvaluateConfig(Section):
+    """The figures of a trained model."""
+
+    checkpoint: str = Field(min_length=1)
+    """The model: the name of a run, a run's folder (its newest checkpoint; RUN/best is its best), or one checkpoint's folder."""
+    against: str | None = Field(default=None, min_length=1)
+    """Another model, scored on the same windows and masks for the difference of the two."""
+    output: str | None = Field(default=None, min_length=1)
+    """Folder of the evaluations, each in a numbered folder of its own; `evaluations` in the run's folder when not given."""
+    dataset: Dataset
+    """The text, whose validation split is scored."""
+    curriculum: Curriculum
+    """Its validation stages are scored."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """What is scored, and how closely."""
+    sampling: ComparedSamples = ComparedSamples()
+    """How text is generated."""
+    statistics: StatisticsSettings = StatisticsSettings()
+    """Which samplers are compared."""
+    system: ComputeSettings = ComputeSettings()
+    """Device and number format."""
+    tracking: StoreSettings = StoreSettings()
+    """Where the run is kept, which the figures are added to."""

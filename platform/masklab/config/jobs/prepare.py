@@ -1,0 +1,39 @@
+"""What `jobs/prepare.py` can be told: the tree of a training run, of which it reads the dataset, and an older configuration."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from masklab.config.jobs.train import Config
+from masklab.io.names import LONGEST_OF_CURRICULA, checked_name
+from masklab.schema import Section
+
+
+class OlderSettings(Section):
+    """A configuration of nanoGPT, or of a masked-training program made from it, to be written as files of today."""
+
+    file: str | None = None
+    """Python file of assignments, which is read and never run."""
+    name: str | None = Field(default=None, max_length=LONGEST_OF_CURRICULA)
+    """Name of the files that are written, jobs/conf/experiment/NAME.yaml and curricula/NAME.yaml; that of the older file when not given."""
+
+    @field_validator("name")
+    @classmethod
+    def _file_name(cls, name: str | None) -> str | None:
+        if name is not None and "." in name:
+            raise ValueError("must not hold a '.': files of groups are named without their ending")
+        return None if name is None else checked_name(name)
+
+
+class PrepareConfig(Config):
+    """A dataset to prepare, or an older configuration to carry over."""
+
+    older: OlderSettings = OlderSettings()
+    """An older configuration to carry over."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        """Nothing is trained: any dataset goes with any mode."""
+        return self

@@ -1,0 +1,97 @@
+"""The one configuration tree: the sections that each floor owns, under the names that users write."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import ModelWrapValidatorHandler, model_validator
+
+from masklab.config.jobs.checks import problems
+from masklab.config.jobs.tracking import TrackingSettings
+from masklab.curriculum.curriculum import Curriculum
+from masklab.model.config import ModelConfig
+from masklab.modes.any_mode import AnyMode
+from masklab.modes.token_classifier import TokenClassifier
+from masklab.sampling.settings import SamplingSettings
+from masklab.schema import Section
+from masklab.text.dataset import Dataset
+from masklab.training.loss_spikes import StabilitySettings
+from masklab.training.recipe import Recipe
+from masklab.training.settings import (
+    BatchSettings,
+    ObjectiveSettings,
+    RunSettings,
+    ScalingSettings,
+    SystemSettings,
+    TrainingSettings,
+    ValidationSettings,
+)
+from masklab.training.transfer_settings import TransferSettings
+
+
+class Config(Section):
+    """Everything that a run can be told. Only the dataset and the curriculum have no defaults."""
+
+    run: RunSettings = RunSettings()
+    """Names and numbers that identify a run."""
+    dataset: Dataset
+    """The text, and where windows are cut from it."""
+    curriculum: Curriculum
+    """The stages, and the rule for moving on."""
+    model: ModelConfig = ModelConfig()
+    """The transformer."""
+    mode: AnyMode = TokenClassifier()
+    """What is predicted from what."""
+    objective: ObjectiveSettings = ObjectiveSettings()
+    """Weighting and reduction of the loss."""
+    training: TrainingSettings = TrainingSettings()
+    """Budget, batch and optimizer."""
+    validation: ValidationSettings = ValidationSettings()
+    """Pools and the yardstick."""
+    batches: BatchSettings = BatchSettings()
+    """How batches reach the loop."""
+    scaling: ScalingSettings = ScalingSettings()
+    """Workers and their share of the cluster."""
+    system: SystemSettings = SystemSettings()
+    """Device and number format."""
+    tracking: TrackingSettings = TrackingSettings()
+    """Where runs are kept."""
+    sampling: SamplingSettings = SamplingSettings()
+    """How samples are drawn."""
+    transfer: TransferSettings = TransferSettings()
+    """Whose weights a run begins with, and which of them it trains."""
+    stability: StabilitySettings = StabilitySettings()
+    """What is done about steps whose loss or gradient is not finite, and about spikes of the loss."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        found = list(problems(self))
+        if found:
+            raise ValueError("; ".join(found))
+        return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _sampler_of_the_mode(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Where no sampler is asked for, the one that goes with the mode, so that it is written down with the rest."""
+        config = handler(value)
+        sampling = config.sampling.suited(config.mode.causal) if config.mode.writes else config.sampling
+        return config if sampling is config.sampling else config.model_copy(update={"sampling": sampling})
+
+    @property
+    def recipe(self) -> Recipe:
+        """The sections that decide a run's figures."""
+        return Recipe(
+            seed=self.run.seed,
+            windows=self.dataset.windows,
+            curriculum=self.curriculum,
+            mode=self.mode,
+            model=self.model,
+            objective=self.objective,
+            training=self.training,
+            validation=self.validation,
+            system=self.system,
+            sampling=self.sampling,
+            transfer=self.transfer,
+            stability=self.stability,
+        )

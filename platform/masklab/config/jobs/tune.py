@@ -1,0 +1,143 @@
+"""What `jobs/tune.py` can be told: the tree of a training run, and what is searched."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from masklab.config.jobs.train import Config
+from masklab.config.search.perturbation import why_fixed
+from masklab.config.search.search_space import Distribution, distribution
+from masklab.errors import ConfigError
+from masklab.schema import Section
+
+FIXED = {
+    "sweep": "a sweep does not vary itself",
+    "run.name": "each trial has a number for a name",
+    "run.folder": "trials lie in the sweep's folder",
+    "dataset": "the yardstick of two texts cannot be compared",
+    "validation": "the yardstick must be the same for all trials",
+    "curriculum.validation_stages": "validation stages are never searched over",
+    "training.block_size": "the yardstick is measured on windows of that length",
+    "training.max_iters": "trials are compared at one budget",
+    "training.max_chars": "trials are compared at one budget",
+    "training.max_masked_chars": "trials are compared at one budget",
+    "training.max_minutes": "trials are compared at one budget",
+    "tracking": "it changes no figure",
+    "scaling": "it changes no figure",
+    "batches": "it changes no figure",
+}
+"""Keys, or sections, that cannot be searched over, and why."""
+
+
+class SweepSettings(Section):
+    """What is searched, and how."""
+
+    space: dict[str, str] = Field(default={})
+    """Keys, each with a distribution: log(LOW, HIGH), uniform(LOW, HIGH), int(LOW, HIGH) or choice(A, B)."""
+    search: Literal["grid", "random", "optuna"] = "random"
+    """How points are chosen: all combinations, at random, or by what earlier ones have shown (TPE)."""
+    scheduler: Literal["none", "asha", "pbt"] = "none"
+    """What becomes of trials that fall behind: nothing; they end early (successive halving, by characters seen); or, in a population, they
+    take over the weights of better ones and vary their values (population based training)."""
+    grace: float = Field(default=0.25, gt=0, le=1)
+    """Share of the budget that each trial is trained for before it may be stopped."""
+    reduction_factor: float = Field(default=3.0, gt=1)
+    """One in so many trials goes on at each of these points, which lie so many times apart."""
+    interval: float = Field(default=0.1, gt=0, le=0.5)
+    """Share of the budget after which, each time, the worst of a population take over the weights of the best."""
+    quantile: float = Field(default=0.25, gt=0, le=0.5)
+    """Share of a population that takes over, and of those that are taken over."""
+    resample: float = Field(default=0.25, ge=0, le=1)
+    """Chance that a value which is taken over is drawn afresh, and not moved by a fifth."""
+    num_trials: int | None = Field(default=None, ge=1)
+    """Trials; 8 when not given, and for a grid all its points."""
+    grid_points: int = Field(default=3, ge=2)
+    """Values of each number in a grid, evenly spaced between its ends."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Decides which points are drawn; the trials themselves have run.seed."""
+    parallel: int | None = Field(default=None, ge=1)
+    """Trials at a time at most; as many as the cluster holds when not given."""
+    gpus_per_trial: float | None = Field(default=None, gt=0, le=1)
+    """Share of a GPU for each trial, e.g. 0.5 for two trials on one; a whole one wherever there are enough when not given."""
+
+    @field_validator("space")
+    @classmethod
+    def _spells_distributions(cls, space: dict[str, str]) -> dict[str, str]:
+        for key, text in space.items():
+            if reason := next((why for fixed, why in FIXED.items() if key == fixed or key.startswith(f"{fixed}.")), None):
+                raise ValueError(f"{key}: cannot be searched over; {reason}")
+            try:
+                distribution(text)
+            except ConfigError as error:
+                raise ValueError(f"{key} = {text!r}: {error}") from error
+        return space
+
+    @property
+    def distributions(self) -> dict[str, Distribution]:
+        """The space, read."""
+        return {key: distribution(text) for key, text in self.space.items()}
+
+
+class TuneConfig(Config):
+    """A search for the configuration with the lowest NELBO at one budget."""
+
+    sweep: SweepSettings = SweepSettings()
+    """What is searched, and how."""
+
+    @model_validator(mode="after")
+    def _ranks_by_a_likelihood(self) -> Self:
+        if self.mode.yardstick is None:
+            raise ValueError(
+                f"mode = {self.mode.type}: has no likelihood, and trials are ranked by it; take mode=token_classifier or "
+                "mode=language_model"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _searches_something(self) -> Self:
+        if not self.sweep.space:
+            raise ValueError(
+                "sweep.space: nothing to search over; choose a file with sweep=NAME, or give "
+                "'sweep.space={training.learning_rate: \"log(1e-4, 1e-2)\"}'"
+            )
+        if self.sweep.scheduler != "none" and self.training.max_iters is None and self.training.max_chars is None:
+            raise ValueError(
+                f"sweep.scheduler = '{self.sweep.scheduler}': trials are compared at equal numbers of characters; "
+                "give the budget as training.max_chars or max_iters"
+            )
+        if self.sweep.scheduler == "pbt":
+            self._is_a_population()
+        for key in ("training.batch_size", "training.gradient_accumulation_steps"):
+            if key in self.sweep.space and self.training.max_iters is not None:
+                raise ValueError(
+                    f"sweep.space: {key}: training.max_iters = {self.training.max_iters} steps are other numbers of characters in each "
+                    "trial, and trials are compared at one budget; give it as training.max_chars"
+                )
+        if self.scaling.is_elastic:
+            raise ValueError(
+                f"scaling.num_workers = {[self.scaling.fewest, self.scaling.most]}: each trial of a sweep has the same number of "
+                "workers throughout; give one number"
+            )
+        if self.scaling.most > 1 and (self.sweep.gpus_per_trial or 1) < 1:
+            raise ValueError(
+                f"sweep.gpus_per_trial = {self.sweep.gpus_per_trial:g}: with scaling.num_workers = {self.scaling.num_workers} each worker "
+                "takes a whole GPU; drop gpus_per_trial, or give a trial one worker"
+            )
+        return self
+
+    def _is_a_population(self) -> None:
+        """Raise ValueError for what a population cannot be asked."""
+        for key in self.sweep.space:
+            if reason := why_fixed(key):
+                raise ValueError(f"sweep.space: {key}: cannot be varied with sweep.scheduler=pbt; {reason}")
+        if self.sweep.search == "optuna":
+            raise ValueError(
+                "sweep.search = 'optuna': a population chooses its values itself once it has begun; "
+                "sweep.scheduler=pbt goes with random or grid"
+            )
+        if self.scaling.most > 1:
+            raise ValueError(
+                f"scaling.num_workers = {self.scaling.num_workers}: each trial of a population has one worker; see sweep.parallel"
+            )

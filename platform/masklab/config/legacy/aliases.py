@@ -1,0 +1,114 @@
+"""Names that older configurations use, read as today's. What is written back always has today's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from masklab.config.legacy.names import MODES
+from masklab.errors import ConfigError
+
+STAGE_KEYS = {
+    "target_masked_ratio": "mask_ratio",
+    "max_masked_ratio": "max_ratio",
+    "p1_probability": "p_start",
+    "p2_probability": "p_extend",
+    "val_loss_stale_count": "patience",
+}
+STAGE_LISTS = ("stages", "validation_stages")
+PARAGRAPHS = "use_paragraph_boundaries"
+TOKENS = "token_classifier"
+TRANSFER_KEYS = {
+    "pretrained_checkpoint_path": "init_checkpoint",
+    "init_from_checkpoint": "init_checkpoint",
+    "transfer_learning_mode": "mode",
+    "unfreeze_at_iteration": "unfreeze_at_iter",
+}
+"""Keys of `transfer`, which older configurations have at the top."""
+BINARY = "switch_to_binary"
+
+Path = tuple[str, ...]
+
+
+def modern(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the configuration `tree` under today's names. Raises ConfigError when both spellings of a key disagree."""
+    out = dict(tree)
+    if isinstance(curriculum := tree.get("curriculum"), Mapping):
+        out["curriculum"] = dict(curriculum)
+        for name in STAGE_LISTS:
+            if isinstance(stages := curriculum.get(name), list):
+                out["curriculum"][name] = [_modern_mapping(stage, ("curriculum", name, str(i))) for i, stage in enumerate(stages)]
+    for section in ("dataset", "mode"):
+        if section in tree:
+            out[section] = _modern_mapping(tree[section], (section,))
+    if "mode" in out:
+        out["mode"] = _of_labels(out["mode"], tree.get("dataset"))
+    if older := {key: out.pop(key) for key in TRANSFER_KEYS if key in out}:
+        out["transfer"] = older | dict(out["transfer"] if isinstance(out.get("transfer"), Mapping) else {})
+    if "transfer" in out:
+        out["transfer"] = _modern_mapping(out["transfer"], ("transfer",))
+    return out
+
+
+def modern_assignment(path: Path, value: Any) -> tuple[Path, Any]:
+    """The key `path` and its `value` under today's name, for one override."""
+    if len(path) == 4 and path[0] == "curriculum" and path[1] in STAGE_LISTS:
+        return (*path[:3], STAGE_KEYS.get(path[3], path[3])), value
+    if path == ("dataset", PARAGRAPHS):
+        return ("dataset", "windows"), _windows(value)
+    if path == ("mode", BINARY):
+        return ("mode", "type"), _switched_mode(value)
+    if path == ("mode", "type") and isinstance(value, str):
+        return path, MODES.get(value, value)
+    if path[-1] in TRANSFER_KEYS and path[:-1] in ((), ("transfer",)):
+        return _modern_transfer(path[-1], value)
+    return path, value
+
+
+def _of_labels(mode: Any, dataset: Any) -> Any:
+    """The mode section: a token classifier with a number of classes is the labeller of tokens, where the dataset labels these."""
+    is_older = isinstance(mode, Mapping) and mode.get("type", TOKENS) == TOKENS and mode.get("num_classes") is not None
+    is_labelled = isinstance(dataset, Mapping) and dataset.get("label_type") == "per_token"
+    return {**mode, "type": "token_labeller"} if is_older and is_labelled else mode
+
+
+def disagreement(where: Path, one: str, its_value: Any, other: str, other_value: Any) -> ConfigError:
+    """The error of two spellings of one key under `where` that say different things."""
+    place = ".".join(where)
+    return ConfigError(f"{place}: {one}={its_value} and {other}={other_value} are two spellings of one key with different values; give one")
+
+
+def _modern_mapping(value: Any, where: Path) -> Any:
+    """One stage, or the dataset section, at the place `where`."""
+    if not isinstance(value, Mapping):
+        return value
+    out: dict[Any, Any] = {}
+    spelled: dict[Any, tuple[str, Any]] = {}
+    for key, given in value.items():
+        path, modern_value = modern_assignment((*where, str(key)), given)
+        name = path[-1] if path[-1] != str(key) else key
+        if name in spelled and out[name] != modern_value:
+            raise disagreement(where, *spelled[name], str(key), given)
+        out[name], spelled[name] = modern_value, (str(key), given)
+    return out
+
+
+def _modern_transfer(name: str, value: Any) -> tuple[Path, Any]:
+    """A key of `transfer` by its older name. Raises ConfigError for a value that means no transfer."""
+    if name == "transfer_learning_mode" and value == "from_scratch":
+        raise ConfigError("transfer_learning_mode = from_scratch: is so unless transfer.init_checkpoint is given; leave it out")
+    return ("transfer", TRANSFER_KEYS[name]), value
+
+
+def _windows(paragraphs: Any) -> Any:
+    """The placement that the older switch meant. Raises ConfigError when it is no switch."""
+    if not isinstance(paragraphs, bool):
+        raise ConfigError(f"dataset.{PARAGRAPHS} = {paragraphs!r}: must be true or false (today's name is dataset.windows=paragraphs)")
+    return "paragraphs" if paragraphs else "anywhere"
+
+
+def _switched_mode(binary: Any) -> str:
+    """The mode that the older switch meant. Raises ConfigError when it is no switch."""
+    if not isinstance(binary, bool):
+        raise ConfigError(f"mode.{BINARY} = {binary!r}: must be true or false (today's name is mode.type=replaced_token_detector)")
+    return "replaced_token_detector" if binary else "token_classifier"

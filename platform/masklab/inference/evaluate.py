@@ -1,0 +1,242 @@
+"""The driver of `jobs/evaluate.py`: the figures of a trained model, shown, kept, and added to its run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from masklab.config.jobs.evaluate import EvaluateConfig
+from masklab.errors import CheckpointError, ConfigError, DataError, UserError
+from masklab.inference.held_out_text import held_out_text
+from masklab.inference.metrics import evaluation_metrics
+from masklab.inference.model_scores import ModelScores, estimate_json, rows_of, stage_pools
+from masklab.inference.output_folder import numbered_folder
+from masklab.inference.progress import RowProgress
+from masklab.inference.sample import judge_of, tell, tell_passed_over
+from masklab.inference.sampler_progress import SamplerProgress
+from masklab.inference.sampler_table import SamplerFigures, lengths_of, markdown, samplers_of
+from masklab.inference.tables import evaluation_block, sampler_block
+from masklab.inference.trained_model import TrainedModel
+from masklab.io.atomic_file import write_text
+from masklab.io.paths import place_of
+from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
+from masklab.likelihood.settings import EvaluationSettings
+from masklab.reporting.mask_ratio_figure import mask_ratio_figure
+from masklab.reporting.plots import save_figure
+from masklab.sampling.generation import generate, start_of
+from masklab.sampling.settings import SamplingSettings
+from masklab.sampling.text_statistics import ReferenceText, real_pieces, text_statistics
+from masklab.text.corpus import TokenCorpus
+from masklab.text.preparation import text_for
+from masklab.tracking.run_addition import add
+
+LEFT_OUT = (
+    "its likelihood is exact; cross-entropy by mask ratio, orders of generation, continuous time and the losses of a curriculum's stages "
+    "are of models that fill masks, and are left out"
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An evaluation that has passed every check: a model, what it is compared with, and the text for both."""
+
+    config: EvaluateConfig
+    home: Path
+    trained: TrainedModel
+    other: TrainedModel | None
+    corpus: TokenCorpus
+    block_size: int
+    evaluation: EvaluationSettings
+    samplers: tuple[SamplingSettings, ...]
+
+    @classmethod
+    def of(cls, config: EvaluateConfig, home: Path, console: Console) -> Plan:
+        """Open everything that is needed. Raises a UserError for whatever is wrong."""
+        say = partial(tell, console)
+        trained = TrainedModel.open(config.checkpoint, home, config.system, "writes")
+        other = _other(config, home)
+        for model in (trained, other):
+            if model:
+                tell_passed_over(console, model)
+        block_size = trained.block_size
+        if other:
+            block_size = min(block_size, other.block_size)
+            if other.vocabulary != trained.vocabulary:
+                raise CheckpointError(f"{other.name} has other characters than {trained.name}, so their figures cannot be compared")
+            if other.block_size != trained.block_size:
+                say(f"blocks of {block_size} characters are scored, the shorter ones that one of the two was trained on")
+        corpus = held_out_text(trained, config.dataset, home, say)
+        models = [model for model in (trained, other) if model]
+        _refuse_context(config.evaluation.context, models)
+        evaluation = _with_context(config.evaluation, models, say)
+        if evaluation.context and len(corpus.validation) < evaluation.context + block_size:
+            raise DataError(
+                f"evaluation.context = {evaluation.context}: with blocks of {block_size} characters more than the "
+                f"{len(corpus.validation):,} of the validation split; give a smaller one"
+            )
+        if trained.is_causal:
+            say(f"{trained.name} is a language model: {LEFT_OUT}")
+        else:
+            stage_pools(corpus, config.curriculum, block_size, evaluation)
+        samplers = _samplers(config, trained.is_causal)
+        for settings in samplers:
+            start_of(settings, trained.vocabulary, trained.block_size)
+        return cls(config, home, trained, other, corpus, block_size, evaluation, samplers)
+
+    @property
+    def names(self) -> list[str]:
+        """What the models are called, apart even when they are of one run."""
+        if self.other and self.other.name == self.trained.name:
+            return [f"{model.name} at {model.iteration:,}" for model in self.models]
+        return [model.name for model in self.models]
+
+    @property
+    def models(self) -> list[TrainedModel]:
+        """The model, and the other one if there is one."""
+        return [self.trained, self.other] if self.other else [self.trained]
+
+
+def _with_context(settings: EvaluationSettings, models: Sequence[TrainedModel], say: Callable[[str], None]) -> EvaluationSettings:
+    """With a given character, where a language model is scored, since nothing else would predict the first of a block."""
+    causal = [model.name for model in models if model.is_causal]
+    if settings.context or not causal:
+        return settings
+    say(f"evaluation.context=1: {causal[0]} predicts each character from those before it, so that one is given before each block")
+    return settings.model_copy(update={"context": 1})
+
+
+def _samplers(config: EvaluateConfig, causal: bool) -> tuple[SamplingSettings, ...]:
+    """The samplers to be compared. Raises ConfigError for one that does not go with the model."""
+    named = bool(config.statistics.samplers)
+    try:
+        usual = config.sampling if named else config.sampling.suited(causal)
+        return tuple(settings.suited(causal) for settings in samplers_of(config.statistics, usual))
+    except ConfigError as error:
+        if not named:
+            raise
+        raise ConfigError(str(error).replace("sampling.strategy = ", "statistics.samplers: ", 1)) from error
+
+
+def _refuse_context(context: int, models: Sequence[TrainedModel]) -> None:
+    """Raise ConfigError for more given characters than a model has ever seen at once."""
+    for model in models:
+        if context >= model.block_size:
+            raise ConfigError(
+                f"evaluation.context = {context}: {model.name} was trained on blocks of {model.block_size} characters; give fewer"
+            )
+
+
+def _other(config: EvaluateConfig, home: Path) -> TrainedModel | None:
+    """The model that `against` names; what is wrong with it is told of that key."""
+    try:
+        return TrainedModel.open(config.against, home, config.system, "writes") if config.against else None
+    except UserError as error:
+        raise type(error)(f"against: {str(error).removeprefix('checkpoint = ')}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """All that an evaluation finds."""
+
+    scores: ModelScores
+    other: ModelScores | None
+    samplers: tuple[SamplerFigures, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        out = self.scores.to_json() | {"samplers": [row.to_json() for row in self.samplers]}
+        if self.other:
+            apart = {name: estimate_json(estimate) for name, estimate in self.scores.differences(self.other).items()}
+            for figures in apart.values():
+                del figures["perplexity"]  # of a difference there is none
+            out |= {"against": self.other.to_json(), "differences": apart}
+        return out
+
+    def curves(self, names: list[str]) -> dict[str, MaskRatioCurve]:
+        """The curves that were measured, by the names of the models."""
+        both = [self.scores, *([self.other] if self.other else [])]
+        return {name: scores.curve for name, scores in zip(names, both, strict=True) if scores.curve}
+
+
+def evaluate(config: EvaluateConfig, home: Path) -> int:
+    """Score a trained model as `config` says. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
+    console = Console(highlight=False)
+    plan = Plan.of(config, home, console)
+    trained = plan.trained
+    parent = place_of(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
+    with numbered_folder(parent.absolute()) as folder:
+        console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
+        outcome = Outcome(*_scores(plan, console), tuple(_sampler_rows(plan, console)))
+        beside = (plan.names[1], outcome.other) if outcome.other else None
+        console.print(evaluation_block(outcome.scores, plan.evaluation, beside))
+        console.print(Text(""), sampler_block(outcome.samplers), Text(""), sep="\n")
+        _write(plan, outcome, folder)
+        console.print(Text.assemble(("files  ", "dim"), str(folder)), soft_wrap=True)
+        place = f"evaluations/{folder.name}"
+        metrics = evaluation_metrics(folder.name, config.curriculum.name, outcome.scores, outcome.other, outcome.samplers)
+        if problem := add(trained.run, config.tracking, home, trained.iteration, metrics, folder, place):
+            tell(console, problem)
+    return 0
+
+
+def _scores(plan: Plan, console: Console) -> tuple[ModelScores, ModelScores | None]:
+    """The figures of the model, and of the other one if there is one, on the same windows and masks.
+
+    Beside a language model the other has but the one figure that the two can be compared by.
+    """
+    curriculum, settings = plan.config.curriculum, plan.evaluation
+    whole = [not plan.trained.is_causal, not any(model.is_causal for model in plan.models)][: len(plan.models)]
+    total = sum(rows_of(curriculum, plan.block_size, settings) if each else settings.sequences for each in whole)
+    with RowProgress(console, "scoring", total, [model.model for model in plan.models]):
+        scores = [
+            ModelScores.of(model, plan.corpus, curriculum, plan.block_size, settings)
+            if each
+            else ModelScores.yardstick_of(model, plan.corpus, plan.block_size, settings)
+            for model, each in zip(plan.models, whole, strict=True)
+        ]
+    return scores[0], scores[1] if len(scores) > 1 else None
+
+
+def _sampler_rows(plan: Plan, console: Console) -> list[SamplerFigures]:
+    """A row for each sampler, and one for real text as long as theirs."""
+    trained = plan.trained
+    whole = text_for(plan.config.dataset, plan.home / ".corpora")  # its training split, in its own vocabulary
+    known = whole.vocabulary.decode(whole.train)
+    reference = ReferenceText.of(whole.vocabulary.decode(whole.validation), known)
+    rows, lengths = [], []
+    progress = SamplerProgress(console, len(plan.samplers), trained.vocabulary.mask_id)
+    for settings in plan.samplers:
+        name = settings.sampler.describe()
+        with progress.of(name) as watch, trained.precision.autocast():
+            judge = judge_of(settings, trained, plan.home)
+            generation = generate(trained.model, trained.vocabulary, trained.block_size, settings, judge, watch)
+        rows.append(SamplerFigures.of(name, generation, trained.vocabulary, reference))
+        lengths = lengths_of(generation)
+    real = text_statistics(real_pieces(known, lengths, plan.config.sampling.seed), reference)
+    return [*rows, SamplerFigures("real text", None, None, real)]
+
+
+def _write(plan: Plan, outcome: Outcome, folder: Path) -> None:
+    """Write `evaluation.json`, the samplers' table, and the figure of the curve."""
+    trained, other = plan.trained, plan.other
+    facts = {
+        "checkpoint": str(trained.checkpoint.path),
+        "iteration": trained.iteration,
+        "other_checkpoint": str(other.checkpoint.path) if other else None,
+        "corpus_fingerprint": plan.corpus.fingerprint,
+        "block_size": plan.block_size,
+        "context": plan.evaluation.context,
+        "config": plan.config.model_dump(mode="json"),
+    }
+    write_text(folder / "evaluation.json", json.dumps(facts | outcome.to_json(), indent=1, ensure_ascii=False))
+    write_text(folder / "samplers.md", markdown(outcome.samplers) + "\n")
+    known = outcome.curves(plan.names)
+    if known:
+        save_figure(mask_ratio_figure(known, f"{trained.name}: loss by share of masked characters"), folder / "mask_ratio.png")

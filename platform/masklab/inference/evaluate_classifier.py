@@ -1,0 +1,123 @@
+"""What `jobs/evaluate.py` does with a model that predicts labels: the figures of its mode on all held-out rows, shown, kept, and logged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.text import Text
+
+from masklab.config.jobs.evaluate import EvaluateConfig
+from masklab.corruption.unmasked import Unmasked
+from masklab.errors import ConfigError, DataError
+from masklab.inference.output_folder import numbered_folder
+from masklab.inference.sample import tell, tell_passed_over
+from masklab.inference.trained_model import TrainedModel
+from masklab.io.atomic_file import write_text
+from masklab.io.paths import place_of
+from masklab.reporting.confusion_figure import confusion_figure
+from masklab.reporting.mode_figures import title_of, written
+from masklab.reporting.plots import save_figure
+from masklab.rng import RowStreams, root_key
+from masklab.text.labelled_corpus import LabelledCorpus, LabelledRows, padded
+from masklab.text.preparation import corpus_for
+from masklab.tracking.run_addition import add
+
+
+@dataclass(frozen=True, eq=False)
+class LabelScores:
+    """`figures` by name over `rows` texts, and the confusion matrix where each text has a class."""
+
+    figures: dict[str, float]
+    confusion: NDArray[np.int64] | None
+    rows: int
+
+    @classmethod
+    def of(cls, trained: TrainedModel, corpus: LabelledCorpus, rows: LabelledRows, batch_size: int) -> LabelScores:
+        """Score `trained` on `rows` of `corpus`, in the model's own vocabulary."""
+        mode, count = trained.config.mode, len(rows)
+        texts = padded(rows, np.arange(count), trained.block_size, trained.vocabulary, corpus.labels.of)
+        examples = mode.examples(texts, Unmasked(), RowStreams.of(root_key(0), np.arange(count), count), trained.vocabulary)
+        with trained.precision.autocast():
+            scores = mode.scores(trained.model, examples, batch_size, trained.precision.device)
+        return cls(mode.figures(scores, examples), mode.confusion(scores, examples), count)
+
+
+def evaluate_labels(config: EvaluateConfig, home: Path) -> int:
+    """Score a model that predicts labels. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
+    console = Console(highlight=False)
+    if config.against:
+        raise ConfigError(f"against = {config.against}: models that predict labels are scored one by one; leave it out")
+    trained = TrainedModel.open(config.checkpoint, home, config.system)
+    tell_passed_over(console, trained)
+    corpus = held_out_rows(trained, config, home, partial(tell, console))
+    rows = recoded(corpus, trained)
+    parent = place_of(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
+    with numbered_folder(parent.absolute()) as folder:
+        console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
+        scores = LabelScores.of(trained, corpus, rows, config.evaluation.batch_size)
+        for name, figure in scores.figures.items():
+            console.print(Text.assemble((f"{title_of(name):<12}", "dim"), written(name, figure)))
+        console.print(Text.assemble((f"{'texts':<12}", "dim"), f"{scores.rows:,} held out of {config.dataset.name}"))
+        _write(trained, corpus, scores, folder)
+        console.print(Text.assemble((f"{'files':<12}", "dim"), str(folder)), soft_wrap=True)
+        section = f"evaluation/{folder.name}-{config.dataset.name}"
+        metrics = {f"{section}/{name}": figure for name, figure in scores.figures.items()}
+        if problem := add(trained.run, config.tracking, home, trained.iteration, metrics, folder, f"evaluations/{folder.name}"):
+            tell(console, problem)
+    return 0
+
+
+def held_out_rows(trained: TrainedModel, config: EvaluateConfig, home: Path, say: partial[None]) -> LabelledCorpus:
+    """The corpus of the dataset. Raises DataError when its labels are others than those of `trained`."""
+    corpus = corpus_for(config.dataset, home / ".corpora")
+    own, labels = trained.labels, corpus.labels
+    assert own is not None
+    if labels is None or (labels.of, labels.is_number) != (own.of, own.is_number) or not set(labels.names) <= set(own.names):
+        strange = sorted(set(labels.names) - set(own.names))[:3] if labels else []
+        which = f"the labels {', '.join(map(repr, strange))}" if strange else "no labels such as these"
+        raise DataError(f"dataset {config.dataset.name} has {which}, which {trained.name} was not trained on; score it on its own dataset")
+    if trained.corpus_fingerprint not in (None, corpus.fingerprint):
+        say(f"the rows are not those that {trained.name} was trained with: what is scored here may have been trained on")
+    assert isinstance(corpus, LabelledCorpus)
+    return corpus
+
+
+def recoded(corpus: LabelledCorpus, trained: TrainedModel) -> LabelledRows:
+    """The held-out rows with the tokens and class numbers of `trained`. Raises DataError for characters that it does not know."""
+    rows, own = corpus.validation, trained.labels
+    assert own is not None
+    known = {character: number for number, character in enumerate(trained.vocabulary.characters)}
+    there = np.unique(rows.tokens)
+    if unknown := [corpus.vocabulary.characters[i] for i in there if corpus.vocabulary.characters[i] not in known]:
+        raise DataError(
+            f"{len(unknown)} characters of the dataset are unknown to {trained.name} ({unknown[0]!r}); score it on its own dataset"
+        )
+    table = np.array([known.get(character, 0) for character in corpus.vocabulary.characters], trained.vocabulary.dtype)
+    if own.is_number:
+        return LabelledRows(table[rows.tokens], rows.offsets, rows.labels)
+    numbers = np.array([*(own.names.index(name) for name in corpus.labels.names), -1], np.int64)
+    return LabelledRows(table[rows.tokens], rows.offsets, numbers[rows.labels.astype(np.int64)])
+
+
+def _write(trained: TrainedModel, corpus: LabelledCorpus, scores: LabelScores, folder: Path) -> None:
+    """Write `evaluation.json`, and the confusion matrix where there is one."""
+    assert trained.labels is not None
+    facts = {
+        "checkpoint": str(trained.checkpoint.path),
+        "iteration": trained.iteration,
+        "corpus_fingerprint": corpus.fingerprint,
+        "rows": scores.rows,
+        "figures": scores.figures,
+        "classes": list(trained.labels.names),
+        "confusion": None if scores.confusion is None else scores.confusion.tolist(),
+    }
+    write_text(folder / "evaluation.json", json.dumps(facts, indent=1, ensure_ascii=False))
+    if scores.confusion is not None:
+        figure = confusion_figure(scores.confusion, trained.labels.names, f"{trained.name}: classes of the held-out texts")
+        save_figure(figure, folder / "confusion.png")

@@ -1,0 +1,156 @@
+"""The driver of `jobs/predict.py`: a trained classifier labels the texts of a file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.text import Text
+
+from masklab.config.jobs.predict import PredictConfig
+from masklab.errors import CheckpointError, ConfigError, DataError, RunError
+from masklab.inference.output_folder import numbered_folder
+from masklab.inference.sample import tell, tell_passed_over
+from masklab.inference.trained_model import TrainedModel
+from masklab.io.atomic_file import atomic_file
+from masklab.io.paths import place_of
+from masklab.modes.sequence_classifier import SequenceClassifier
+from masklab.modes.token_labeller import TokenLabeller
+from masklab.text.label_values import is_missing
+from masklab.text.labelled_corpus import LabelledRows, lead_of, padded
+from masklab.text.labels import Labels
+from masklab.text.sources.table import read_columns, shown
+from masklab.text.vocabulary import Vocabulary
+from masklab.tracking.run_addition import add
+
+UNREAD = "?"
+"""Stands for the label of a character that the network was not shown."""
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a file with where each stands; None where there is none. `unknown` characters were left out of `rows`."""
+
+    places: Sequence[str]
+    texts: Sequence[str | None]
+    rows: LabelledRows
+    unknown: int
+
+    @classmethod
+    def read(cls, file: Path, column: str, vocabulary: Vocabulary) -> Texts:
+        """The column of `file`, without the characters that `vocabulary` lacks. Raises DataError when it cannot be read, or has no text."""
+        found = [(place, values[0]) for place, values in read_columns(file, {"dataset.text_column": column})]
+        for place, text in found:
+            if not (is_missing(text) or isinstance(text, str)):
+                raise DataError(f"{file}: {place}: the text is {shown(text)}, which is none; correct it or dataset.text_column")
+        known = set(vocabulary.characters)
+        kept = ["" if is_missing(text) else "".join(c for c in text if c in known) for _, text in found]
+        if not any(kept):
+            raise DataError(f"{file}: the column {column} has no text in the model's characters; correct dataset.text_column")
+        offsets = np.cumsum([0, *map(len, kept)], dtype=np.int64)
+        rows = LabelledRows(vocabulary.encode("".join(kept)), offsets, np.zeros(max(len(kept), int(offsets[-1])), np.int64))
+        texts = [str(text) if rest else None for (_, text), rest in zip(found, kept, strict=True)]
+        return cls([place for place, _ in found], texts, rows, sum(len(text) for text in texts if text) - len(rows.tokens))
+
+
+def predict(config: PredictConfig, home: Path) -> int:
+    """Predict as `config` says. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
+    console = Console(highlight=False)
+    output = _output(config.output)
+    trained = TrainedModel.open(config.checkpoint, home, config.system)
+    if labels_of(trained) is None:
+        raise CheckpointError(
+            f"checkpoint {trained.checkpoint.path} has mode.type={trained.config.mode.type}, which predicts no labels; take a checkpoint "
+            "of mode.type=sequence_classifier or token_labeller"
+        )
+    tell_passed_over(console, trained)
+    column = config.dataset.text_column or trained.config.dataset.text_column or "text"
+    texts = Texts.read(place_of(config.dataset.path, "dataset.path"), column, trained.vocabulary)
+    table = list(_table(trained, texts, config.batch_size))
+    parent = (trained.run.path if trained.run else Path.cwd()) / "predictions"
+    with nullcontext(output) if output else numbered_folder(parent.absolute()) as place:
+        file = place if output else place / "predictions.csv"
+        with atomic_file(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+            # the writer takes a lone carriage return for no end of a line, and most readers do
+            has_returns = any("\r" in cell for row in table for cell in row)
+            quoting: Literal[0, 1] = csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL
+            csv.writer(out, delimiter=DELIMITERS[file.suffix.lower()], lineterminator="\n", quoting=quoting).writerows(table)
+        problem = None if output else add(trained.run, config.tracking, home, trained.iteration, {}, place, f"predictions/{place.name}")
+        if problem:
+            tell(console, problem)
+    _report(console, trained, texts, file)
+    return 0
+
+
+def labels_of(trained: TrainedModel) -> Labels | None:
+    """What the model predicts of a text; None for one that predicts no labels."""
+    mode = trained.config.mode
+    return mode.meaning(trained.labels) if isinstance(mode, SequenceClassifier) else trained.labels
+
+
+def _output(output: str | None) -> Path | None:
+    """The file to write. Raises ConfigError for one of another kind, and RunError when it is there already."""
+    if output is None:
+        return None
+    file = place_of(output, "output")
+    if file.suffix.lower() not in DELIMITERS:
+        raise ConfigError(f"output = {output}: the name must end in .csv or .tsv")
+    if file.exists():
+        raise RunError(f"output = {output}: is there already, and nothing is overwritten; give another name")
+    return file
+
+
+def _table(trained: TrainedModel, texts: Texts, batch_size: int) -> Iterator[list[str]]:
+    """The lines of the file: a header, then each text in its order, with empty cells where there is none."""
+    mode, labels, device = trained.config.mode, labels_of(trained), trained.precision.device
+    assert labels is not None and isinstance(mode, SequenceClassifier | TokenLabeller)
+    kept = [i for i, text in enumerate(texts.texts) if text is not None]
+    inputs = padded(texts.rows, np.array(kept), trained.block_size, trained.vocabulary, labels.of).tokens
+    with trained.precision.autocast():
+        said = mode.predictions(trained.model, inputs, batch_size, device)
+    if labels.of == "tokens":
+        cells = {i: [_aligned(texts.texts[i] or "", row, labels.names, trained.vocabulary)] for i, row in zip(kept, said, strict=True)}
+    else:
+        cells = {i: _cells(row, labels.names) for i, row in zip(kept, said, strict=True)}
+    sure = [] if labels.is_number or labels.of == "tokens" else ["probability"]
+    yield ["place", "text", "label", *sure]
+    for i, (place, text) in enumerate(zip(texts.places, texts.texts, strict=True)):
+        yield [place, text or "", *cells.get(i, [""] * (1 + len(sure)))]
+
+
+def _aligned(text: str, said: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str], vocabulary: Vocabulary) -> str:
+    """A label for each character of `text`, those that are unknown or beyond the block included."""
+    known, read = set(vocabulary.characters), iter(said[said >= 0])
+    return " ".join(names[int(label)] if c in known and (label := next(read, None)) is not None else UNREAD for c in text)
+
+
+def _cells(said: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str]) -> list[str]:
+    """The label of a text, and its probability where it is a class."""
+    if not names:
+        return [f"{said[0]:.9g}"]
+    best = int(said.argmax())
+    return [names[best], f"{said[best]:.4f}"]
+
+
+def _report(console: Console, trained: TrainedModel, texts: Texts, file: Path) -> None:
+    labels = labels_of(trained)
+    assert labels is not None
+    room = trained.block_size - lead_of(labels.of)
+    empty, cut = sum(text is None for text in texts.texts), int((texts.rows.lengths > room).sum())
+    if empty:
+        tell(console, f"{empty:,} of {len(texts.texts):,} rows have no text, and get no label")
+    if cut:
+        tell(console, f"{cut:,} texts are longer than {room:,} characters, of which the first are read")
+    if texts.unknown:
+        tell(console, f"{texts.unknown:,} characters are unknown to {trained.name}, and left out")
+    console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
+    console.print(Text.assemble(("labelled  ", "dim"), f"{len(texts.texts) - empty:,} texts"))
+    console.print(Text.assemble(("file      ", "dim"), str(file)), soft_wrap=True)

@@ -1,0 +1,118 @@
+"""The figures of an evaluation at the terminal."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from masklab.inference.model_scores import ModelScores
+from masklab.inference.sampler_table import COLUMNS, SamplerFigures, cells
+from masklab.likelihood.estimate import Estimate
+from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
+from masklab.likelihood.settings import EvaluationSettings
+
+TITLES = {
+    "nll": "left to right, exact",
+    "nelbo": "any order, exact count",
+    "continuous_time": "forward process, {schedule}",
+    "orders_together": "{orders} orders together",
+    "orders_one_by_one": "{orders} orders one by one",
+}
+"""What each bound is called."""
+BOUND_BESIDE_EXACT = (
+    "An exact value is compared with a bound, on the same characters: the model that fills masks may be better than its bound says, so "
+    "the language model is ahead by this much at most."
+)
+MOST_LEVELS = 8
+"""Mask ratios shown of the curve."""
+HEAD_WIDTH = 12
+"""Characters at which a head that is longer than the figures beneath it is broken."""
+
+
+def evaluation_block(scores: ModelScores, settings: EvaluationSettings, other: tuple[str, ModelScores] | None = None) -> RenderableType:
+    """Bounds, curve and stages of a model, as far as it has them; with `other`, by its name, the differences from it."""
+    parts: list[RenderableType] = [_bounds(scores, settings)]
+    if other:
+        parts += [Text(""), _differences(scores, *other, settings)]
+        if scores.is_exact != other[1].is_exact:
+            parts.append(Text(BOUND_BESIDE_EXACT, style="dim"))
+    if scores.curve:
+        parts += [Text(""), _curve(scores.curve)]
+    if scores.stages:
+        parts += [Text(""), _stages(scores, other if other and other[1].stages else None)]
+    return Group(*parts)
+
+
+def sampler_block(rows: Sequence[SamplerFigures]) -> RenderableType:
+    """The samplers, and real text for a floor, beside each other."""
+    first, *rest = COLUMNS
+    table = _table(first, *(textwrap.fill(head, HEAD_WIDTH) for head in rest))
+    for row in rows:
+        table.add_row(*cells(row))
+    return table
+
+
+def _bounds(scores: ModelScores, settings: EvaluationSettings) -> Table:
+    table = _table(
+        "likelihood of held-out text" if scores.is_exact else "bound on held-out text",
+        "nats per char",
+        "bits per char",
+        "perplexity",
+        "windows",
+    )
+    for name, values in scores.bounds.items():
+        estimate = values.estimate
+        table.add_row(title_of(name, settings), *_figures(estimate), f"{estimate.perplexity:.2f}", f"{len(values.values):,}")
+    return table
+
+
+def title_of(name: str, settings: EvaluationSettings) -> str:
+    """The bound `name` in words."""
+    steps = "" if settings.timesteps is None else f", {settings.timesteps} steps"
+    return TITLES[name].format(schedule=settings.schedule.describe() + steps, orders=settings.orders)
+
+
+def _differences(scores: ModelScores, name: str, other: ModelScores, settings: EvaluationSettings) -> Table:
+    table = _table(f"less that of {name}", "nats per char", "bits per char", "std. errors")
+    for bound, estimate in scores.differences(other).items():
+        apart = "–" if estimate.stderr == 0 else f"{estimate.nats / estimate.stderr:+.1f}"
+        table.add_row(title_of(bound, settings), *_figures(estimate, "+"), apart)
+    return table
+
+
+def _figures(estimate: Estimate, sign: str = "") -> tuple[str, str]:
+    """Nats and bits, with their standard errors."""
+    return (
+        f"{estimate.nats:{sign}.4f} ± {estimate.stderr:.4f}",
+        f"{estimate.bits:{sign}.4f} ± {estimate.stderr / math.log(2):.4f}",
+    )
+
+
+def _curve(curve: MaskRatioCurve) -> Table:
+    step = -(-len(curve.mask_ratio) // MOST_LEVELS)
+    shown = range(len(curve.mask_ratio) - 1, -1, -step)[::-1]
+    table = _table("masked", *(f"{curve.mask_ratio[i]:.0%}" for i in shown))
+    table.add_row("nats per character", *(f"{curve.cross_entropy[i]:.3f}" for i in shown))
+    table.add_row("right", *(f"{curve.accuracy[i]:.1%}" for i in shown))
+    return table
+
+
+def _stages(scores: ModelScores, other: tuple[str, ModelScores] | None) -> Table:
+    table = _table("validation stage", "loss", "right", "p(true)", *([f"loss of {other[0]}"] if other else []))
+    for i, stage in enumerate(scores.stages):
+        beside = [f"{other[1].stages[i].loss:.4f}"] if other else []
+        table.add_row(f"{i} {stage.title}", f"{stage.loss:.4f}", f"{stage.accuracy:.1%}", f"{stage.true_probability:.1%}", *beside)
+    return table
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(first, overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

@@ -1,0 +1,142 @@
+"""A model as training left it: ready to write, to score text, or to predict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from masklab.config.checkpoints.find_checkpoint import FoundCheckpoint, find_checkpoint
+from masklab.config.jobs.train import Config
+from masklab.errors import CheckpointError
+from masklab.model.transformer import Transformer
+from masklab.modes.any_mode import AnyMode
+from masklab.text.labels import Labels
+from masklab.text.vocabulary import Vocabulary
+from masklab.training.checkpoint.store import Checkpoint, load_weights
+from masklab.training.precision import Precision, pick_device
+from masklab.training.run_folder import RunFolder
+from masklab.training.settings import ComputeSettings
+
+Ability = Literal["writes", "fills_masks", "judges"]
+"""What a model can be needed for, by the name of the mode's own flag."""
+LACKS = {"writes": "writes no text", "fills_masks": "fills no masks", "judges": "is no judge of written text"}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model in evaluation mode on its device, with all that its checkpoint knows.
+
+    `run` is the folder of its run, where it lies in one; `passed_over` says why newer checkpoints of the run were not taken.
+    `labels` say what it predicts, where its mode has labels.
+    """
+
+    checkpoint: Checkpoint
+    run: RunFolder | None
+    passed_over: tuple[str, ...]
+    config: Config
+    vocabulary: Vocabulary
+    iteration: int
+    model: Transformer
+    precision: Precision
+    labels: Labels | None = None
+
+    @classmethod
+    def open(cls, reference: str, home: Path, system: ComputeSettings, able: Ability | None = None) -> Self:
+        """Load what `reference` names: a run in `home`, a run's folder, or one checkpoint; a model that is `able` to do something.
+
+        Every file is held against its SHA-256 first. Nothing is unpickled, and the optimizer's state is not loaded. Raises RunError,
+        CheckpointError or ResourceError.
+        """
+        found = find_checkpoint(reference, home)
+        config, vocabulary, iteration = found.config(), found.vocabulary(), _iteration(found)
+        if able and not getattr(config.mode, able):
+            raise CheckpointError(
+                f"checkpoint {found.checkpoint.path} has mode.type={config.mode.type}, which {LACKS[able]}; take a checkpoint of "
+                f"mode.type={' or '.join(_modes_able(able))}"
+            )
+        if iteration == 0:
+            raise CheckpointError(
+                f"checkpoint {found.checkpoint.path} is untrained: it was saved before the first step; train the run first"
+            )
+        precision = Precision.of(system, pick_device(system.device))
+        labels = found.labels() if config.mode.labels_of else None
+        model = _model(found.checkpoint, config, vocabulary, labels)
+        return cls(
+            checkpoint=found.checkpoint,
+            run=found.run,
+            passed_over=found.passed_over,
+            config=config,
+            vocabulary=vocabulary,
+            iteration=iteration,
+            model=model.to(precision.device).eval(),
+            precision=precision,
+            labels=labels,
+        )
+
+    @property
+    def corpus_fingerprint(self) -> str | None:
+        """The fingerprint of the text that it was trained on; None where the checkpoint does not tell."""
+        if "corpus.json" not in self.checkpoint.files:
+            return None
+        try:
+            return str(json.loads((self.checkpoint.path / "corpus.json").read_text(encoding="utf-8"))["fingerprint"])
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise CheckpointError(f"checkpoint {self.checkpoint.path}: corpus.json cannot be read ({type(error).__name__})") from error
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether it is a language model, which writes from left to right and has an exact likelihood."""
+        return self.config.mode.causal
+
+    @property
+    def block_size(self) -> int:
+        """Characters of the sequences that it was trained on (T)."""
+        return self.config.training.block_size
+
+    @property
+    def name(self) -> str:
+        """What tables call it: its run, or its folder."""
+        return self.run.path.name if self.run else self.checkpoint.path.name
+
+    def describe(self) -> str:
+        """E.g. `bard, iteration 12,500, curriculum uniform`, or `bard, iteration 2,000, language_model`."""
+        mode = self.config.mode
+        trained = f"curriculum {self.config.curriculum.name}" if mode.needs_masks else mode.describe()
+        return f"{self.name}, iteration {self.iteration:,}, {trained}"
+
+
+def _iteration(found: FoundCheckpoint) -> int:
+    try:
+        iteration: Any = found.checkpoint.state["iteration"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(f"checkpoint {found.checkpoint.path}: state.json cannot be read ({type(error).__name__})") from error
+    if type(iteration) is not int or iteration < 0:
+        raise CheckpointError(f"checkpoint {found.checkpoint.path}: state.json has iteration {iteration!r}, which is no number of steps")
+    return iteration
+
+
+def _modes_able(able: Ability) -> list[str]:
+    """The modes, by name, that have an ability."""
+    union = get_args(get_args(AnyMode)[0])
+    return [mode.model_fields["type"].default for mode in union if getattr(mode, able)]
+
+
+def _model(checkpoint: Checkpoint, config: Config, vocabulary: Vocabulary, labels: Labels | None) -> Transformer:
+    """The transformer of `config` with the checkpoint's weights. Raises CheckpointError when they do not fit, or are not numbers."""
+    tensors = checkpoint.tensors(config.model)
+    embedding = tensors.get("embedding.weight")
+    if embedding is not None and len(embedding) != vocabulary.extended_size:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path}: vocabulary.json has {vocabulary.size} characters, {vocabulary.extended_size} with the special "
+            f"tokens, but the weights have {len(embedding)}; the file is of another checkpoint"
+        )
+    if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path}: {bad[0]} holds values that are no numbers (NaN or infinity), so its training has diverged; "
+            "use an earlier checkpoint or another run"
+        )
+    model = config.mode.build(config.model, vocabulary, labels)
+    load_weights(model, checkpoint)
+    return model

@@ -1,0 +1,143 @@
+"""What a comparison has found: its record and the files of its runs, with all that the statistics make of them.
+
+Shapes: S stages trained, P pools scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from masklab.comparison.curves import Curve
+from masklab.comparison.outcomes import Floats, Outcomes
+from masklab.comparison.stage_matrix import PoolLosses, stage_matrix
+from masklab.errors import RunError, UserError
+from masklab.reporting.comparison.comparison_families import Family, Group, Pair, families_of, groups_of
+from masklab.reporting.comparison.record import CURVE_FILE, ArmRecord, ComparisonRecord, CurveRecord, RunRecord
+from masklab.reporting.run.history import EvaluationRecord, History
+
+Curves = Mapping[str, Mapping[int, Curve]]
+"""A curve by arm and seed; arms without any are left out."""
+Points = Sequence[tuple[float | None, float | None]]
+SPENT = {"max_masked_chars": "masked characters", "max_minutes": "seconds"}
+"""What learning curves run over, where it is not characters."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What the folder of a run holds beside its final figures; `unread` tells what could not be read of it."""
+
+    history: History
+    curve: CurveRecord | None
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A comparison's record, and of each run that has a final figure, by arm and seed, its files."""
+
+    record: ComparisonRecord
+    files: Mapping[tuple[str, int], RunFiles]
+
+    @classmethod
+    def read(cls, folder: Path) -> Findings:
+        """The comparison in `folder`. Raises RunError where there is none, or a damaged one."""
+        record = ComparisonRecord.read(folder)
+        return cls(record, {(run.arm, run.seed): _files(folder / run.folder) for run in record.runs if finished(run)})
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """The final NELBO of every run, nats per character."""
+        return Outcomes.of(self.record.figures())
+
+    @cached_property
+    def families(self) -> tuple[Family, Family, Family]:
+        """All contrasts: curricula against the baseline, curricula against their controls, controls against the baseline."""
+        return families_of(self.record, self.outcomes)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The compared curricula with their controls."""
+        return groups_of(self.record)
+
+    def pair(self, arm: str, baseline: str) -> Pair | None:
+        """The contrast of two arms, from the family that it stands in."""
+        pairs = (pair for family in self.families for pair in family.pairs)
+        return next((pair for pair in pairs if (pair.arm, pair.baseline) == (arm, baseline)), None)
+
+    def arm(self, name: str) -> ArmRecord:
+        """The arm `name`."""
+        return next(arm for arm in self.record.arms if arm.name == name)
+
+    def finished_runs(self, arm: str) -> tuple[RunRecord, ...]:
+        """The runs of `arm` that have a final figure."""
+        return tuple(run for run in self.record.runs if run.arm == arm and finished(run))
+
+    @property
+    def spent(self) -> str:
+        """What learning curves run over: the budget that all runs have alike."""
+        return SPENT.get(self.record.budget.unit, "characters")
+
+    @cached_property
+    def learning_curves(self) -> Curves:
+        """The NELBO of the evaluations (nats per character) over what was `spent`."""
+        return self._curves(lambda files: [(self._spent_at(e), e.nelbo_nats) for e in files.history.evaluations])
+
+    @cached_property
+    def mask_ratio_curves(self) -> Curves:
+        """Cross-entropy (nats per masked character) of the final weights over the share of masked positions."""
+        return self._curves(lambda files: list(zip(files.curve.mask_ratio, files.curve.cross_entropy, strict=True)) if files.curve else [])
+
+    def stage_changes(self, arm: str) -> Floats | None:
+        """How each stage changed the loss of each pool (S, P), the mean over seeds, nan where no seed tells; None for an arm that has
+        one stage, or trains all at once.
+        """
+        stages = self.arm(arm).curriculum["stages"]
+        if len(stages) < 2 or self.arm(arm).curriculum["mixing"] == "all":
+            return None
+        runs = [files.history.evaluations for (name, _), files in sorted(self.files.items()) if name == arm]
+        told = [[PoolLosses(e.iteration, e.chars or 0, e.stage, e.stage_losses) for e in run] for run in runs if run]
+        if not told:
+            return None
+        changes = np.stack([stage_matrix(evaluations, len(stages)).change for evaluations in told])
+        mean: Floats = np.ma.masked_invalid(changes).mean(axis=0).filled(np.nan)
+        return mean
+
+    def _spent_at(self, evaluation: EvaluationRecord) -> float | None:
+        return {"masked characters": evaluation.masked_chars, "seconds": evaluation.elapsed_seconds}.get(self.spent, evaluation.chars)
+
+    def _curves(self, points: Callable[[RunFiles], Points]) -> Curves:
+        found = {(arm, seed): curve for (arm, seed), files in self.files.items() if (curve := _curve(points(files)))}
+        by_arm = {arm.name: {seed: curve for (name, seed), curve in found.items() if name == arm.name} for arm in self.record.arms}
+        return {arm: dict(sorted(curves.items())) for arm, curves in by_arm.items() if curves}
+
+
+def finished(run: RunRecord) -> bool:
+    """Whether the run has a final figure."""
+    return run.status == "finished" and run.outcome is not None and run.outcome.nelbo_nats is not None
+
+
+def _curve(points: Points) -> Curve | None:
+    """None where there is no finite point, or the budget does not rise: a file of an earlier version, or an edited one."""
+    try:
+        return Curve.of([(spent, figure) for spent, figure in points if spent is not None])
+    except UserError:
+        return None
+
+
+def _files(run: Path) -> RunFiles:
+    """What can be read of a run's files; a report is not withheld for one that is damaged."""
+    history, curve, unread = History(), None, []
+    try:
+        history = History.read(run / "history.json")
+    except RunError as error:
+        unread.append(str(error))
+    try:
+        curve = CurveRecord.read(run) if (run / CURVE_FILE).exists() else None
+    except RunError as error:
+        unread.append(str(error))
+    return RunFiles(history, curve, tuple(unread))

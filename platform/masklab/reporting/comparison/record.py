@@ -1,0 +1,206 @@
+"""A comparison as its folder keeps it: `comparison.json`, from which a report is written without training anything.
+
+comparison.json              what is compared, and the final figures of each run
+arms/ARM/seed-N/             one run: config.yaml, history.json (learning curve), summary.json, curve.json, checkpoints/
+
+Figures are in nats per character unless they say otherwise, times in seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from masklab.errors import RunError
+from masklab.io.atomic_file import write_text
+from masklab.io.redaction import redact
+from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
+from masklab.reporting.run.history import Number, Record
+from masklab.reporting.run.summary import RunSummary
+
+FILE = "comparison.json"
+CURVE_FILE = "curve.json"
+RunStatus = Literal["waiting", "running", "finished", "failed", "interrupted"]
+
+
+class ArmRecord(Record):
+    """An arm. `controls_for` names the arm whose claim it checks; None for a compared curriculum and for the baseline."""
+
+    name: str
+    description: str
+    control: str | None
+    question: str | None
+    """What a control tells."""
+    controls_for: str | None
+    curriculum: dict[str, Any]
+    objective: dict[str, Any]
+
+
+class LeftOutRecord(Record):
+    """A control that is no arm of its own; `same_as` names the arm that is trained exactly as it would be."""
+
+    control: str
+    controls_for: str
+    reason: str
+    same_as: str | None
+
+
+class BudgetRecord(Record):
+    """What each run may spend; `chars` is a number of floating-point operations in characters."""
+
+    unit: Literal["max_chars", "max_masked_chars", "max_flops", "max_minutes"]
+    amount: float
+    chars: int | None
+
+
+class DwellRecord(Record):
+    """How long a stage was trained, and why it ended; no iterations for one that was never reached."""
+
+    title: str
+    iterations: int
+    reason: str
+
+
+class OutcomeRecord(Record):
+    """The final figures of a finished run."""
+
+    nelbo_nats: Number
+    nelbo_stderr: Number
+    nelbo_bpc: Number
+    iterations: int
+    chars: int
+    masked_chars: int
+    flops: Number
+    train_seconds: Number
+    parameters: int
+    device: str
+    batches_digest: str
+    checkpoint: str | None
+    dwell: tuple[DwellRecord, ...]
+    troubles: tuple[str, ...]
+
+    @classmethod
+    def of(cls, summary: RunSummary) -> OutcomeRecord:
+        """What a comparison keeps of a run's summary."""
+        return cls(
+            nelbo_nats=summary.yardstick.nats,
+            nelbo_stderr=summary.yardstick.stderr,
+            nelbo_bpc=summary.yardstick.bpc,
+            iterations=summary.iterations,
+            chars=summary.chars,
+            masked_chars=summary.masked_chars,
+            flops=None if summary.flops_per_char is None else summary.flops_per_char * summary.chars,
+            train_seconds=summary.train_seconds,
+            parameters=summary.parameters,
+            device=summary.device,
+            batches_digest=summary.batches_digest,
+            checkpoint=summary.checkpoint,
+            dwell=tuple(
+                DwellRecord(title=s.title, iterations=(s.ended_at or 0) - (s.began_at or 0), reason=s.reason) for s in summary.stages
+            ),
+            troubles=summary.troubles,
+        )
+
+
+class RunRecord(Record):
+    """One arm under one seed. `folder` is relative to the comparison's; `reason` tells why it failed."""
+
+    arm: str
+    seed: int
+    folder: str
+    status: RunStatus = "waiting"
+    reason: str = ""
+    outcome: OutcomeRecord | None = None
+
+
+class ComparisonRecord(Record):
+    """A comparison, whole or on its way."""
+
+    format: Literal[1] = 1
+    name: str
+    baseline: str | None
+    """The arm that the others are compared with."""
+    budget: BudgetRecord
+    margin: float
+    seeds: tuple[int, ...]
+    arms: tuple[ArmRecord, ...]
+    left_out: tuple[LeftOutRecord, ...]
+    validation: tuple[str, ...]
+    """The validation stages that all arms score, in words, in the order of the losses in `history.json`."""
+    runs: tuple[RunRecord, ...]
+    dataset: str
+    corpus_fingerprint: str
+    pools_digest: str
+    yardstick_sequences: int
+    vocabulary_size: int
+    block_size: int
+    parameters: int
+    flops_per_char: float
+    versions: dict[str, str]
+    git_commit: str | None
+    commands: tuple[str, ...]
+    """The command lines that trained a part of it, first to last."""
+    mlflow_run_id: str | None
+    browse: str | None
+
+    def with_run(self, run: RunRecord) -> ComparisonRecord:
+        """A copy in which `run` takes the place of what was known of it."""
+        return self.model_copy(update={"runs": tuple(run if (r.arm, r.seed) == (run.arm, run.seed) else r for r in self.runs)})
+
+    def figures(self) -> dict[str, dict[int, float | None]]:
+        """The final NELBO by arm and seed, nats per character; None for a run without one."""
+        table: dict[str, dict[int, float | None]] = {arm.name: {} for arm in self.arms}
+        for run in self.runs:
+            finished = run.outcome if run.status == "finished" else None
+            table[run.arm][run.seed] = finished.nelbo_nats if finished else None
+        return table
+
+    def write(self, folder: Path) -> None:
+        """Write `comparison.json`, whole or not at all, without the secrets that a command or an error may hold."""
+        write_text(folder / FILE, redact(self.model_dump_json(indent=1)) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> ComparisonRecord:
+        """The record in `folder`. Raises RunError when there is none, or a damaged one."""
+        path = folder / FILE
+        if not path.is_file():
+            raise RunError(f"{folder} holds no {FILE}, so it is no comparison; name one that jobs/compare.py has made")
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({type(error).__name__}); remove it and give the comparison's command again") from error
+
+
+class CurveRecord(Record):
+    """Cross-entropy (nats per masked character) and accuracy of the final weights at each share of masked positions."""
+
+    mask_ratio: tuple[float, ...]
+    cross_entropy: tuple[Number, ...]
+    cross_entropy_stderr: tuple[Number, ...]
+    accuracy: tuple[Number, ...]
+    accuracy_stderr: tuple[Number, ...]
+    windows: int
+
+    @classmethod
+    def of(cls, curve: MaskRatioCurve) -> CurveRecord:
+        """The curve, with the standard errors over its windows."""
+        return cls(
+            mask_ratio=tuple(curve.mask_ratio.tolist()),
+            cross_entropy=tuple(curve.cross_entropy.tolist()),
+            cross_entropy_stderr=tuple(curve.cross_entropy_stderr.tolist()),
+            accuracy=tuple(curve.accuracy.tolist()),
+            accuracy_stderr=tuple(curve.accuracy_stderr.tolist()),
+            windows=curve.cross_entropies.shape[1],
+        )
+
+    def write(self, run: Path) -> None:
+        """Write `curve.json` into the run's folder."""
+        write_text(run / CURVE_FILE, self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def read(cls, run: Path) -> CurveRecord:
+        """The curve in the run's folder. Raises RunError when it cannot be read."""
+        try:
+            return cls.model_validate_json((run / CURVE_FILE).read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{run / CURVE_FILE} cannot be read ({type(error).__name__})") from error

@@ -1,0 +1,186 @@
+"""The chapters of a comparison's report, the answer first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from masklab.reporting.comparison.answer import UNITS, answer, verdicts
+from masklab.reporting.comparison.blocks import Block, Bullets, Code, Folded, Heading, Paragraph
+from masklab.reporting.comparison.comparison_pictures import picture
+from masklab.reporting.comparison.comparison_troubles import MOST_NOTICED, failures, noticed
+from masklab.reporting.comparison.findings import Curves, Findings
+from masklab.reporting.comparison.numbers import MISSING, amount_words, counted
+from masklab.reporting.comparison.plots import dwell_figure, matrix_figure, paired_figure, reach_figure
+from masklab.reporting.comparison.tables import (
+    dwell_table,
+    figures_table,
+    mean_dwell,
+    runs_table,
+    spending_table,
+    targets_table,
+)
+from masklab.reporting.numbers import duration
+
+
+def chapters(findings: Findings) -> tuple[Block, ...]:
+    """All of the report."""
+    parts = (answer, verdicts, _final_figures, _budget, _learning, _stages, _mask_ratios, _dwell, _cost, _troubles, _repetition)
+    return (Heading(f"Comparison {findings.record.name}", 1), *(block for part in parts for block in part(findings)))
+
+
+def _final_figures(findings: Findings) -> Iterator[Block]:
+    yield Heading("Final figures")
+    yield figures_table(findings)
+    yield Paragraph(
+        "NELBO in nats and in bits per character: mean ± standard deviation between seeds. Mask error: the standard error of one run's "
+        "NELBO over the yardstick's sequences, the same masks for all. The rest are means a run.",
+        note=True,
+    )
+
+
+def _budget(findings: Findings) -> Iterator[Block]:
+    budget = findings.record.budget
+    table = spending_table(findings)
+    yield Heading("The budget")
+    rest = f", which is {budget.chars:,} characters" if budget.chars and budget.unit != "max_chars" else ""
+    equal = f"Every run was given {budget.amount:,.12g} {UNITS[budget.unit]}{rest}."
+    if not table.rows:
+        yield Paragraph(f"{equal} No run has finished, so what they spent is not known.")
+        return
+    yield Paragraph(f"{equal} By other measures the arms differ: the least and the most that an arm spent, means over its seeds.")
+    yield table
+
+
+def _learning(findings: Findings) -> Iterator[Block]:
+    curves = findings.learning_curves
+    yield Heading("Learning curves")
+    if not curves:
+        yield Paragraph("No finished run has kept the figures of its evaluations.")
+        return
+    what = "NELBO, nats per character"
+    yield from _paired(
+        "learning", findings, curves, findings.spent, what, "The NELBO of the evaluations, on a smaller pool than the final one"
+    )
+    panels = {group.curriculum: group.arms for group in findings.groups if any(arm in curves for arm in group.arms)}
+    if len(panels) > 1:
+        panels = {"the curricula": tuple(panels), **panels}
+    yield Heading("Budget to a target", 3)
+    if panels:
+        words = f"Median over seeds of the {findings.spent} after which the NELBO stays below a target; lower is faster."
+        yield picture("targets", reach_figure(curves, panels, findings.record.baseline, findings.spent), words)
+    yield targets_table(findings)
+    yield Paragraph(
+        f"{findings.spent.capitalize()} until the NELBO stays below the target; a dash where fewer than half arrive.", note=True
+    )
+
+
+def _mask_ratios(findings: Findings) -> Iterator[Block]:
+    yield Heading("Cross-entropy by mask ratio")
+    curves = findings.mask_ratio_curves
+    if not curves:
+        yield Paragraph("It was not measured.")
+        return
+    what = "nats per masked character"
+    yield from _paired(
+        "ratios", findings, curves, "share of masked characters", what, "The final weights at each share of masked characters"
+    )
+
+
+def _paired(name: str, findings: Findings, curves: Curves, over: str, what: str, words: str) -> Iterator[Block]:
+    """A picture of the curricula beside each other, and one of each with its controls."""
+    baseline, groups = findings.record.baseline, findings.groups
+    sets = [("the curricula", tuple(group.curriculum for group in groups))] if len(groups) > 1 else []
+    sets += [(group.curriculum, group.arms) for group in groups if len(group.arms) > 1 or len(groups) == 1]
+    shown = [(title, arms) for title, arms in sets if any(arm in curves for arm in arms)]
+    right = f" Right: the paired difference to {baseline} with its 95 % interval at each point by itself." if baseline else ""
+    for number, (title, arms) in enumerate(shown):
+        left = f"{words}: {title}{'' if title == 'the curricula' else ' and its controls'}, mean and range over seeds."
+        yield picture(f"{name}-{number}", paired_figure(curves, arms, baseline, over, what), left + right)
+
+
+def _stages(findings: Findings) -> Iterator[Block]:
+    yield Heading("What each stage teaches and forgets")
+    matrices = {arm.name: change for arm in findings.record.arms if (change := findings.stage_changes(arm.name)) is not None}
+    if not matrices:
+        yield Paragraph("No arm with several stages has finished.")
+        return
+    yield Paragraph(
+        "How the loss of each validation pool (nats per masked character) changes while a stage is trained, the mean over seeds: blue "
+        "where it falls, orange where it rises. What a first stage taught before its first evaluation is in no tile; a dash is a stage "
+        "that was not reached. The pools:"
+    )
+    yield Bullets(tuple(f"{number}: {words}" for number, words in enumerate(findings.record.validation)))
+    titles = {arm: _stage_titles(findings, arm) for arm in matrices}
+    for number, group in enumerate(findings.groups):
+        own = {arm: matrices[arm] for arm in group.arms if arm in matrices}
+        if own:
+            yield picture(f"stages-{number}", matrix_figure(own, titles), f"{group.curriculum}: stages trained, pools scored.")
+
+
+def _stage_titles(findings: Findings, arm: str) -> list[str]:
+    run = next((run.outcome for run in findings.finished_runs(arm) if run.outcome), None)
+    return [f"{number} {dwell.title}" for number, dwell in enumerate(run.dwell)] if run else []
+
+
+def _dwell(findings: Findings) -> Iterator[Block]:
+    yield Heading("Time in each stage")
+    dwell = {arm.name: parts for arm in findings.record.arms if len(parts := mean_dwell(findings, arm.name)) > 1 and sum(parts) > 0}
+    if not dwell:
+        yield Paragraph("No arm with several stages has finished.")
+        return
+    yield picture("dwell", dwell_figure(dwell), "Iterations of each stage, by its number in its own arm, the mean over seeds.")
+    yield Folded("Iterations and reasons of every stage", (dwell_table(findings),))
+
+
+def _cost(findings: Findings) -> Iterator[Block]:
+    outcomes = [run.outcome for run in findings.record.runs if run.outcome]
+    seconds = sum(o.train_seconds or 0 for o in outcomes)
+    flops = [o.flops for o in outcomes if o.flops is not None]
+    yield Heading("Cost")
+    if not outcomes:
+        yield Paragraph("No run has finished.")
+        return
+    yield Paragraph(
+        f"{counted(len(outcomes), 'run')} took {duration(seconds)} of training, the runs' own times added up, "
+        f"{sum(o.chars for o in outcomes):,} characters, {sum(o.masked_chars for o in outcomes):,} of them masked, and "
+        f"{amount_words(sum(flops)) if flops else 'an unknown number of'} floating-point operations."
+    )
+
+
+def _troubles(findings: Findings) -> Iterator[Block]:
+    record = findings.record
+    yield Heading("Troubles")
+    wrong, seen = failures(findings), noticed(findings)
+    told = (*wrong, *(seen if len(seen) <= MOST_NOTICED else ()))
+    if told or not seen:
+        yield Bullets(told) if told else Paragraph("Nothing went wrong that is known of.")
+    if len(seen) > MOST_NOTICED:
+        yield Folded(f"{len(seen)} things that the runs noticed", (Bullets(seen),))
+    if record.left_out:
+        yield Heading("Controls left out", 3)
+        yield Bullets(tuple(f"{x.controls_for}, {x.control}: {x.reason}" for x in record.left_out))
+
+
+def _repetition(findings: Findings) -> Iterator[Block]:
+    record = findings.record
+    facts = {
+        "seeds": ", ".join(map(str, record.seeds)),
+        "budget of each run": f"{record.budget.amount:,.12g} {UNITS[record.budget.unit]}",
+        "dataset": f"{record.dataset}, fingerprint {record.corpus_fingerprint}",
+        "pools": f"digest {record.pools_digest}, {record.yardstick_sequences:,} sequences under the yardstick",
+        "model": f"{record.parameters:,} parameters, blocks of {record.block_size:,}, {record.vocabulary_size:,} characters, "
+        f"{amount_words(record.flops_per_char)} floating-point operations a character",
+        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        "commit": record.git_commit or MISSING,
+        "MLflow": f"run {record.mlflow_run_id}; {record.browse}" if record.mlflow_run_id else "not kept there",
+    }
+    yield Heading("To repeat it")
+    yield Code(record.commands)
+    yield Bullets(tuple(f"{name}: {words}" for name, words in facts.items()))
+    yield Folded("The arms", (Bullets(tuple(_arm_words(findings, arm.name) for arm in record.arms)),))
+    yield Folded("Every run", (runs_table(findings),))
+
+
+def _arm_words(findings: Findings, name: str) -> str:
+    arm = findings.arm(name)
+    return f"{name}: {arm.description}" + (f" {arm.question}" if arm.question and arm.controls_for else "")

@@ -1,0 +1,107 @@
+"""What a person sees while a comparison goes: one live line where the output is a terminal, a plain line a run where it is not."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from masklab.reporting.comparison.comparison_table import text_table
+from masklab.reporting.comparison.comparison_troubles import MOST_NOTICED, failures, noticed
+from masklab.reporting.comparison.findings import Findings
+from masklab.reporting.comparison.numbers import counted
+from masklab.reporting.comparison.record import ArmRecord, ComparisonRecord, RunRecord
+from masklab.reporting.numbers import duration, figure
+
+
+class ComparisonTerminal:
+    """Shows how far a comparison is, `parallel` runs at a time; `close` takes the live line away, whatever happened."""
+
+    def __init__(self, parallel: int, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console or Console(highlight=False)
+        self._parallel, self._clock, self._ended = parallel, clock, 0
+        self._began = clock()
+        self._live: Status | None = None
+
+    def begin(self, record: ComparisonRecord) -> None:
+        """Say what is compared."""
+        budget = f"{record.budget.amount:,.12g} {record.budget.unit.removeprefix('max_').replace('_', ' ')}"
+        self._say(
+            Text.assemble((record.name, "bold"), f"   {len(record.arms)} arms x {len(record.seeds)} seeds, each run {budget}, ")
+            + Text(f"{self._parallel} at a time")
+        )
+        width = max(len(arm.name) for arm in record.arms)
+        for arm in record.arms:
+            self._say(Text(f"  {arm.name:<{width}}  {_purpose(arm)}"))
+        for left_out in record.left_out:
+            self._say(Text(f"  without {left_out.controls_for}, {left_out.control}: {left_out.reason}", style="dim"))
+        if self.console.is_terminal:
+            self._live = self.console.status(self.line(record))
+            self._live.start()
+
+    def ended(self, record: ComparisonRecord, run: RunRecord) -> None:
+        """Tell how a run ended, and how far the comparison is."""
+        self._ended += 1
+        name = f"{run.arm}/seed-{run.seed}"
+        if run.status == "failed":
+            self._say(Text.assemble(("failed  ", "bold yellow"), f"{name}: {run.reason}"))
+        elif run.outcome and not self._live:
+            o = run.outcome
+            figures = f"{name}  {figure(o.nelbo_nats, 4)} ± {figure(o.nelbo_stderr, 4)} nats in {duration(o.train_seconds)}"
+            self._say(Text(f"{figures}   {self.line(record)}"))
+        self.show(record)
+
+    def show(self, record: ComparisonRecord) -> None:
+        """Renew the live line."""
+        if self._live:
+            self._live.update(self.line(record))
+
+    def line(self, record: ComparisonRecord) -> str:
+        """E.g. `3 of 12 runs done, 2 running, 0 failed   best sticky/seed-1 2.3456 nats   1:40 left`."""
+        counts = {status: sum(run.status == status for run in record.runs) for status in ("finished", "running", "failed")}
+        words = f"{counts['finished']} of {len(record.runs)} runs done, {counts['running']} running, {counts['failed']} failed"
+        best = min(_figures(record.runs), default=None)
+        if best:
+            words += f"   best {best[1]} {best[0]:.4f} nats"
+        left = sum(run.status in ("waiting", "running", "interrupted") for run in record.runs)
+        return f"{words}   {duration(self._seconds_left(left))} left"
+
+    def close(self) -> None:
+        """Take the live line away."""
+        if self._live:
+            self._live.stop()
+
+    def _seconds_left(self, runs: int) -> float:
+        """An estimate by the pace of the runs that have ended since the beginning."""
+        if not runs:
+            return 0.0
+        return (self._clock() - self._began) / self._ended * runs if self._ended else math.inf
+
+    def _say(self, words: Text) -> None:
+        self.console.print(words, soft_wrap=not self.console.is_terminal)
+
+
+def show_findings(findings: Findings, console: Console) -> None:
+    """The last word of a comparison: a line an arm with its verdict, and a line for each thing that went wrong or looked wrong."""
+    head, *rows = text_table(findings.record)
+    words = [Text(head, style="dim"), *map(Text, rows)]
+    words += [Text.assemble(("trouble  ", "bold yellow"), line) for line in failures(findings)]
+    told = noticed(findings)
+    words += [Text.assemble(("notice  ", "bold yellow"), line) for line in told[:MOST_NOTICED]]
+    if len(told) > MOST_NOTICED:
+        words.append(Text(f"{counted(len(told) - MOST_NOTICED, 'further notice')} in the report"))
+    for line in words:
+        console.print(line, soft_wrap=True)
+
+
+def _purpose(arm: ArmRecord) -> str:
+    return f"control of {arm.controls_for}: {arm.question}" if arm.controls_for else arm.description
+
+
+def _figures(runs: Sequence[RunRecord]) -> list[tuple[float, str]]:
+    finished = [(run, run.outcome) for run in runs if run.status == "finished" and run.outcome]
+    return [(o.nelbo_nats, f"{run.arm}/seed-{run.seed}") for run, o in finished if o.nelbo_nats is not None]

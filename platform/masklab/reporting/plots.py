@@ -1,0 +1,124 @@
+"""Pictures of a run: the loss of every validation stage over iterations, and the masks of every stage.
+
+Stage number i has the same colour in all of them. The colours are Okabe and Ito's (2008), which stay apart for colour-blind
+readers; line styles tell them apart in grey as well. T positions in a row of masks.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masklab.reporting.run.history import History
+from masklab.reporting.run.run_info import RunOutline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7A6A00")
+LINES = ("-", "--", "-.", ":")
+INK, FAINT, PAPER = "#222222", "#8a8a8a", "#f4f4f2"
+PANEL_ROWS = 24
+
+
+def colour_of(stage: int) -> str:
+    """The colour of stage number `stage` in every figure; it comes round again after seven, with another line style."""
+    return COLOURS[stage % len(COLOURS)]
+
+
+def loss_figure(history: History, outline: RunOutline) -> Figure:
+    """Loss per validation stage (nats per masked character) over iterations, the NELBO in black, a band for each training stage."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    iterations = [e.iteration for e in history.evaluations]
+    marker = "o" if len(iterations) < 12 else None
+    for i, stage in enumerate(outline.validation):
+        losses = _curve(e.stage_losses[i] for e in history.evaluations)
+        style = LINES[i // len(COLOURS) % len(LINES)]
+        label = f"{i}  {textwrap.shorten(stage.title, 46, placeholder=' …')}"
+        axes.plot(iterations, losses, style, color=colour_of(i), linewidth=1.8, marker=marker, markersize=3.5, label=label)
+    nelbo = _curve(e.nelbo_nats for e in history.evaluations)
+    if not np.isnan(nelbo).all():
+        axes.plot(iterations, nelbo, color=INK, linewidth=1.4, linestyle=(0, (1, 1.2)), label="NELBO, nats per character")
+    _bands(axes, history, iterations)
+    axes.set_title(f"{outline.name}: loss on each validation stage", loc="left", color=INK, fontsize=11, pad=22)
+    axes.set_xlabel("iteration", color=INK)
+    axes.set_ylabel("nats per character", color=INK)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    bare(axes)
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.0, 1.0), title="validation stage", alignment="left")
+    return figure
+
+
+def masks_figure(panels: Sequence[tuple[str, NDArray[np.bool_]]]) -> Figure:
+    """One panel a stage: rows of masks, each bool (rows, T), masked positions in the stage's colour."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+
+    heights = [min(len(masks), PANEL_ROWS) for _, masks in panels]
+    figure = Figure(figsize=(9, 0.55 + sum(0.62 + 0.058 * h for h in heights)), layout="constrained")
+    grid = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for i, ((title, masks), axes) in enumerate(zip(panels, grid[:, 0], strict=True)):
+        shown = masks[:PANEL_ROWS]
+        axes.imshow(shown, cmap=ListedColormap([PAPER, colour_of(i)]), vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        axes.set_title(f"stage {i}   {title}", loc="left", fontsize=9.5, color=INK)
+        axes.set_title(f"{masks.mean():.0%} masked, mean run {mean_run(masks):.1f}", loc="right", fontsize=9, color=FAINT)
+        axes.set_yticks([])
+        bare(axes)
+        axes.spines["left"].set_visible(False)
+    grid[-1, 0].set_xlabel("position in the block", color=INK)
+    return figure
+
+
+def mean_run(masks: NDArray[np.bool_]) -> float:
+    """Mean length of the masked runs in the rows of bool (rows, T); 0 where nothing is masked."""
+    starts = masks.copy()
+    starts[:, 1:] &= ~masks[:, :-1]
+    return float(masks.sum() / max(1, starts.sum()))
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG or SVG, by the ending of `path`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=150, facecolor="white")
+
+
+def _curve(values: Iterable[float | None]) -> NDArray[np.float64]:
+    """The values with a gap in the curve where one is missing."""
+    return np.array([np.nan if value is None else value for value in values])
+
+
+def _bands(axes: Axes, history: History, iterations: list[int]) -> None:
+    """Behind the curves, a tint for each training stage and its number above the frame."""
+    if not iterations:
+        return
+    edges = [0, *(b.iteration for b in history.boundaries), max(iterations)]
+    numbers = [0, *(b.begun for b in history.boundaries)]
+    for stage, low, high in zip(numbers, edges, edges[1:], strict=False):
+        axes.axvspan(low, high, color=colour_of(stage), alpha=0.07, linewidth=0)
+        if low > 0:
+            axes.axvline(low, color=FAINT, linewidth=0.9)
+        if high > low:
+            words: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": colour_of(stage)}
+            axes.text((low + high) / 2, 1.01, f"stage {stage}", transform=axes.get_xaxis_transform(), **words)
+    axes.set_xlim(0, max(iterations))
+
+
+def bare(axes: Axes) -> None:
+    """Two spines, in a faint colour."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=8.5)

@@ -1,0 +1,145 @@
+"""What a run has shown so far: its evaluations and its stage boundaries, kept beside the run so that a resume goes on with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from masklab.errors import RunError
+from masklab.io.atomic_file import write_text
+from masklab.training.events import EvaluationDone, Event, RolledBack, RunStarted, StageAdvanced, StepSkipped
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_finite_or_none)]
+"""A figure that may be missing; JSON has no literal for what is not finite, so it reads null."""
+
+
+class Record(BaseModel):
+    """A part of a report: frozen, and the same after a round trip through JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EvaluationRecord(Record):
+    """One evaluation. Losses in nats per masked character. What was spent until then is None in the files of earlier versions."""
+
+    iteration: int
+    stage: int
+    train_loss: Number
+    loss: Number
+    stage_losses: tuple[Number, ...]
+    nelbo_nats: Number
+    chars: int | None = None
+    masked_chars: int | None = None
+    elapsed_seconds: Number = None
+
+
+class Boundary(Record):
+    """The end of one stage and the beginning of the next."""
+
+    iteration: int
+    ended: int
+    begun: int
+    reason: str
+
+
+class SkipRecord(Record):
+    """Steps that were skipped one after the other, seen at `iteration`; `first` and `last` are the steps of their batches."""
+
+    iteration: int
+    stage: int
+    first: int
+    last: int
+    reason: str
+
+
+class RollbackRecord(Record):
+    """The run went back to the weights of iteration `to`, and on with the batch of `iteration`."""
+
+    iteration: int
+    to: int
+    reason: str
+    lr_factor: float
+
+
+class History(Record):
+    """The evaluations and stage boundaries of a run, and what was skipped on its way, in order."""
+
+    evaluations: tuple[EvaluationRecord, ...] = ()
+    boundaries: tuple[Boundary, ...] = ()
+    skips: tuple[SkipRecord, ...] = ()
+    rollbacks: tuple[RollbackRecord, ...] = ()
+
+    def after(self, event: Event) -> History:
+        """The history with `event` in it. A run that starts at an iteration forgets what it had seen beyond that."""
+        if isinstance(event, RunStarted):
+            return self.until(event.iteration)
+        if isinstance(event, EvaluationDone):
+            return self.model_copy(update={"evaluations": (*self.evaluations, _record_of(event))})
+        if isinstance(event, StageAdvanced):
+            boundary = Boundary(iteration=event.iteration, ended=event.ended, begun=event.begun, reason=event.reason)
+            return self.model_copy(update={"boundaries": (*self.boundaries, boundary)})
+        if isinstance(event, StepSkipped):
+            skip = event.skip
+            record = SkipRecord(iteration=event.iteration, stage=skip.stage, first=skip.first, last=skip.last, reason=skip.words)
+            return self.model_copy(update={"skips": (*self.skips, record)})
+        return self._back(event) if isinstance(event, RolledBack) else self
+
+    def _back(self, event: RolledBack) -> History:
+        """A stage that had begun since the weights that the run goes back to is still to begin."""
+        back = event.rollback
+        record = RollbackRecord(iteration=back.iteration, to=back.to, reason=back.words, lr_factor=back.lr_factor)
+        boundaries = tuple(b for b in self.boundaries if b.iteration <= back.to)
+        return self.model_copy(update={"boundaries": boundaries, "rollbacks": (*self.rollbacks, record)})
+
+    def until(self, iteration: int) -> History:
+        """What was seen up to `iteration`."""
+        return self.model_copy(
+            update={
+                "evaluations": tuple(e for e in self.evaluations if e.iteration <= iteration),
+                "boundaries": tuple(b for b in self.boundaries if b.iteration <= iteration),
+                "skips": tuple(s for s in self.skips if s.iteration <= iteration),
+                "rollbacks": tuple(r for r in self.rollbacks if r.iteration <= iteration),
+            }
+        )
+
+    def best(self, figure: Callable[[EvaluationRecord], float | None]) -> tuple[float, int] | None:
+        """The lowest value of a figure and its iteration; None when no evaluation has it."""
+        seen = [(value, e.iteration) for e in self.evaluations if (value := figure(e)) is not None]
+        return min(seen, default=None)
+
+    def write(self, path: Path) -> None:
+        """Keep the history at `path`; a reader sees the old file or the new one."""
+        write_text(path, self.model_dump_json(indent=1))
+
+    @classmethod
+    def read(cls, path: Path) -> History:
+        """The history at `path`, empty where there is none. Raises RunError when the file is damaged."""
+        if not path.exists():
+            return cls()
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValueError as error:
+            raise RunError(f"{path} is damaged; remove it to resume the run without its earlier figures") from error
+
+
+def _record_of(event: EvaluationDone) -> EvaluationRecord:
+    return EvaluationRecord(
+        iteration=event.iteration,
+        stage=event.stage,
+        train_loss=event.train_loss,
+        loss=event.evaluation.loss,
+        stage_losses=tuple(score.loss for score in event.evaluation.stages),
+        nelbo_nats=event.evaluation.nelbo.nats if event.evaluation.nelbo else None,
+        chars=event.chars,
+        masked_chars=event.masked_chars,
+        elapsed_seconds=event.elapsed_seconds,
+    )

@@ -1,0 +1,86 @@
+"""A run's description in Markdown, as its page in the MLflow UI shows it."""
+
+from __future__ import annotations
+
+from masklab.reporting.mode_figures import title_of, written
+from masklab.reporting.numbers import duration, figure
+from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.run.summary import NelboSummary, RunSummary
+
+SAMPLE_CHARS = 1500
+
+
+def plan_markdown(outline: RunOutline) -> str:
+    """The description of a run that has not finished: what it is to do."""
+    return "\n\n".join([*_heading(outline.curriculum, outline.description, outline.objective), _plan_table(outline)])
+
+
+def summary_markdown(summary: RunSummary) -> str:
+    """The description of a finished run: the yardstick first, then its stages, what was noticed, and a sample."""
+    parts = [
+        *_heading(summary.curriculum, summary.description, summary.objective),
+        _yardstick(summary.nelbo) + "; ".join(f"{title_of(n)} {written(n, value)}" for n, value in summary.figures.items()) + ".",
+        f"{summary.iterations:,} iterations, {summary.chars:,} characters in {duration(summary.train_seconds)} on {summary.device}; "
+        f"{summary.parameters:,} parameters. {summary.finished_because}",
+        _stage_table(summary),
+        _pool_table(summary),
+    ]
+    if summary.troubles:
+        parts.append("**Noticed**\n\n" + "\n".join(f"- {_plain(words)}" for words in summary.troubles))
+    if summary.sample:
+        fence = "`" * 4
+        parts.append(f"**Sample**\n\n{fence}text\n{summary.sample[:SAMPLE_CHARS]}\n{fence}")
+    return "\n\n".join(parts)
+
+
+def _yardstick(nelbo: NelboSummary | None) -> str:
+    if nelbo is None:
+        return ""
+    nats = f"{figure(nelbo.nats, 4)} ± {figure(nelbo.stderr, 4)} nats, {nelbo.sequences} sequences"
+    return f"**{nelbo.name} {figure(nelbo.bpc, 4)} bits per character** ({nats}); "
+
+
+def _heading(curriculum: str, description: str, objective: str) -> list[str]:
+    return [f"### Curriculum `{curriculum}`", *([_plain(description)] if description else []), f"Objective: {_plain(objective)}"]
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _plan_table(outline: RunOutline) -> str:
+    rows = [[str(i), _plain(stage.title), f"{stage.expected_ratio:.0%}"] for i, stage in enumerate(outline.stages)]
+    return _table(["stage", "masking", "masked"], rows)
+
+
+def _stage_table(summary: RunSummary) -> str:
+    rows = [
+        [str(i), _plain(s.title), _iteration(s.began_at), _iteration(s.ended_at), _plain(s.reason)] for i, s in enumerate(summary.stages)
+    ]
+    return _table(["stage", "masking", "from", "to", "ended because"], rows)
+
+
+def _pool_table(summary: RunSummary) -> str:
+    names = list(summary.validation[0].final_figures)
+    rows = [
+        [
+            str(i),
+            _plain(p.title),
+            figure(p.best_loss, 4),
+            _iteration(p.best_iteration),
+            figure(p.final_loss, 4),
+            *(figure(p.final_figures[name], 4) for name in names),
+        ]
+        for i, p in enumerate(summary.validation)
+    ]
+    return _table(["pool", "masking", "best loss", "at", "final loss", *(f"final {name.replace('_', ' ')}" for name in names)], rows)
+
+
+def _iteration(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _plain(words: str) -> str:
+    """One line of Markdown in which no character has a meaning of its own to a table or to HTML."""
+    return " ".join(words.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,117 @@
+"""One listener for a run's events: figures to the tracker, words to the terminal, history and summary to the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masklab.reporting.confusion_figure import confusion_figure
+from masklab.reporting.plots import loss_figure, masks_figure, save_figure
+from masklab.reporting.run.diagnostics import Trouble, TroubleDetector
+from masklab.reporting.run.history import History
+from masklab.reporting.run.markdown import summary_markdown
+from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.run.summary import RunSummary
+from masklab.reporting.run.terminal import Terminal
+from masklab.tracking.metrics import metrics_of
+from masklab.tracking.tracker import Tracker
+from masklab.training.events import (
+    CheckpointSaved,
+    EvaluationDone,
+    Event,
+    RolledBack,
+    RunFinished,
+    RunStarted,
+    StageAdvanced,
+    StepDone,
+    StepSkipped,
+)
+
+
+class MetricsLog:
+    """Sends events' figures to a tracker, leaving out what it holds already from before a resume."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker, has = tracker, tracker.logged
+        self._known: dict[type, int] = {
+            StepDone: has.training,
+            EvaluationDone: has.evaluation,
+            RunFinished: has.final,
+            StepSkipped: has.skips,
+            RolledBack: has.rollbacks,
+        }
+
+    def handle(self, event: Event) -> None:
+        """Log the figures of one event, if it has any, and none twice."""
+        metrics = metrics_of(event)
+        if isinstance(event, RunFinished) and self._known[StepDone] >= event.iteration:
+            metrics = {name: figure for name, figure in metrics.items() if not name.startswith("progress/")}  # the last step's
+        if metrics and event.iteration > self._known[type(event)]:
+            self._tracker.log_metrics(metrics, event.iteration)
+            self._known[type(event)] = event.iteration
+
+
+class Reporter:
+    """Reports one run. `terminal` and `tracker` may live in this process or be left to another.
+
+    `summary` holds the run's summary once it has finished, and has by then been written to `summary.json`.
+    """
+
+    def __init__(self, outline: RunOutline, tracker: Tracker, terminal: Terminal | None = None) -> None:
+        self._outline, self._tracker, self._terminal = outline, tracker, terminal
+        self._detector = TroubleDetector(outline)
+        self._history_path = outline.folder / "history.json"
+        self._history = History.read(self._history_path)
+        self._started: RunStarted | None = None
+        self._checkpoint: Path | None = None
+        self.troubles: tuple[Trouble, ...] = ()
+        self.summary: RunSummary | None = None
+
+    def show_masks(self, panels: Sequence[tuple[str, NDArray[np.bool_]]]) -> None:
+        """Draw each stage's masks, bool (rows, T), into the run folder and the tracker."""
+        path = self._outline.folder / "figures" / "masks.png"
+        save_figure(masks_figure(panels), path)
+        self._tracker.log_artifact(path, "figures")
+
+    def handle(self, event: Event) -> None:
+        """Report one event."""
+        if isinstance(event, RunStarted):
+            self._started, self._checkpoint = event, event.resumed_from
+        elif isinstance(event, CheckpointSaved):
+            self._checkpoint = event.path
+        self._history = self._history.after(event)
+        if isinstance(event, EvaluationDone | StageAdvanced | StepSkipped | RolledBack):
+            self._history.write(self._history_path)
+        if self._terminal:
+            self._terminal.handle(event)
+        for trouble in self._detector.feed(event):
+            self.troubles += (trouble,)
+            if self._terminal and not isinstance(event, RunFinished):
+                self._terminal.trouble(trouble)
+        if isinstance(event, RunFinished):
+            self._finished(event)
+
+    def _finished(self, event: RunFinished) -> None:
+        assert self._started is not None, "a run starts before it finishes"
+        folder = self._outline.folder
+        summary = RunSummary.of(self._outline, self._started, self._history, event, troubles=self.troubles, checkpoint=self._checkpoint)
+        summary.write(folder / "summary.json")
+        self._tracker.log_artifact(folder / "summary.json")
+        for ending in ("png", "svg"):
+            path = folder / "figures" / f"loss.{ending}"
+            save_figure(loss_figure(self._history, self._outline), path)
+            self._tracker.log_artifact(path, "figures")
+        if event.evaluation.confusion and self._outline.classes:
+            path = folder / "figures" / "confusion.png"
+            title = f"{self._outline.name}: classes of the held-out texts"
+            save_figure(confusion_figure(event.evaluation.confusion, self._outline.classes, title), path)
+            self._tracker.log_artifact(path, "figures")
+        if event.sample:
+            self._tracker.log_text(event.sample, "samples/final.txt")
+        self._tracker.describe(summary_markdown(summary))
+        self.summary = summary
+        if self._terminal:
+            self._terminal.summary(summary)

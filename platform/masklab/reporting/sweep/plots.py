@@ -1,0 +1,97 @@
+"""Pictures of a sweep: the best over time, each trial across all keys, and how much each key matters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from masklab.config.search.search_space import Choice, Distribution, Uniform, Whole, distribution
+from masklab.reporting.plots import FAINT, INK, bare, colour_of
+from masklab.reporting.sweep.record import SweepRecord
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TICKS = 6
+"""Labels on one axis at most."""
+
+
+def history_figure(record: SweepRecord) -> Figure:
+    """The final NELBO of each finished trial in their order, with bars of one standard error, and the best until then."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    finished = sorted(record.ranked, key=lambda trial: trial.number)
+    numbers = [trial.number for trial in finished]
+    nats = [trial.nelbo_nats or 0.0 for trial in finished]
+    errors = [trial.nelbo_stderr or 0.0 for trial in finished]
+    axes.errorbar(numbers, nats, yerr=errors, fmt="o", color=colour_of(0), markersize=4, capsize=2, label="finished")
+    axes.step(numbers, [min(nats[: i + 1]) for i in range(len(nats))], where="post", color=INK, linewidth=1.4, label="best")
+    stopped = [(trial.number, trial.nelbo_nats) for trial in record.trials if trial.status == "stopped" and trial.nelbo_nats is not None]
+    axes.plot(*zip(*stopped, strict=True) if stopped else ([], []), "x", color=FAINT, markersize=5, label="stopped early")
+    axes.set_title(f"{record.name}: final NELBO of each trial", loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("trial", color=INK)
+    axes.set_ylabel("nats per character", color=INK)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    bare(axes)
+    axes.legend(frameon=False, fontsize=8.5)
+    return figure
+
+
+def coordinates_figure(record: SweepRecord) -> Figure:
+    """Parallel coordinates: an axis for each key and one for the final NELBO, a line for each finished trial, the best one dark."""
+    from matplotlib.figure import Figure
+
+    space = {key: distribution(words) for key, words in record.space.items()}
+    figure = Figure(figsize=(2.0 + 1.7 * len(space), 4.6), layout="constrained")
+    axes = figure.subplots()
+    figures = [trial.nelbo_nats or 0.0 for trial in record.ranked]
+    scale = Uniform(min(figures), max(figures)) if figures else Uniform(0, 1)
+    for rank, trial in reversed(list(enumerate(record.ranked))):
+        heights = [place(each, trial.values[key]) for key, each in space.items()]
+        colour, width = (INK, 2.4) if rank == 0 else (colour_of(0), 1.0)
+        strength = 1.0 if rank == 0 else 0.25 + 0.6 * (1 - rank / len(figures))
+        axes.plot([*heights, place(scale, trial.nelbo_nats or 0.0)], color=colour, linewidth=width, alpha=strength)
+    for column, (key, each) in enumerate([*space.items(), ("NELBO", scale)]):
+        axes.vlines(column, 0, 1, color=FAINT, linewidth=0.8)
+        axes.annotate(key, (column, 1.06), ha="center", color=INK, fontsize=8.5, annotation_clip=False)
+        for height, label in _ticks(each):
+            axes.annotate(label, (column, height), xytext=(4, 0), textcoords="offset points", va="center", color=INK, fontsize=7.5)
+    axes.set_xlim(-0.3, len(space) + 0.6)
+    axes.set_ylim(-0.05, 1.14)
+    axes.axis("off")
+    axes.set_title(f"{record.name}: finished trials, the best one dark", loc="left", color=INK, fontsize=11)
+    return figure
+
+
+def importance_figure(shares: Mapping[str, float], name: str) -> Figure:
+    """The share of the variance of the NELBO over the space that each key explains alone or with others, largest on top."""
+    from matplotlib.figure import Figure
+
+    ordered = sorted(shares.items(), key=lambda pair: pair[1])
+    figure = Figure(figsize=(7, 1.1 + 0.34 * len(ordered)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([key for key, _ in ordered], [share for _, share in ordered], color=colour_of(0))
+    axes.set_title(f"{name}: which keys matter", loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("share of the NELBO's variance (fANOVA)", color=INK)
+    axes.set_xlim(0, 1)
+    bare(axes)
+    return figure
+
+
+def place(each: Distribution, value: float | int | str) -> float:
+    """Where `value` stands between the ends of the distribution, in [0, 1]; a half where both are one."""
+    if isinstance(each, Choice):
+        return each.values.index(str(value)) / (len(each.values) - 1) if len(each.values) > 1 else 0.5
+    return each.share(float(value))
+
+
+def _ticks(each: Distribution) -> list[tuple[float, str]]:
+    """Heights and their labels: every choice and whole number where there are few, else the ends."""
+    if isinstance(each, Choice):
+        return [(place(each, value), value) for value in each.values]
+    values = each.grid(TICKS) if isinstance(each, Whole) else each.grid(3)
+    return [(place(each, value), f"{value:.4g}") for value in values if not isinstance(value, str)]

@@ -1,0 +1,181 @@
+"""A sweep as its folder keeps it: `sweep.json`, rewritten whole whenever a trial begins or ends.
+
+sweep.json                   what is searched, and what became of each trial
+trials/NNN/                  one trial: config.yaml, history.json (learning curve), summary.json, checkpoints/
+
+Figures are in nats per character unless they say otherwise, times in seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from masklab.errors import RunError
+from masklab.io.atomic_file import write_text
+from masklab.io.redaction import redact
+from masklab.reporting.numbers import amount
+from masklab.reporting.run.history import Number, Record
+from masklab.reporting.run.summary import RunSummary
+
+FILE = "sweep.json"
+TrialStatus = Literal["waiting", "running", "finished", "stopped", "failed", "interrupted"]
+"""`stopped` is a trial that was ended early, since others were better; `interrupted` one that goes on with the sweep."""
+
+
+Values = dict[str, int | float | str]
+"""A value for each varied key."""
+
+
+class Takeover(Record):
+    """One moment at which a trial of a population went on from the state of a better one, `donor`, with values near the donor's own."""
+
+    iteration: int
+    chars: int
+    donor: int
+    before: Values
+    """The trial's own values until then."""
+    after: Values
+    """Those it has gone on with."""
+    nelbo_nats: Number
+    """The trial's own NELBO then; None where it was no number."""
+    donor_nelbo_nats: Number
+    weights_sha256: str
+    """The hash of the weights that it has gone on from."""
+
+    def described(self) -> str:
+        """E.g. `at 12.8k characters from 001: training.learning_rate 1e-05 -> 0.0024`."""
+        return f"at {amount(self.chars)} characters from {self.donor:03d}: {self.changes()}"
+
+    def changes(self) -> str:
+        """E.g. `training.learning_rate 1e-05 -> 0.0024`; keys whose value stays are left out."""
+        changed = (f"{key} {self.before[key]} -> {value}" for key, value in self.after.items() if self.before[key] != value)
+        return ", ".join(changed) or "the same values"
+
+
+class TrialRecord(Record):
+    """One trial: its `values` by key, and the last figures that are known of it, the final ones once it is finished."""
+
+    number: int
+    values: Values
+    """Those now in force."""
+    curriculum: str
+    status: TrialStatus = "waiting"
+    reason: str = ""
+    """Why it failed."""
+    nelbo_nats: Number = None
+    nelbo_stderr: Number = None
+    nelbo_bpc: Number = None
+    iterations: int = 0
+    chars: int = 0
+    train_seconds: Number = None
+    wall_seconds: Number = None
+    """From when the driver began it to its end; None unless it was trained from first to last in one go."""
+    loop_seconds: Number = None
+    """What of that its loop took, final figures included."""
+    lineage: tuple[Takeover, ...] = ()
+    """When it went on from another trial's state, first to last."""
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"{self.number:03d}"
+
+    @property
+    def overhead_seconds(self) -> float | None:
+        """What it took beside its loop: to start its process, to report, to end."""
+        return None if self.wall_seconds is None or self.loop_seconds is None else self.wall_seconds - self.loop_seconds
+
+    @property
+    def values_over_time(self) -> dict[int, Values]:
+        """The values it has gone on with from each iteration at which it was given some."""
+        first = self.lineage[0].before if self.lineage else self.values
+        return {0: first} | {takeover.iteration: takeover.after for takeover in self.lineage}
+
+    def described(self) -> str:
+        """E.g. `training.learning_rate=0.003 curriculum=sticky`."""
+        return " ".join(f"{key}={value}" for key, value in self.values.items())
+
+    def with_summary(self, summary: RunSummary) -> TrialRecord:
+        """The record of the trial once it has ended so: failed where its final NELBO is no number."""
+        diverged = summary.yardstick.nats is None
+        return self.model_copy(
+            update={
+                "status": "failed" if diverged else "finished",
+                "reason": "it diverged: its final NELBO is not a number" if diverged else "",
+                "nelbo_nats": summary.yardstick.nats,
+                "nelbo_stderr": summary.yardstick.stderr,
+                "nelbo_bpc": summary.yardstick.bpc,
+                "iterations": summary.iterations,
+                "chars": summary.chars,
+                "train_seconds": summary.train_seconds,
+            }
+        )
+
+
+class SweepRecord(Record):
+    """A sweep, whole or on its way."""
+
+    format: Literal[1] = 1
+    name: str
+    search: str
+    space: dict[str, str]
+    scheduler: str = "none"
+    budget: str
+    """What each trial may spend, in words."""
+    exchanged_at: int = 0
+    """The iteration of the last exchange within a population; 0 before the first, and where there is none."""
+    trials: tuple[TrialRecord, ...]
+    dataset: str
+    corpus_fingerprint: str
+    versions: dict[str, str]
+    git_commit: str | None
+    retrain: str | None
+    """The command that trains the best trial again, as a run of its own."""
+    commands: tuple[str, ...]
+    """The command lines that trained a part of it, first to last."""
+    mlflow_run_id: str | None
+    browse: str | None
+
+    def with_trial(self, trial: TrialRecord) -> SweepRecord:
+        """A copy in which `trial` takes the place of what was known of it, or comes last."""
+        known = {each.number: each for each in self.trials} | {trial.number: trial}
+        return self.model_copy(update={"trials": tuple(known[number] for number in sorted(known))})
+
+    @property
+    def ranked(self) -> tuple[TrialRecord, ...]:
+        """The finished trials, best first."""
+        finished = [(trial.nelbo_nats, trial) for trial in self.trials if trial.status == "finished" and trial.nelbo_nats is not None]
+        return tuple(trial for _, trial in sorted(finished, key=lambda pair: (pair[0], pair[1].number)))
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The finished trial with the lowest final NELBO."""
+        return next(iter(self.ranked), None)
+
+    @property
+    def takeovers(self) -> tuple[tuple[TrialRecord, Takeover], ...]:
+        """All of them, in the order in which they happened, each with the trial that took over."""
+        all_of_them = [(trial, takeover) for trial in self.trials for takeover in trial.lineage]
+        return tuple(sorted(all_of_them, key=lambda pair: (pair[1].iteration, pair[0].number)))
+
+    def ancestors(self, iteration: int | None = None) -> dict[int, int]:
+        """For each trial the one whose initial weights its own descend from, after the exchange at `iteration`; in the end when None."""
+        roots = {trial.number: trial.number for trial in self.trials}
+        for trial, takeover in self.takeovers:  # no trial takes over and is taken over in one exchange
+            if iteration is None or takeover.iteration <= iteration:
+                roots[trial.number] = roots[takeover.donor]
+        return roots
+
+    def write(self, folder: Path) -> None:
+        """Write `sweep.json`, whole or not at all, without the secrets that a command or an error may hold."""
+        write_text(folder / FILE, redact(self.model_dump_json(indent=1)) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> SweepRecord:
+        """The record in `folder`. Raises RunError when there is none, or a damaged one."""
+        path = folder / FILE
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({type(error).__name__}); remove it and give the sweep's command again") from error

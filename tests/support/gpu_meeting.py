@@ -1,0 +1,36 @@
+"""A sweep whose trials wait in the folder `meeting` until there are four of them: python gpu_meeting.py PROJECT [key=value ...]."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from masklab.cluster.tune import runner as sweep_conductor
+from masklab.cluster.tune.driver import tune
+from masklab.config.compose.composition import compose_tree
+from masklab.config.jobs.registry import TUNE
+
+MEETING = Path(os.environ["MASKLAB_HOME"]) / "meeting"
+
+
+def meet(config: dict[str, Any]) -> None:
+    """Come in, and wait for the others. Raises TimeoutError when they do not come."""
+    (MEETING / str(config["handed"].number)).touch()
+    deadline = time.monotonic() + 100
+    while len(list(MEETING.iterdir())) < 4:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the others did not come")
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    project, overrides = Path(sys.argv[1]), sys.argv[2:]
+    MEETING.mkdir()
+    ray.init(address="local", num_cpus=4, num_gpus=1, include_dashboard=False)
+    sweep_conductor.host_trial = meet
+    sys.exit(tune(compose_tree(TUNE, overrides, project), overrides, project, time.time()))  # type: ignore[arg-type]
