@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 def run(config: Config) -> int:
     """Measure, and print one table of Markdown for each kind of figure."""
-    from masklab.cluster.benchmark import report
-    from masklab.cluster.transfer_benchmark import transfer_table
+    from masklab.cluster.benchmark import report, transfer_table
 
     for line in chain(report(config, PROJECT), transfer_table(PROJECT)):
         print(line, flush=True)

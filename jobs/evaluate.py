@@ -28,7 +28,7 @@ def run(config: EvaluateConfig) -> int:
 
         return evaluate_labels(config, home)
     if mode.type in ("replaced_token_detector", "sequence_classifier"):
-        from masklab.inference.detector_evaluation import evaluate_detector
+        from masklab.inference.evaluate_classifier import evaluate_detector
 
         return evaluate_detector(config, home)
     from masklab.inference.evaluate import evaluate

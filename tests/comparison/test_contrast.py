@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from masklab.comparison.contrast import Contrast, contrasts
-from masklab.comparison.holm import holm
 from masklab.comparison.outcomes import Outcomes
+from masklab.comparison.paired_test import holm
 from masklab.comparison.power import power
 from masklab.comparison.verdict import Verdict
 from masklab.errors import UserError
-from masklab.reporting.comparison.sentence import sentence
+from masklab.reporting.comparison.verdict_text import sentence
 
 BETTER, WORSE, SAME, TOO_FEW = Verdict.BETTER, Verdict.WORSE, Verdict.NOT_DISTINGUISHABLE, Verdict.TOO_FEW_SEEDS
 BASELINE = "uniform"

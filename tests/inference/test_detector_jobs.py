@@ -13,8 +13,8 @@ from masklab.config.jobs.evaluate import EvaluateConfig
 from masklab.config.jobs.sample import SampleConfig
 from masklab.config.jobs.train import Config
 from masklab.errors import CheckpointError, ConfigError, DataError, UserError
-from masklab.inference.detector_evaluation import evaluate_detector
 from masklab.inference.evaluate import evaluate
+from masklab.inference.evaluate_classifier import evaluate_detector
 from masklab.inference.sample import sample
 from masklab.text.preparation import corpus_for
 from masklab.training.data.validation_pools import ValidationPool

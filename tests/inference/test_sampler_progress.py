@@ -7,7 +7,7 @@ import io
 import numpy as np
 from rich.console import Console
 
-from masklab.inference.sampler_progress import LINE_EVERY_SECONDS, SamplerProgress
+from masklab.inference.progress import LINE_EVERY_SECONDS, SamplerProgress
 from masklab.sampling.trace import Snapshot
 
 

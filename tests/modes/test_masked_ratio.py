@@ -17,7 +17,7 @@ from masklab.config.jobs.evaluate import EvaluateConfig
 from masklab.config.jobs.predict import PredictConfig
 from masklab.config.jobs.train import Config
 from masklab.corruption.random_ratio import RandomRatio
-from masklab.inference.detector_evaluation import evaluate_detector
+from masklab.inference.evaluate_classifier import evaluate_detector
 from masklab.inference.predict import predict
 from masklab.modes.examples import Examples
 from masklab.modes.sequence_classifier import SequenceClassifier

@@ -68,7 +68,7 @@ def window_on(ray_cluster: Any, maker: BatchMaker, tmp_path: Any) -> Callable[..
     """A window whose producer, with the given troubles, is up."""
 
     def made(troubles: dict[int, str]) -> Any:
-        from masklab.cluster.workers.pull_window import PullWindow
+        from masklab.cluster.workers.batch_producer import PullWindow
 
         actor = ray_cluster.remote(num_cpus=0, max_restarts=-1)(producer_class()).remote(maker, troubles, f"{tmp_path}/fuse")
         ray_cluster.get(actor.chunk.remote(0, 1000, 1, 0, 4), timeout=60)
@@ -111,7 +111,7 @@ def test_a_producer_that_hangs_is_killed_and_used_again_once_it_is_up(window_on:
 
 
 def test_a_producer_that_can_never_be_started_costs_a_pause_that_grows(ray_cluster: Any, maker: BatchMaker) -> None:
-    from masklab.cluster.workers.pull_window import LONGEST_PAUSE, PullWindow
+    from masklab.cluster.workers.batch_producer import LONGEST_PAUSE, PullWindow
 
     starts = 0
 
@@ -132,7 +132,7 @@ def test_a_chunk_that_the_store_has_lost_is_made_by_the_worker(
 ) -> None:
     from ray.exceptions import ObjectLostError
 
-    from masklab.cluster.workers import pull_window
+    from masklab.cluster.workers import batch_producer as pull_window
 
     window, lost, get = window_on({}), [], pull_window.ray.get
 

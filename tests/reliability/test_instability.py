@@ -25,7 +25,7 @@ from masklab.training.events import (
     StepDone,
     StepSkipped,
 )
-from masklab.training.learning_rate import learning_rate
+from masklab.training.optimizer import learning_rate
 from masklab.training.precision import Precision
 from masklab.training.transfer_settings import TransferSettings
 

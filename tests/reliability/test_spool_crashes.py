@@ -11,13 +11,12 @@ import pytest
 from masklab.config.jobs.sync import SyncConfig
 from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError
-from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.mlflow_run import KEY_TAG, PARENT_TAG, client_of, declaration_of, make_run
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.nested_runs import NestedRuns
-from masklab.tracking.run_addition import add
-from masklab.tracking.run_registration import RUN_ID, add_records, declare, opened_run, settle
+from masklab.tracking.provenance import DatasetInput
+from masklab.tracking.run_registration import RUN_ID, add, add_records, declare, opened_run, settle
 from masklab.tracking.spool import delivery
 from masklab.tracking.spool.delivery import Delivery
 from masklab.tracking.spool.record import Artifact, Declaration, Figures, Params, StatusChange, Tags, Text

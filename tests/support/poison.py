@@ -17,9 +17,8 @@ from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.data.batch import Batch, BatchKey
 from masklab.training.data.batch_maker import BatchSource, LocalSource
 from masklab.training.events import Event
-from masklab.training.learning_rate import learning_rate
 from masklab.training.loop import Loop
-from masklab.training.optimizer import make_optimizer, set_rates
+from masklab.training.optimizer import learning_rate, make_optimizer, set_rates
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe

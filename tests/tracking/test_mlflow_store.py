@@ -15,11 +15,11 @@ from masklab.config.jobs.tracking import TrackingSettings
 from masklab.errors import TrackingError
 from masklab.io.redaction import redact
 from masklab.reporting.run.reporter import MetricsLog, Reporter
-from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.metrics import metrics_of
 from masklab.tracking.mlflow_run import RunHandle, client_of, declaration_of, end_run, resume_run, start_run
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.provenance import DatasetInput
 from masklab.tracking.run_registration import opened_run
 from masklab.tracking.spool.spool import Spool
 from masklab.tracking.tracker import LoggedSteps, NullTracker

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from masklab.tracking.new_database import make_database
+from masklab.tracking.mlflow_store import make_database
 
 MAKES = """
 import sys

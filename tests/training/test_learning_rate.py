@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from masklab.training.learning_rate import learning_rate
+from masklab.training.optimizer import learning_rate
 from masklab.training.settings import TrainingSettings
 
 

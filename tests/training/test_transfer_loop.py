@@ -32,12 +32,12 @@ from masklab.text.labelled_split import Splitting, cleaned
 from masklab.text.labels import Labels
 from masklab.text.preparation import Corpus
 from masklab.text.sources.origin import Example
-from masklab.training.calibration import ROWS, calibrate
 from masklab.training.checkpoint.manifest import MANIFEST, files_of, sealed, sha256_of
 from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.data.batch import BatchKey
 from masklab.training.data.batch_maker import LocalSource
 from masklab.training.events import CheckpointSaved, Event, RunFinished, RunStarted, StepDone, Unfrozen
+from masklab.training.learner import ROWS, calibrate
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks

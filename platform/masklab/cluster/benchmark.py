@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 import ray.train
@@ -26,19 +26,21 @@ import torch
 from ray.train import RunConfig, ScalingConfig
 
 from masklab.cluster.connection import connect, nodes_of_the_cluster, share_of
-from masklab.cluster.workers.assignment import Assignment
-from masklab.cluster.workers.trainer import Trainer
-from masklab.cluster.workers.worker import build_loop
+from masklab.cluster.workers.worker import Assignment, build_loop
+from masklab.cluster.workers.worker_group import Trainer
+from masklab.config.compose.composition import compose
 from masklab.config.home import home_of
 from masklab.config.jobs.train import Config
 from masklab.corruption.throughput import measure
 from masklab.text.corpus import TokenCorpus
-from masklab.text.preparation import text_for
+from masklab.text.labelled_corpus import LabelledCorpus
+from masklab.text.preparation import corpus_for, text_for
 from masklab.training.data.batch import Batch, BatchKey
 from masklab.training.events import StepDone
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device
 from masklab.training.settings import BUDGETS
+from masklab.training.transfer_settings import TransferSettings
 
 BLOCK = 25
 """Steps that one side takes before the other has its turn."""
@@ -222,3 +224,57 @@ def report(config: Config, project: Path) -> Iterator[str]:
     yield f"| ratio, median of {speed.rounds} rounds in turn | {speed.ratio:.3f} |"
     yield f"| share of the time spent waiting for data | {speed.data_wait_fraction:.3%} |"
     yield f"| seconds from `jobs/train.py` to the end of its first step | {first:.1f} |"
+
+
+OVERRIDES = ("mode=sequence_classifier", "validation.sequences=16")
+
+
+@dataclass(frozen=True)
+class TransferSpeed:
+    """Medians over the rounds, iterations a second; `ratio` is the median of the rounds' own ratios, the first over the second."""
+
+    feature_extraction: float
+    fine_tuning: float
+    ratio: float
+    rounds: int
+
+
+def measure_transfer(project: Path, rounds: int = 9) -> TransferSpeed:
+    """Let both modes of transfer run a block of steps in turn, `rounds` times; their weights are new, which makes no difference here."""
+    extraction, tuning = _blocks(project, "feature_extraction", rounds), _blocks(project, "fine_tuning", rounds)
+    for _ in range(2):  # the first event is the single first step, and the first block warms up
+        next(extraction), next(tuning)
+    pairs = [(next(extraction).steps_per_second, next(tuning).steps_per_second) for _ in range(rounds)]
+    return TransferSpeed(
+        feature_extraction=statistics.median(frozen for frozen, _ in pairs),
+        fine_tuning=statistics.median(whole for _, whole in pairs),
+        ratio=statistics.median(frozen / whole for frozen, whole in pairs),
+        rounds=rounds,
+    )
+
+
+def _blocks(project: Path, mode: Literal["feature_extraction", "fine_tuning"], rounds: int) -> Iterator[Block]:
+    config = compose(OVERRIDES, project)
+    corpus = corpus_for(config.dataset, home_of(project) / ".corpora")
+    assert isinstance(corpus, LabelledCorpus), "rows with labels"
+    steps = BLOCK * (rounds + 2)
+    training = config.training.model_copy(
+        update=dict.fromkeys(BUDGETS) | {"max_iters": steps + 1, "log_interval": BLOCK, "eval_interval": 10 * steps}
+    )
+    recipe = replace(config.recipe, training=training, transfer=TransferSettings(init_checkpoint="none", mode=mode))
+    maker = recipe.batch_maker(corpus)
+    source = PreloadedSource([maker.make(BatchKey(0, step)) for step in range(steps + 1)])
+    precision = Precision.of(recipe.system, pick_device(recipe.system.device))
+    loop = Loop(recipe, corpus.vocabulary, recipe.pools(corpus), source, precision, labels=corpus.labels)
+    return blocks_of(loop)
+
+
+def transfer_table(project: Path) -> Iterator[str]:
+    """The table in Markdown, line by line."""
+    speed = measure_transfer(project)
+    yield ""
+    yield "| transfer, a classifier of texts | figure |"
+    yield "|---|---|"
+    yield f"| iterations/s, feature extraction | {speed.feature_extraction:.2f} |"
+    yield f"| iterations/s, fine-tuning | {speed.fine_tuning:.2f} |"
+    yield f"| ratio, median of {speed.rounds} rounds in turn | {speed.ratio:.2f} |"

@@ -9,13 +9,16 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import ray
 import torch
 
-from masklab.cluster.workers.assignment import Assignment
-from masklab.cluster.workers.worker import build_loop, from_the_store
+from masklab.cluster.connection import Share
+from masklab.cluster.workers.worker import Assignment, build_loop, from_the_store
+from masklab.cluster.workers.worker_group import run_workers
+from masklab.errors import RunError
 from masklab.likelihood.mask_ratio_curve import even_levels, mask_ratio_curve
 from masklab.likelihood.windows import ScoredWindows
 from masklab.reporting.comparison.record import CURVE_FILE, CurveRecord
@@ -24,6 +27,7 @@ from masklab.reporting.run.run_info import RunOutline
 from masklab.text.corpus import TokenCorpus
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.tracker import STOPPING_SECONDS, NullTracker, Tracker
+from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.events import Event, RunFinished, RunStopped
 from masklab.training.folder_lock import at_work
 from masklab.training.loop import Loop
@@ -135,3 +139,31 @@ def _score(trial: Trial, loop: Loop, tracker: Tracker) -> None:
         curve = mask_ratio_curve(loop.model, windows, even_levels(trial.curve.levels), trial.curve.seed, loop.evaluator.batch_size)
     CurveRecord.of(curve).write(trial.outline.folder)
     tracker.log_artifact(trial.outline.folder / CURVE_FILE)
+
+
+def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: None) -> None:
+    """Train to the end of the budget in `trial.workers` workers; `listen` gets each event once it is reported.
+
+    What the run leaves behind is whole when `summary.json` is there. Raises what a worker raised.
+    """
+    assignment, folder = trial.assignment, trial.outline.folder
+    share = Share(trial.workers, assignment.threads, int(assignment.use_gpu))
+    with at_work(folder), ExitStack() as stack:
+        known = assignment.tracking
+        tracker: Tracker = MlflowTracker(known, "trial") if known else NullTracker()
+        stack.callback(tracker.finish)
+        tracker.log_artifact(folder / "config.yaml")
+        reporter = Reporter(trial.outline, tracker)
+
+        def handle(event: Event) -> None:
+            if isinstance(event, RunFinished):
+                remember_loop(trial, event.train_seconds + event.evaluation.seconds)
+            reporter.handle(event)
+            listen(event)
+
+        stopped = run_workers(assignment, share, folder, handle)
+        if stopped:
+            raise RunError(f"its workers were stopped at iteration {stopped.iteration} ({stopped.reason}); it goes on from there")
+        if reporter.summary is None:
+            raise RuntimeError("the workers ended, but the last event of the trial never arrived")
+        CheckpointStore(assignment.checkpoints, {}).drop_older()

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from masklab.comparison.holm import holm
 from masklab.comparison.interval import interval
 from masklab.comparison.outcomes import Outcomes
 from masklab.comparison.paired_difference import PairedDifference
-from masklab.comparison.paired_test import paired_t, sign_flip
+from masklab.comparison.paired_test import holm, paired_t, sign_flip
 from masklab.comparison.power import detectable, seeds_needed
 from masklab.comparison.verdict import FEWEST_SEEDS, Verdict, verdict_on
 from masklab.errors import UserError

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from masklab.curriculum.stage import Stage
-from masklab.io.names import LONGEST_OF_CURRICULA, checked_name
+from masklab.io.paths import LONGEST_OF_CURRICULA, checked_name
 from masklab.schema import Section
 
 

@@ -18,24 +18,21 @@ from masklab.inference.held_out_text import held_out_text
 from masklab.inference.metrics import evaluation_metrics
 from masklab.inference.model_scores import ModelScores, estimate_json, rows_of, stage_pools
 from masklab.inference.output_folder import numbered_folder
-from masklab.inference.progress import RowProgress
+from masklab.inference.progress import RowProgress, SamplerProgress
 from masklab.inference.sample import judge_of, tell, tell_passed_over
-from masklab.inference.sampler_progress import SamplerProgress
-from masklab.inference.sampler_table import SamplerFigures, lengths_of, markdown, samplers_of
-from masklab.inference.tables import evaluation_block, sampler_block
+from masklab.inference.tables import SamplerFigures, evaluation_block, lengths_of, markdown, sampler_block, samplers_of
 from masklab.inference.trained_model import TrainedModel
 from masklab.io.atomic_file import write_text
 from masklab.io.paths import place_of
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
-from masklab.reporting.mask_ratio_figure import mask_ratio_figure
-from masklab.reporting.plots import save_figure
+from masklab.reporting.plots import mask_ratio_figure, save_figure
 from masklab.sampling.generation import generate, start_of
 from masklab.sampling.settings import SamplingSettings
 from masklab.sampling.text_statistics import ReferenceText, real_pieces, text_statistics
 from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import text_for
-from masklab.tracking.run_addition import add
+from masklab.tracking.run_registration import add
 
 LEFT_OUT = (
     "its likelihood is exact; cross-entropy by mask ratio, orders of generation, continuous time and the losses of a curriculum's stages "

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from masklab.inference.model_scores import ModelScores
-from masklab.inference.sampler_table import SamplerFigures
+from masklab.inference.tables import SamplerFigures
 from masklab.likelihood.estimate import Estimate
 
 NO_NAME = re.compile(r"[^\w\-.]+", re.ASCII)

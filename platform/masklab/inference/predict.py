@@ -28,7 +28,7 @@ from masklab.text.labelled_corpus import LabelledRows, lead_of, padded
 from masklab.text.labels import Labels
 from masklab.text.sources.table import read_columns, shown
 from masklab.text.vocabulary import Vocabulary
-from masklab.tracking.run_addition import add
+from masklab.tracking.run_registration import add
 
 UNREAD = "?"
 """Stands for the label of a character that the network was not shown."""

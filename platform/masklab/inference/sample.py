@@ -28,7 +28,7 @@ from masklab.sampling.generation import Generation, Watcher, generate, start_of
 from masklab.sampling.judge import DetectorJudge, FoldedJudge
 from masklab.sampling.sampler import Judge
 from masklab.sampling.settings import SamplingSettings
-from masklab.tracking.run_addition import add
+from masklab.tracking.run_registration import add
 from masklab.training.settings import ComputeSettings
 
 

@@ -7,19 +7,22 @@ readers; line styles tell them apart in grey as well. T positions in a row of ma
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.reporting.run.history import History
 from masklab.reporting.run.run_info import RunOutline
+from masklab.text.labels import readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7A6A00")
 LINES = ("-", "--", "-.", ":")
@@ -122,3 +125,71 @@ def bare(axes: Axes) -> None:
     for side in ("left", "bottom"):
         axes.spines[side].set_color(FAINT)
     axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=8.5)
+
+
+LEGIBLE = 24
+"""Classes up to which every count is written, and every class named."""
+NAME = 22
+"""Characters of a name."""
+
+
+def confusion_figure(counts: Sequence[Sequence[int]] | NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
+    """True classes from top to bottom, predicted ones from left to right; the colour is the share of the true class.
+
+    `counts` (K, K) are of the first K <= O classes, those that occur; the others are shown empty.
+    """
+    from matplotlib.figure import Figure
+
+    given, O = np.asarray(counts), len(names)  # noqa: E741
+    whole = np.zeros((O, O), np.int64)
+    whole[: len(given), : len(given)] = given
+    share = whole / np.maximum(whole.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(1.8 + 0.5 * O, 4.5, 13))
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if O <= LEGIBLE:
+        labels = [readable(name, NAME) for name in names]
+        # a name may hold what looks like a formula between dollar signs
+        axes.set_xticks(range(O), labels, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+        axes.set_yticks(range(O), labels, parse_math=False)
+        for row, column in np.argwhere(whole):
+            colour = "white" if share[row, column] > 0.5 else INK
+            axes.text(column, row, f"{whole[row, column]:,}", ha="center", va="center", fontsize=8, color=colour)
+    axes.tick_params(length=0, labelcolor=INK, labelsize=8.5)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted", color=INK)
+    axes.set_ylabel("true", color=INK)
+    axes.set_title(f"{title} ({whole.trace() / max(whole.sum(), 1):.1%} of {whole.sum():,} right)", loc="left", color=INK, fontsize=10.5)
+    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
+    return figure
+
+
+def mask_ratio_figure(curves: Mapping[str, MaskRatioCurve], title: str) -> Figure:
+    """Nats per masked character over the mask ratio, with bars of one standard error; `curves` by the models' names."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, curve) in enumerate(curves.items()):
+        axes.errorbar(
+            curve.mask_ratio,
+            curve.cross_entropy,
+            yerr=curve.cross_entropy_stderr,
+            color=colour_of(i),
+            linestyle=LINES[i % len(LINES)],
+            linewidth=1.8,
+            marker="o",
+            markersize=3.5,
+            capsize=2,
+            label=name,
+        )
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("share of masked characters", color=INK)
+    axes.set_ylabel("nats per masked character", color=INK)
+    axes.set_xlim(0, 1.02)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    bare(axes)
+    if len(curves) > 1:
+        axes.legend(frameon=False, fontsize=8.5)
+    return figure

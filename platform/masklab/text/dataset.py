@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from masklab.io.names import checked_name
+from masklab.io.paths import checked_name
 from masklab.schema import Section
 from masklab.text.label_values import LabelType
 from masklab.text.labels import Unit

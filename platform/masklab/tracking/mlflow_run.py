@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from masklab.errors import TrackingError
 from masklab.io.redaction import redact
-from masklab.tracking.dataset_input import DatasetInput
-from masklab.tracking.mlflow_store import Store
-from masklab.tracking.new_database import make_database
+from masklab.tracking.mlflow_store import Store, make_database
 from masklab.tracking.params import flat_params
+from masklab.tracking.provenance import DatasetInput
 from masklab.tracking.spool.record import Declaration
 from masklab.tracking.tracker import TELLING, LoggedSteps, Status
 

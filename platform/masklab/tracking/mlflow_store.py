@@ -8,7 +8,9 @@ import socket
 import sqlite3
 import tempfile
 import urllib.request
-from contextlib import closing
+import uuid
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -132,3 +134,21 @@ def _check_address(address: SplitResult, shown: str, seconds: float) -> None:
             f"no tracking server at {shown} ({address.hostname}:{port}: {reason}); "
             "start it, correct tracking.uri, or set tracking.offline=true and send later by make sync"
         ) from error
+
+
+def make_database(path: Path, fill: Callable[[str], object]) -> None:
+    """Let `fill` make the tables of the store at a URI of its own, and then put the file at `path`, unless one has come there meanwhile.
+
+    Raises OSError where the folder cannot be written, and whatever `fill` raises; then nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        fill(f"sqlite:///{temporary}")
+        with closing(sqlite3.connect(temporary)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(FileExistsError):  # another driver was first
+            os.link(temporary, path)
+    finally:
+        for file in (temporary, *(temporary.with_name(temporary.name + ending) for ending in ("-wal", "-shm", "-journal"))):
+            file.unlink(missing_ok=True)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from masklab.errors import TrackingError
-from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.mlflow_run import PARENT_TAG, RunHandle, children_under_way, declaration_of, end_run, milliseconds
 from masklab.tracking.mlflow_store import Store
+from masklab.tracking.provenance import DatasetInput
 from masklab.tracking.run_registration import RUN_ID, add_records, declare, opened_run, run_of
 from masklab.tracking.spool.pending import tell_unsent
 from masklab.tracking.spool.record import Figures, Record, StatusChange, Tags

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import masklab
+from masklab.io.redaction import redact
 from masklab.training.transfer_settings import TransferSettings
+
+if TYPE_CHECKING:
+    from masklab.text.dataset import Dataset
+    from masklab.text.preparation import Corpus
 
 
 def git_commit(folder: Path) -> str | None:
@@ -56,3 +65,37 @@ def source_tags(transfer: TransferSettings) -> dict[str, str]:
     tags = {"source_checkpoint": source.checkpoint, "source_checkpoint_sha256": source.manifest_sha256, "source_mode": source.mode}
     tags |= {"source_run": source.run} if source.run else {}
     return tags | ({"source_run_id": source.mlflow_run_id} if source.mlflow_run_id else {})
+
+
+DIGEST_LENGTH = 36
+
+
+@dataclass(frozen=True)
+class DatasetInput:
+    """`fingerprint` is the corpus's; `sizes` are the characters in each split."""
+
+    name: str
+    fingerprint: str
+    source: str
+    sizes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, dataset: Dataset, corpus: Corpus) -> DatasetInput:
+        """The text of `dataset`, as it was prepared."""
+        return cls(dataset.name, corpus.fingerprint, redact(str(dataset.path or dataset.name)), corpus.characters)
+
+    def entity(self) -> Any:
+        """MLflow's plain dataset entity: name, digest, source, and the sizes as a profile."""
+        from mlflow import entities
+
+        splits = {f"{split}_chars": size for split, size in self.sizes.items()}
+        return entities.DatasetInput(
+            dataset=entities.Dataset(
+                name=self.name,
+                digest=self.fingerprint[:DIGEST_LENGTH],
+                source_type="local",
+                source=json.dumps({"uri": redact(self.source)}),
+                profile=json.dumps(splits),
+            ),
+            tags=[entities.InputTag("mlflow.data.context", "training")],
+        )

@@ -58,8 +58,8 @@ from masklab.training.events import (
     Unfrozen,
 )
 from masklab.training.learner import Learner
-from masklab.training.learning_rate import learning_rate
 from masklab.training.meter import Meter
+from masklab.training.optimizer import learning_rate
 from masklab.training.position import Position
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks

@@ -20,7 +20,7 @@ import yaml
 
 from masklab.errors import RunError
 from masklab.io.atomic_file import UNFINISHED, write_text
-from masklab.io.names import RULE, is_name
+from masklab.io.paths import RULE, is_name
 from masklab.io.redaction import redacted
 from masklab.io.safe_yaml import read_yaml
 

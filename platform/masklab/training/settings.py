@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from masklab.io.names import checked_name
+from masklab.io.paths import checked_name
 from masklab.schema import Section
 
 Workers = Annotated[int, Field(ge=1, le=100_000)]

@@ -10,8 +10,7 @@ import pytest
 from small_comparison import plan
 
 from masklab.cluster.compare import runner as conductor
-from masklab.cluster.compare.opening_record import record_of
-from masklab.cluster.compare.plan import ComparisonPlan
+from masklab.cluster.compare.plan import ComparisonPlan, record_of
 from masklab.cluster.connection import Share
 from masklab.config.compose.yaml_io import dump
 from masklab.reporting.comparison.terminal import ComparisonTerminal

@@ -27,7 +27,7 @@ from masklab.config.jobs.tune import SweepSettings, TuneConfig
 from masklab.errors import CheckpointError, ConfigError
 from masklab.reporting.run.history import EvaluationRecord, History
 from masklab.reporting.sweep.record import SweepRecord, Takeover, TrialRecord
-from masklab.reporting.sweep.sweep_terminal import SweepTerminal
+from masklab.reporting.sweep.tables import SweepTerminal
 from masklab.training.checkpoint.store import Checkpoint, CheckpointStore
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import TrainingSettings

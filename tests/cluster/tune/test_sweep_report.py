@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import sweep_story
 
+from masklab.cluster.tune.optuna_search import importance_of
 from masklab.cluster.tune.report import description, draw, history
-from masklab.cluster.tune.sweep_study import importance_of
 from masklab.config.search.search_space import Choice, Uniform, Whole
 from masklab.config.search.search_space import draw as draw_point
 from masklab.reporting.sweep.plots import coordinates_figure, history_figure, place

@@ -25,7 +25,7 @@ from masklab.config.jobs.registry import TUNE
 from masklab.config.jobs.tune import TuneConfig
 from masklab.errors import RunError
 from masklab.reporting.sweep.record import SweepRecord, TrialRecord
-from masklab.reporting.sweep.sweep_terminal import SweepTerminal
+from masklab.reporting.sweep.tables import SweepTerminal
 
 NAME = "search"
 SPACE = 'sweep.space={training.learning_rate: "log(1e-4,1e-2)", curriculum: "choice(sticky,random)"}'

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from masklab.cluster.tune.sweep_scheduler import NamedTrial, cut_too_soon, grace_chars, recall, scheduler_of
+from masklab.cluster.tune.ray_tune import NamedTrial, cut_too_soon, grace_chars, recall, scheduler_of
 from masklab.cluster.tune.trial import OBJECTIVE, SPENT
 from masklab.config.compose.composition import compose
 from masklab.config.jobs.tune import SweepSettings

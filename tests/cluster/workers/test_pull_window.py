@@ -51,7 +51,7 @@ def window_on(producer: Any, maker: BatchMaker) -> Any:
     """A window whose producer is up, so that its chunks are waited for."""
     import ray
 
-    from masklab.cluster.workers.pull_window import PullWindow
+    from masklab.cluster.workers.batch_producer import PullWindow
 
     ray.get(producer.chunk.remote(0, 1000, 1, 0, 4), timeout=60)
     return PullWindow(lambda: producer, LocalSource(maker, 0, 4), BatchSettings(chunk_steps=4, timeout_seconds=60), _in_time=True)

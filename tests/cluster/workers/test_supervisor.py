@@ -12,7 +12,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError,
 
 from masklab.cluster.connection import Share, share_among
 from masklab.cluster.workers import supervisor as supervision
-from masklab.cluster.workers.stop_listener import PREEMPTION
+from masklab.cluster.workers.events import PREEMPTION
 from masklab.cluster.workers.supervisor import MORE_ROOM, Supervisor, is_loss
 from masklab.errors import ResourceError, RunError
 from masklab.training.events import RunStopped, WorkersReplaced

@@ -16,8 +16,7 @@ from masklab.config.command_line.main import main
 from masklab.config.compose.composition import compose
 from masklab.config.compose.validation_messages import sections_in
 from masklab.config.compose.yaml_io import load
-from masklab.config.jobs.flattened import FLATTENED
-from masklab.config.jobs.registry import COMPARE, EVALUATE, SAMPLE, TRAIN, JobTree
+from masklab.config.jobs.registry import COMPARE, EVALUATE, FLATTENED, SAMPLE, TRAIN, JobTree
 from masklab.config.jobs.train import Config
 from masklab.errors import DataError
 from masklab.sampling.settings import SamplingSettings

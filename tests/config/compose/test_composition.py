@@ -13,7 +13,7 @@ from masklab.config.compose.composition import compose, group_names
 from masklab.config.compose.overrides import Overrides
 from masklab.config.compose.validation_messages import sections_in
 from masklab.config.compose.yaml_io import dump, load, validated
-from masklab.config.jobs.flattened import FLATTENED
+from masklab.config.jobs.registry import FLATTENED
 from masklab.config.jobs.train import Config
 from masklab.errors import ConfigError, UserError
 

@@ -11,9 +11,9 @@ from comparison_story import realistic
 from rich.console import Console
 
 from masklab.errors import RunError
-from masklab.reporting.comparison.comparison_table import arm_rows, markdown_table, text_table
 from masklab.reporting.comparison.findings import Findings
 from masklab.reporting.comparison.record import ArmRecord, BudgetRecord, ComparisonRecord, LeftOutRecord, OutcomeRecord, RunRecord
+from masklab.reporting.comparison.tables import arm_rows, markdown_table, text_table
 from masklab.reporting.comparison.terminal import ComparisonTerminal, show_findings
 
 FIGURES = {"uniform": (2.00, 2.10, 2.05), "sticky": (2.10, 2.25, 2.12)}

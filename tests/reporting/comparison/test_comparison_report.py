@@ -18,13 +18,12 @@ from masklab.comparison.verdict import Verdict
 from masklab.curriculum.controls import CONTROLS
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import RunError
-from masklab.reporting.comparison.comparison_report import summary_markdown, write_report
 from masklab.reporting.comparison.findings import Findings
 from masklab.reporting.comparison.numbers import amount_words, decimals, probability, signed, spread
 from masklab.reporting.comparison.plots import GRID
 from masklab.reporting.comparison.record import ComparisonRecord
-from masklab.reporting.comparison.sentence import sentence
-from masklab.reporting.comparison.verdict_text import READINGS, conclusion, reasons
+from masklab.reporting.comparison.report import summary_markdown, write_report
+from masklab.reporting.comparison.verdict_text import READINGS, conclusion, reasons, sentence
 from masklab.reporting.plots import FAINT, INK
 
 BASELINE = "uniform"

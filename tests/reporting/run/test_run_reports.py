@@ -19,8 +19,7 @@ import run_story
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import RunError
 from masklab.modes.token_classifier import TokenClassifier
-from masklab.reporting.confusion_figure import confusion_figure
-from masklab.reporting.plots import colour_of, loss_figure, masks_figure, mean_run, save_figure
+from masklab.reporting.plots import colour_of, confusion_figure, loss_figure, masks_figure, mean_run, save_figure
 from masklab.reporting.run.history import History
 from masklab.reporting.run.markdown import plan_markdown, summary_markdown
 from masklab.reporting.run.reporter import Reporter

@@ -7,10 +7,9 @@ import io
 from rich.console import Console
 from sweep_story import record
 
-from masklab.reporting.sweep.lineage_figure import lineage_figure, stretches, values_of
+from masklab.reporting.sweep.plots import lineage_figure, stretches, values_of
 from masklab.reporting.sweep.record import SweepRecord, Takeover, TrialRecord
-from masklab.reporting.sweep.sweep_terminal import SweepTerminal
-from masklab.reporting.sweep.tables import lineage_lines
+from masklab.reporting.sweep.tables import SweepTerminal, lineage_lines
 
 RATE = "training.learning_rate"
 

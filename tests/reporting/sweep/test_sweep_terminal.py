@@ -9,7 +9,7 @@ from rich.console import Console
 from sweep_story import record
 
 from masklab.reporting.sweep.record import TrialRecord
-from masklab.reporting.sweep.sweep_terminal import SweepTerminal
+from masklab.reporting.sweep.tables import SweepTerminal
 
 BEST = TrialRecord(number=0, values={"k": 1}, curriculum="c", status="finished", nelbo_nats=2.0, nelbo_stderr=0.01, train_seconds=9.0)
 STOPPED = TrialRecord(number=1, values={"k": 2}, curriculum="c", status="stopped", nelbo_nats=3.0, chars=640)

@@ -14,8 +14,7 @@ from unmasking_story import drawn, told, vocabulary_of
 
 from masklab.errors import DataError
 from masklab.reporting.unmasking.colours import DARK, LIGHT, RGB, ColourBy, Theme, levels
-from masklab.reporting.unmasking.gif import write_animation
-from masklab.reporting.unmasking.unmasking_sheet import Sheet, palette
+from masklab.reporting.unmasking.gif import Sheet, palette, write_animation
 from masklab.sampling.trace import Trace
 from masklab.text.vocabulary import Vocabulary
 

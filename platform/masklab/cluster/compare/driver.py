@@ -14,22 +14,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from masklab.cluster.compare.opening_record import record_of
-from masklab.cluster.compare.plan import ComparisonPlan, find_comparison, resolved
+from masklab.cluster.compare.plan import ComparisonPlan, find_comparison, record_of, resolved
 from masklab.cluster.connection import connected, nodes_of_the_cluster, room, share_for
 from masklab.config.compose.yaml_io import dump_values
 from masklab.config.home import home_of
 from masklab.config.jobs.compare import CompareConfig
-from masklab.reporting.comparison.comparison_report import summary_markdown, write_report
-from masklab.reporting.comparison.comparison_table import arm_rows, markdown_table
 from masklab.reporting.comparison.findings import Findings
 from masklab.reporting.comparison.record import FILE, ComparisonRecord
+from masklab.reporting.comparison.report import summary_markdown, write_report
+from masklab.reporting.comparison.tables import arm_rows, markdown_table
 from masklab.reporting.comparison.terminal import ComparisonTerminal, show_findings
-from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
-from masklab.tracking.provenance import run_tags, source_tags
+from masklab.tracking.provenance import DatasetInput, run_tags, source_tags
 from masklab.training.folder_lock import alone
 from masklab.training.run_folder import RunFolder
 

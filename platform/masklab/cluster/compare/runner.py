@@ -8,11 +8,10 @@ from typing import Any
 
 import ray
 
-from masklab.cluster.compare.opening_record import run_record
-from masklab.cluster.compare.plan import ComparisonPlan, PlannedRun
+from masklab.cluster.compare.plan import ComparisonPlan, PlannedRun, run_record
 from masklab.cluster.connection import Share, put
 from masklab.cluster.trial import CurveSettings, Trial, host
-from masklab.cluster.workers.assignment import Assignment, documents_of
+from masklab.cluster.workers.worker import Assignment, documents_of
 from masklab.config.compose.yaml_io import dump
 from masklab.errors import UserError
 from masklab.reporting.comparison.record import ComparisonRecord, RunRecord

@@ -27,11 +27,10 @@ from masklab.reporting.run.terminal import Terminal
 from masklab.sampling.generation import start_of
 from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.preparation import Corpus, corpus_for
-from masklab.tracking.dataset_input import DatasetInput
 from masklab.tracking.mlflow_run import RunHandle, declaration_of, load_mlflow, reach
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
-from masklab.tracking.provenance import run_tags, source_tags
+from masklab.tracking.provenance import DatasetInput, run_tags, source_tags
 from masklab.tracking.run_registration import opened_run, settle
 from masklab.tracking.spool.pending import tell_unsent
 from masklab.tracking.tracker import STOPPING_SECONDS, NullTracker, Status, Tracker
@@ -196,8 +195,8 @@ def _run_workers(
     plan: Plan, share: Share, handle: RunHandle | None, tracker: Tracker, request: StopRequest, farewell: Farewell
 ) -> RunStopped | None:
     """Start the workers and report until they are done, or stopped. Raises what they raised."""
-    from masklab.cluster.workers.assignment import Assignment, documents_of
     from masklab.cluster.workers.supervisor import Supervisor
+    from masklab.cluster.workers.worker import Assignment, documents_of
     from masklab.training.checkpoint.store import CheckpointStore
 
     with ExitStack() as stack:

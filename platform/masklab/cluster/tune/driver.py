@@ -21,10 +21,9 @@ from masklab.config.jobs.tune import TuneConfig
 from masklab.errors import RunError
 from masklab.reporting.run.summary import RunSummary
 from masklab.reporting.sweep.record import SweepRecord, TrialRecord
-from masklab.reporting.sweep.sweep_terminal import SweepTerminal
-from masklab.tracking.dataset_input import DatasetInput
+from masklab.reporting.sweep.tables import SweepTerminal
 from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
-from masklab.tracking.provenance import git_commit, run_tags, source_tags, versions
+from masklab.tracking.provenance import DatasetInput, git_commit, run_tags, source_tags, versions
 from masklab.training.folder_lock import alone
 from masklab.training.run_folder import RunFolder
 

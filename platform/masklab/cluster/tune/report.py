@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from masklab.cluster.tune.sweep_study import importance_of
+from masklab.cluster.tune.optuna_search import importance_of
 from masklab.io.redaction import redact
 from masklab.reporting.numbers import figure
 from masklab.reporting.plots import save_figure
-from masklab.reporting.sweep.lineage_figure import lineage_figure
-from masklab.reporting.sweep.plots import coordinates_figure, history_figure, importance_figure
+from masklab.reporting.sweep.plots import coordinates_figure, history_figure, importance_figure, lineage_figure
 from masklab.reporting.sweep.record import FILE, SweepRecord
 from masklab.reporting.sweep.tables import lineage_lines, markdown_table, text_table
 from masklab.tracking.mlflow_run import RunHandle

@@ -17,10 +17,9 @@ from masklab.cluster.tune.optuna_search import Suggestions
 from masklab.cluster.tune.plan import PlannedTrial, SweepPlan
 from masklab.cluster.tune.population import carry_out, exchange_of, is_carried_out, next_exchange
 from masklab.cluster.tune.population_scheduler import Generations
-from masklab.cluster.tune.ray_tune import TUNE_SETTINGS, AskedToStop, TrialSource, Watch
-from masklab.cluster.tune.sweep_scheduler import cut_too_soon, recall, scheduler_of
+from masklab.cluster.tune.ray_tune import TUNE_SETTINGS, AskedToStop, TrialSource, Watch, cut_too_soon, recall, scheduler_of
 from masklab.cluster.tune.trial import FAILURE, OBJECTIVE, SPENT, Handed, host_trial
-from masklab.cluster.workers.assignment import Assignment, documents_of
+from masklab.cluster.workers.worker import Assignment, documents_of
 from masklab.cluster.workers.worker_group import release
 from masklab.config.compose.yaml_io import dump
 from masklab.errors import RunError, UserError
@@ -28,7 +27,7 @@ from masklab.reporting.run.history import History
 from masklab.reporting.run.markdown import plan_markdown
 from masklab.reporting.run.summary import RunSummary
 from masklab.reporting.sweep.record import SweepRecord, TrialRecord
-from masklab.reporting.sweep.sweep_terminal import SweepTerminal
+from masklab.reporting.sweep.tables import SweepTerminal
 from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.nested_runs import NestedRuns
 from masklab.training.folder_lock import wait_until_left

@@ -10,8 +10,7 @@ from typing import Any
 from ray import tune
 
 from masklab.cluster.compare.runner import reason_of
-from masklab.cluster.nested_trial import run_nested
-from masklab.cluster.trial import Trial, run_trial
+from masklab.cluster.trial import Trial, run_nested, run_trial
 from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunStarted
 
 OBJECTIVE, SPENT, FAILURE = "nelbo_nats", "chars", "failure"

@@ -16,8 +16,8 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, Worke
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from masklab.cluster.connection import Share, nodes_of_the_cluster, share_among
-from masklab.cluster.workers.assignment import Assignment
-from masklab.cluster.workers.stop_listener import PREEMPTION
+from masklab.cluster.workers.events import PREEMPTION
+from masklab.cluster.workers.worker import Assignment
 from masklab.cluster.workers.worker_group import run_workers
 from masklab.errors import ResourceError, RunError
 from masklab.training.checkpoint.recovery import iteration_reached

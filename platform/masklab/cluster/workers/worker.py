@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,12 +16,14 @@ import ray.train.torch
 import torch
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayError
 
-from masklab.cluster.workers.assignment import Assignment
-from masklab.cluster.workers.batch_producer import producer_on_this_node
-from masklab.cluster.workers.pull_window import PullWindow
-from masklab.cluster.workers.stop_listener import listen_for_stops
+from masklab.cluster.workers.batch_producer import PullWindow, producer_on_this_node
+from masklab.cluster.workers.events import listen_for_stops
+from masklab.config.compose.yaml_io import dump
+from masklab.config.jobs.train import Config
 from masklab.errors import ResourceError
 from masklab.reporting.run.reporter import MetricsLog
+from masklab.text.preparation import Corpus
+from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.tracker import NullTracker, Tracker
 from masklab.training.checkpoint.store import CheckpointStore
@@ -26,7 +32,42 @@ from masklab.training.events import RunFinished, RunStopped
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device
 from masklab.training.ranks import Ranks
+from masklab.training.recipe import Recipe
+from masklab.training.settings import BatchSettings
 from masklab.training.stop import StopRequest
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One run as its workers get it. `corpus` and `pools` are references into the object store, put there by the driver.
+
+    They stand in lists, since Ray replaces a reference that is an argument of its own by its value.
+    """
+
+    run: str
+    recipe: Recipe
+    batches: BatchSettings
+    threads: int
+    use_gpu: bool
+    checkpoints: Path
+    documents: Mapping[str, str]
+    corpus: list[Any]
+    pools: list[Any]
+    relay: Any
+    tracking: RunHandle | None
+    saves_beside: bool = True
+    """Whether the loop goes on while a checkpoint is written."""
+
+
+def documents_of(config: Config, corpus: Corpus) -> dict[str, str]:
+    """What each checkpoint of a run holds beside its state, by file name: all that is needed to use its weights."""
+    documents = {
+        "config.yaml": dump(config),
+        "vocabulary.json": json.dumps(corpus.vocabulary.to_json()),
+        "corpus.json": json.dumps({"fingerprint": corpus.fingerprint}),
+    }
+    return documents | ({"labels.json": json.dumps(corpus.labels.to_json())} if corpus.labels else {})
+
 
 STORE_SECONDS = 300.0
 """How long a worker waits for the corpus and the pools, which may have to come from another node or back from disk."""

@@ -10,8 +10,7 @@ from pathlib import Path
 from masklab.config.compose.yaml_io import load
 from masklab.config.jobs.train import Config
 from masklab.errors import CheckpointError, ConfigError, DataError, RunError, did_you_mean
-from masklab.io.names import is_name
-from masklab.io.paths import place_of
+from masklab.io.paths import is_name, place_of
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.checkpoint.manifest import MANIFEST, flaw_of

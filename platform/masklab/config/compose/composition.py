@@ -20,8 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from masklab.config.compose.inherited_texts import InheritedTexts
-from masklab.config.compose.interpolation import refers, without_references
+from masklab.config.compose.interpolation import InheritedTexts, refers, without_references
 from masklab.config.compose.overrides import Overrides
 from masklab.config.compose.yaml_io import one_line, validated, validated_as
 from masklab.config.home import home_of

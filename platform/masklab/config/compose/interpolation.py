@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import re
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from masklab.errors import ConfigError
@@ -107,3 +108,30 @@ def _no_reference(text: str, place: str) -> ConfigError:
 
 def _shown(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+
+
+@dataclass
+class InheritedTexts:
+    """Stands a word of its own in for every text that an interpolation could hide in, and puts the texts back."""
+
+    _texts: dict[str, str] = field(default_factory=dict)
+
+    def replaced(self, value: Any) -> Any:
+        """`value`, plain values at any depth, with stand-ins."""
+        if isinstance(value, dict):
+            return {key: self.replaced(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.replaced(item) for item in value]
+        if not isinstance(value, str) or "$" not in value:
+            return value
+        word = f"inherited-{secrets.token_hex(16)}"  # nobody can write a text that is one
+        self._texts[word] = value
+        return word
+
+    def restored(self, value: Any) -> Any:
+        """`value` with the texts again."""
+        if isinstance(value, dict):
+            return {key: self.restored(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.restored(item) for item in value]
+        return self._texts.get(value, value) if isinstance(value, str) else value

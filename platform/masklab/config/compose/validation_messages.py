@@ -9,8 +9,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from masklab.config.jobs.flattened import FLATTENED
-from masklab.config.jobs.registry import JOBS
+from masklab.config.jobs.registry import FLATTENED, JOBS
 from masklab.errors import did_you_mean
 from masklab.schema import Section
 

@@ -15,7 +15,7 @@ from masklab.config.compose.validation_messages import explain
 from masklab.config.jobs.train import Config
 from masklab.config.legacy.aliases import modern
 from masklab.errors import ConfigError
-from masklab.io.names import LONGEST_OF_CURRICULA, is_name
+from masklab.io.paths import LONGEST_OF_CURRICULA, is_name
 from masklab.io.redaction import redacted
 from masklab.io.safe_yaml import read_yaml
 from masklab.schema import Section

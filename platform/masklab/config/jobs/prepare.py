@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from masklab.config.jobs.train import Config
-from masklab.io.names import LONGEST_OF_CURRICULA, checked_name
+from masklab.io.paths import LONGEST_OF_CURRICULA, checked_name
 from masklab.schema import Section
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from masklab.schema import Section
 
+
 FOLDERS = {
     "curriculum": "curricula",
     "dataset": "datasets",
@@ -121,3 +122,7 @@ SYNC = JobTree(
 )
 JOBS = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "predict": PREDICT, "compare": COMPARE, "tune": TUNE, "sync": SYNC}
 """The trees of the jobs by name, all that have one in this package."""
+
+
+FLATTENED = ("masking", "sampler")
+"""Each holds one section of a closed union, whose kind is itself one of the keys: `type: sticky`, `strategy: confidence`."""

@@ -23,7 +23,7 @@ from masklab.config.legacy.conversions import KNOWN, Keys, NotCarriedError, Olde
 from masklab.config.legacy.names import GONE, STAGE_LISTS
 from masklab.config.legacy.python_literals import read_assignments
 from masklab.errors import ConfigError, did_you_mean
-from masklab.io.names import LONGEST_OF_CURRICULA, is_name
+from masklab.io.paths import LONGEST_OF_CURRICULA, is_name
 
 BESIDE = "(its folder)"
 """In place of the name, where a dataset's own file says which dataset by where it lies."""

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 from masklab.comparison.verdict import Verdict
 from masklab.reporting.comparison.blocks import Answer, Block, Bullets, Heading, Paragraph
-from masklab.reporting.comparison.comparison_families import Group
-from masklab.reporting.comparison.comparison_pictures import picture
-from masklab.reporting.comparison.findings import Findings
+from masklab.reporting.comparison.findings import Findings, Group
 from masklab.reporting.comparison.numbers import amount_words, counted, listed
-from masklab.reporting.comparison.plots import Dots, forest_figure
+from masklab.reporting.comparison.plots import Dots, forest_figure, picture
 from masklab.reporting.comparison.tables import verdict_table
 from masklab.reporting.comparison.verdict_text import conclusion, headline, reasons
 from masklab.reporting.numbers import figure

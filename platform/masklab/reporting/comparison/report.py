@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from masklab.reporting.comparison.answer import UNITS, answer, verdicts
-from masklab.reporting.comparison.blocks import Block, Bullets, Code, Folded, Heading, Paragraph
-from masklab.reporting.comparison.comparison_pictures import picture
-from masklab.reporting.comparison.comparison_troubles import MOST_NOTICED, failures, noticed
+from masklab.io.atomic_file import write_text
+from masklab.reporting.comparison.answer import UNITS, answer, summary, verdicts
+from masklab.reporting.comparison.blocks import Block, Bullets, Code, Folded, Heading, Paragraph, Picture
 from masklab.reporting.comparison.findings import Curves, Findings
+from masklab.reporting.comparison.html import page
+from masklab.reporting.comparison.markdown import markdown
 from masklab.reporting.comparison.numbers import MISSING, amount_words, counted
-from masklab.reporting.comparison.plots import dwell_figure, matrix_figure, paired_figure, reach_figure
+from masklab.reporting.comparison.plots import dwell_figure, matrix_figure, paired_figure, picture, reach_figure
 from masklab.reporting.comparison.tables import (
     dwell_table,
     figures_table,
@@ -19,6 +21,7 @@ from masklab.reporting.comparison.tables import (
     spending_table,
     targets_table,
 )
+from masklab.reporting.comparison.terminal import MOST_NOTICED, failures, noticed
 from masklab.reporting.numbers import duration
 
 
@@ -184,3 +187,35 @@ def _repetition(findings: Findings) -> Iterator[Block]:
 def _arm_words(findings: Findings, name: str) -> str:
     arm = findings.arm(name)
     return f"{name}: {arm.description}" + (f" {arm.question}" if arm.question and arm.controls_for else "")
+
+
+PAGE, TEXT, PICTURES = "report.html", "report.md", "report"
+
+
+def write_report(folder: Path) -> tuple[Path, ...]:
+    """Write `report.html`, `report.md` and the pictures in `report/` into the comparison's folder, and return their paths.
+
+    Raises RunError when the folder holds no comparison, or a damaged one.
+    """
+    findings = Findings.read(folder)
+    blocks = chapters(findings)
+    texts = {PAGE: page(blocks, f"Comparison {findings.record.name}"), TEXT: markdown(blocks, PICTURES)}
+    texts |= {f"{PICTURES}/{picture.name}.svg": picture.svg for picture in _pictures(blocks)}
+    for earlier in set((folder / PICTURES).glob("*.svg")) - {folder / name for name in texts}:
+        earlier.unlink()
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return tuple(folder / name for name in texts)
+
+
+def summary_markdown(folder: Path) -> str:
+    """The answer and the table of verdicts, for a run's description. Raises RunError like `write_report`."""
+    return markdown(summary(Findings.read(folder)), PICTURES)
+
+
+def _pictures(blocks: Sequence[Block]) -> Iterator[Picture]:
+    for block in blocks:
+        if isinstance(block, Picture):
+            yield block
+        elif isinstance(block, Folded):
+            yield from _pictures(block.blocks)

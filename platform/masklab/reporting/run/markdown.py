@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from masklab.reporting.mode_figures import title_of, written
-from masklab.reporting.numbers import duration, figure
+from masklab.reporting.numbers import duration, figure, title_of, written
 from masklab.reporting.run.run_info import RunOutline
 from masklab.reporting.run.summary import NelboSummary, RunSummary
 

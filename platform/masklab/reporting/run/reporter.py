@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from masklab.reporting.confusion_figure import confusion_figure
-from masklab.reporting.plots import loss_figure, masks_figure, save_figure
+from masklab.reporting.plots import confusion_figure, loss_figure, masks_figure, save_figure
 from masklab.reporting.run.diagnostics import Trouble, TroubleDetector
 from masklab.reporting.run.history import History
 from masklab.reporting.run.markdown import summary_markdown

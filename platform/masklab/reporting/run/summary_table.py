@@ -8,8 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from masklab.reporting.mode_figures import title_of, written
-from masklab.reporting.numbers import amount, duration, figure
+from masklab.reporting.numbers import amount, duration, figure, title_of, written
 from masklab.reporting.run.summary import NelboSummary, RunSummary
 
 SAMPLE_CHARS = 600

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from masklab.reporting.numbers import figure
-from masklab.reporting.sweep.record import SweepRecord, TrialRecord
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from masklab.reporting.numbers import amount, duration, figure
+from masklab.reporting.sweep.record import SweepRecord, Takeover, TrialRecord
 
 COLUMNS = ("trial", "NELBO nats/char", "bits/char")
 
@@ -46,3 +50,71 @@ def _cells(trial: TrialRecord, keys: list[str]) -> tuple[str, ...]:
     nats = f"{figure(trial.nelbo_nats, 4)} ± {figure(trial.nelbo_stderr, 4)}" if trial.status == "finished" else "–"
     status = f"{trial.status}: {trial.reason}" if trial.reason else trial.status
     return trial.name, nats, figure(trial.nelbo_bpc, 4), *(str(trial.values.get(key, "–")) for key in keys), status
+
+
+class SweepTerminal:
+    """Shows a sweep of `trials` trials, `parallel` at a time; `close` takes the live line away, whatever happened."""
+
+    def __init__(self, trials: int, parallel: int, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self._trials, self._parallel = trials, parallel
+        self._live: Status | None = None
+
+    def begin(self, record: SweepRecord) -> None:
+        """Say what is searched."""
+        self._say(
+            Text.assemble((record.name, "bold"), f"   {self._trials} trials, {record.search}, each {record.budget}, ")
+            + Text(f"{self._parallel} at a time")
+        )
+        width = max(len(key) for key in record.space)
+        for key, distribution in record.space.items():
+            self._say(Text(f"  {key:<{width}}  {distribution}"))
+        if self.console.is_terminal:
+            self._live = self.console.status(Text(self.line(record)))
+            self._live.start()
+
+    def warn(self, words: str) -> None:
+        """Say what may make the sweep's answer worth less."""
+        self._say(Text.assemble(("warning  ", "bold yellow"), words))
+
+    def ended(self, record: SweepRecord, trial: TrialRecord) -> None:
+        """Tell how a trial ended, and how far the sweep is."""
+        self.show(record)
+        if trial.status == "failed":
+            self._say(Text.assemble(("failed  ", "bold yellow"), f"{trial.name}  {trial.described()}: {trial.reason}"))
+            return
+        figures = f"{figure(trial.nelbo_nats, 4)} nats"
+        if trial.status == "finished":
+            figures = f"{figure(trial.nelbo_nats, 4)} ± {figure(trial.nelbo_stderr, 4)} nats in {duration(trial.train_seconds)}"
+        elif trial.status == "stopped":
+            figures += f", stopped after {amount(trial.chars)} characters"
+        progress = "" if self._live else f"   {self.line(record)}"
+        self._say(Text(f"{trial.name}  {figures}   {trial.described()}{progress}"))
+
+    def took_over(self, trial: TrialRecord, takeover: Takeover) -> None:
+        """Tell of a trial that goes on from a better one."""
+        nats = f"{figure(takeover.nelbo_nats, 4)} -> {figure(takeover.donor_nelbo_nats, 4)} nats"
+        self._say(
+            Text(f"{trial.name}  takes over {takeover.donor:03d} after {amount(takeover.chars)} characters, {nats}   {takeover.changes()}")
+        )
+
+    def show(self, record: SweepRecord) -> None:
+        """Renew the live line."""
+        if self._live:
+            self._live.update(Text(self.line(record)))
+
+    def line(self, record: SweepRecord) -> str:
+        """E.g. `3 of 8 done, best 001 2.3456   004 2.5012 after 1.20M characters`."""
+        over = sum(trial.status in ("finished", "stopped", "failed") for trial in record.trials)
+        best = f", best {record.best.name} {figure(record.best.nelbo_nats, 4)}" if record.best else ""
+        running = [trial for trial in record.trials if trial.status == "running"]
+        under_way = (f"   {trial.name} {figure(trial.nelbo_nats, 4)} after {amount(trial.chars)} characters" for trial in running)
+        return f"{over} of {self._trials} done{best}" + ("".join(under_way) if self._live else "")
+
+    def close(self) -> None:
+        """Take the live line away."""
+        if self._live:
+            self._live.stop()
+
+    def _say(self, words: Text) -> None:
+        self.console.print(words, soft_wrap=not self.console.is_terminal)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
+
+from masklab.sampling.trace import Snapshot
 from masklab.text.vocabulary import SPECIAL_SIGN, Vocabulary
 
 MASKED, NEWLINE = "░", "⏎"
@@ -47,3 +50,39 @@ def plain(words: str) -> str:
 def row_signs(table: Sequence[str], tokens: Sequence[int]) -> list[str]:
     """The sign of each token of a text, by the `table` of `signs`."""
     return [table[token] for token in tokens]
+
+
+def lines(signs: Sequence[str], columns: int, *, whole_words: bool) -> list[range]:
+    """The positions of each line: one ends after a newline, or where `columns` are full, before the word that did not fit if asked.
+
+    A space or newline at the end of a full line stands beyond `columns`.
+    """
+    out: list[range] = []
+    start, word = 0, 0
+    for i, sign in enumerate(signs):
+        is_gap = sign in (" ", NEWLINE)
+        if i - start >= columns + is_gap:
+            end = word if whole_words and word > start else i
+            out.append(range(start, end))
+            start = end
+        if sign == NEWLINE:
+            out.append(range(start, i + 1))
+            start = i + 1
+        if is_gap:
+            word = i + 1
+    if start < len(signs):
+        out.append(range(start, len(signs)))
+    return out
+
+
+def caption(snapshot: Snapshot, mask_id: int, last_step: int | None = None) -> str:
+    """`step 12 of 64 · 37 % masked · 12 network evaluations`, these for each text."""
+    of = "" if last_step is None else f" of {last_step:,}"
+    masked = float((snapshot.tokens == mask_id).mean()) if snapshot.tokens.size else 0.0
+    return f"step {snapshot.step:,}{of} · {masked:.0%} masked · {_evaluations(snapshot)}".replace("%", " %")
+
+
+def _evaluations(snapshot: Snapshot) -> str:
+    fewest, most = int(np.min(snapshot.evaluations)), int(np.max(snapshot.evaluations))
+    number = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    return f"{number} network evaluation{'' if number == '1' else 's'}"

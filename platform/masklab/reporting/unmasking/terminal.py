@@ -23,9 +23,7 @@ from rich.style import Style
 from rich.text import Text
 
 from masklab.reporting.unmasking.colours import DARK, LEVELS, RGB, ColourBy, levels
-from masklab.reporting.unmasking.glyphs import NEWLINE, plain, row_signs, signs
-from masklab.reporting.unmasking.unmasking_caption import caption
-from masklab.reporting.unmasking.unmasking_layout import lines
+from masklab.reporting.unmasking.glyphs import NEWLINE, caption, lines, plain, row_signs, signs
 from masklab.sampling.trace import Snapshot
 from masklab.text.vocabulary import Vocabulary
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from masklab.tracking.dataset_input import DatasetInput
+from masklab.tracking.provenance import DatasetInput
 
 RUN_ID = r"^[0-9a-f]{32}$"
 """What MLflow calls a run; the keys of runs look alike."""
