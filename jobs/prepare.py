@@ -60,9 +60,9 @@ def carry_over(file: str, name: str | None) -> None:
     """Write the older configuration `file` as files of this project, and print what became of it."""
     from masklab.config.legacy import importer as older_import
     from masklab.config.legacy.report import table
-    from masklab.io.paths import place_of
+    from masklab.io.paths import absolute_path
 
-    print("\n".join(table(older_import.carry_over(place_of(file, "import"), name, PROJECT))))
+    print("\n".join(table(older_import.carry_over(absolute_path(file, "import"), name, PROJECT))))
 
 
 if __name__ == "__main__":

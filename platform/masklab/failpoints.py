@@ -47,7 +47,7 @@ NAMES = (
 _listener: Callable[[str], None] | None = None
 
 
-def pass_by(name: str) -> None:
+def failpoint(name: str) -> None:
     """Tell whoever listens that the point `name` is passed."""
     if _listener is not None:
         _listener(name)

@@ -14,7 +14,7 @@ import pytest
 
 from masklab.cluster.connection import Share
 from masklab.cluster.train import driver as training_run
-from masklab.cluster.train.stop_message import Farewell, announcing
+from masklab.cluster.train.stop_message import StopMessage, announce_stop
 from masklab.cluster.workers import pull_window, worker_group
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import DataError
@@ -38,14 +38,14 @@ def test_an_announcement_under_way_is_waited_for_and_later_ones_are_none(capsys:
 
     tracker: Any = SimpleNamespace(set_status=set_status)
     request = StopRequest()
-    with announcing(request, tracker, "python jobs/train.py run.name=a"):
+    with announce_stop(request, tracker, "python jobs/train.py run.name=a"):
         request.ask("SIGTERM")
         assert begun.wait(30)
         threading.Timer(0.05, goes_on.set).start()
     assert statuses == ["KILLED"]
     assert "SIGTERM: the run saves" in (said := capsys.readouterr().out) and "to go on: python jobs/train.py run.name=a" in said
     late = StopRequest()
-    with announcing(late, tracker, ""):
+    with announce_stop(late, tracker, ""):
         pass
     late.ask("SIGTERM")
     for thread in threading.enumerate():
@@ -55,7 +55,7 @@ def test_an_announcement_under_way_is_waited_for_and_later_ones_are_none(capsys:
 
 
 def test_the_command_that_goes_on_is_told_without_a_password(capsys: pytest.CaptureFixture[str]) -> None:
-    farewell = Farewell("a", ["training.max_iters=20", "tracking.uri=http://me:pass@host:5000"])
+    farewell = StopMessage("a", ["training.max_iters=20", "tracking.uri=http://me:pass@host:5000"])
     farewell.say(RunStopped(1200, "SIGINT"))
     farewell.say(RunStopped(1200, "SIGINT"))
     (line,) = capsys.readouterr().out.splitlines()
@@ -115,9 +115,9 @@ class Unheard:
 def test_workers_whose_events_cannot_be_handled_are_stopped(deaf: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(worker_group, "WorkerGroup", Unheard)
     monkeypatch.setattr(Unheard, "deaf", deaf)
-    assignment: Any = None
+    spec: Any = None
     with pytest.raises(DataError, match="the disk is full"):
-        worker_group.run_workers(assignment, Share(1, 1, 0), tmp_path, lambda _: None, grace=0.0 if deaf else 60.0)
+        worker_group.run_workers(spec, Share(1, 1, 0), tmp_path, lambda _: None, grace=0.0 if deaf else 60.0)
     assert Unheard.asked == [worker_group.UNHEARD, "at once"]
 
 

@@ -37,7 +37,7 @@ def test_every_run_of_a_process_is_compiled(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(module, "build_loop", built)
     monkeypatch.setattr(module, "_reported", lambda *_: None)
-    assignment = SimpleNamespace(recipe=SimpleNamespace(system=SystemSettings(compile=True)), threads=1, use_gpu=False, tracking=None)
+    spec = SimpleNamespace(recipe=SimpleNamespace(system=SystemSettings(compile=True)), threads=1, use_gpu=False, tracking=None)
     for _ in range(compiler.config.recompile_limit + 3):
-        module.run_trial(SimpleNamespace(assignment=assignment, outline=SimpleNamespace(folder=tmp_path)))  # type: ignore[arg-type]
+        module.run_trial(SimpleNamespace(spec=spec, info=SimpleNamespace(folder=tmp_path)))  # type: ignore[arg-type]
     assert len(compiled) == compiler.config.recompile_limit + 3

@@ -70,7 +70,7 @@ def test_the_loss_is_that_of_a_literal_loop_over_prefixes(model: Transformer, co
                 expected.append(float(logits.logsumexp(0) - logits[int(targets[position])]))
         got = mode.losses(model, batch_of(made), label_smoothing=0.0)
     np.testing.assert_allclose(got.numpy(), expected, atol=2e-5)
-    figures = mode.figures(mode.scores(model, made, 2, CPU), made)
+    figures = mode.metrics(mode.scores(model, made, 2, CPU), made)
     assert figures["loss"] == pytest.approx(np.mean(expected), abs=1e-5)
 
 

@@ -158,7 +158,7 @@ def test_figures_are_those_of_every_position_and_no_batch_size_changes_them(weig
         "constant_balanced_accuracy": 0.5,
     }
     for batch_size in (1, 7, 512):
-        assert mode.figures(mode.scores(model, made, batch_size, CPU), made) == pytest.approx(expected, rel=1e-4)
+        assert mode.metrics(mode.scores(model, made, batch_size, CPU), made) == pytest.approx(expected, rel=1e-4)
     assert mode.scores(model, made.at(slice(0, 0)), 4, CPU).shape == (0, T)
     assert log_odds(model, made.inputs[:3], 2, CPU).shape == (3, T)
 
@@ -180,7 +180,7 @@ def test_it_learns_to_tell_and_says_probabilities_that_are_right_with_any_weight
         (LossModule(model, mode, 0.0)(batch_of(made(step)), torch.ones(64))[0] / (64 * 24)).backward()
         optimizer.step()
     held_out = made(10_000)
-    figures = mode.figures(mode.scores(model, held_out, 64, CPU), held_out)
+    figures = mode.metrics(mode.scores(model, held_out, 64, CPU), held_out)
     assert figures["balanced_accuracy"] > 0.9
     assert figures["auroc"] > 0.95
     assert figures["loss"] < 0.5 * figures["constant_loss"]

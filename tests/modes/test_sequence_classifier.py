@@ -92,7 +92,7 @@ def test_figures_of_classes_are_those_of_a_loop() -> None:
         hits = sum(t == p == k for t, p in zip(true, taken, strict=True))
         if seen := true.count(k) + taken.count(k):
             f1.append(2 * hits / seen)
-    figures = mode.figures(mode.scores(model, made, 8, CPU), made)
+    figures = mode.metrics(mode.scores(model, made, 8, CPU), made)
     assert figures == pytest.approx(
         {
             "loss": np.mean([-np.log(p[t]) for p, t in zip(probability, true, strict=True)]),
@@ -108,7 +108,7 @@ def test_figures_of_numbers_are_in_their_own_unit_and_the_loss_in_deviations() -
     said = mode.predictions(model, made.inputs, 8, CPU)[:, 0]
     true = corpus.validation.labels.astype(np.float64)
     errors = [(s - t) ** 2 for s, t in zip(said, true, strict=True)]
-    figures = mode.figures(mode.scores(model, made, 8, CPU), made)
+    figures = mode.metrics(mode.scores(model, made, 8, CPU), made)
     assert figures["rmse"] == pytest.approx(np.sqrt(np.mean(errors)))
     assert figures["r_squared"] == pytest.approx(1 - sum(errors) / sum((true - true.mean()) ** 2))
     assert figures["loss"] == pytest.approx(np.mean(errors) / corpus.labels.deviation**2)
@@ -169,7 +169,7 @@ def test_it_learns_what_can_be_learnt(pooling: Any, label_type: LabelType) -> No
         loss.backward()
         optimizer.step()
     made = examples(mode, corpus)
-    figures = mode.figures(mode.scores(model, made, 8, CPU), made)
+    figures = mode.metrics(mode.scores(model, made, 8, CPU), made)
     assert figures.get("accuracy", 1) > 0.9
     assert figures.get("r_squared", 1) > 0.8
 
@@ -180,6 +180,6 @@ def test_of_very_many_classes_the_figures_are_told_and_no_matrix_is_made() -> No
     none = np.zeros(4, np.float32)
     pool = Examples(np.zeros((4, 1), np.uint8), targets, np.ones((4, 1), bool), none, none)
     scores = np.array([[0.5, 0], [0.5, 1], [0.5, 1], [0.5, 2]])
-    figures = mode.figures(scores, pool)
+    figures = mode.metrics(scores, pool)
     assert figures == pytest.approx({"loss": 0.5, "accuracy": 0.5, "macro_f1": (1 + 0.5 + 0 + 0) / 4})
     assert mode.confusion(scores, pool) is None

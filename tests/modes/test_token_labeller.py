@@ -57,7 +57,7 @@ def test_figures_are_those_of_scikit_learn_over_the_labelled_characters(corpus: 
         "macro_f1": metrics.f1_score(true, predicted, average="macro", zero_division=0),
     }
     for batch_size in (1, 7, 64):
-        assert mode.figures(mode.scores(model, made, batch_size, CPU), made) == pytest.approx(expected, rel=1e-5)
+        assert mode.metrics(mode.scores(model, made, batch_size, CPU), made) == pytest.approx(expected, rel=1e-5)
     assert mode.scores(model, made.at(slice(0, 0)), 4, CPU).shape == (0, 10)
 
 
@@ -83,7 +83,7 @@ def test_it_learns_what_can_be_learnt_and_weighs_classes(corpus: LabelledCorpus)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert mode.figures(mode.scores(model, made, 8, CPU), made)["accuracy"] > 0.95
+    assert mode.metrics(mode.scores(model, made, 8, CPU), made)["accuracy"] > 0.95
 
 
 def test_another_number_of_classes_is_refused(corpus: LabelledCorpus) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from masklab.errors import CheckpointError
-from masklab.training.checkpoint.async_saver import Saver
+from masklab.training.checkpoint.async_saver import AsyncSaver
 from masklab.training.checkpoint.manifest import DAMAGED, FORMAT, MANIFEST, files_of, flaw_of, sealed
 from masklab.training.checkpoint.snapshot import Snapshot, _has_room
 from masklab.training.checkpoint.store import DAMAGED_KEPT, CheckpointStore, open_checkpoint
@@ -264,13 +264,13 @@ def test_whether_a_gpu_has_room_is_looked_up_once(free: int, has_room: bool, mon
 def test_an_error_beside_training_is_raised_where_the_checkpoint_is_asked_for(tmp_path: Path) -> None:
     store = saved(tmp_path, 1)
     (tmp_path / "file").write_text("")
-    saver = Saver(CheckpointStore(tmp_path / "file" / "checkpoints", {}))
+    saver = AsyncSaver(CheckpointStore(tmp_path / "file" / "checkpoints", {}))
     model = nn.Linear(2, 2)
     saver.begin(Snapshot.of(2, model, {}, {}))
     with pytest.raises(CheckpointError, match="cannot write checkpoint"):
         saver.collect(wait=True)
     assert saver.collect(wait=True) is None, "it is raised once"
-    saver = Saver(store)
+    saver = AsyncSaver(store)
     snapshot = Snapshot.of(2, model, {"moments": [model.weight]}, {})
     with torch.no_grad():
         model.weight.fill_(9.0)

@@ -6,7 +6,7 @@ import ast
 from collections import Counter
 from pathlib import Path
 
-from masklab.failpoints import NAMES, listening, pass_by
+from masklab.failpoints import NAMES, failpoint, listening
 
 
 def called(root: Path) -> Counter[str]:
@@ -14,7 +14,7 @@ def called(root: Path) -> Counter[str]:
     found: Counter[str] = Counter()
     for file in (root / "platform" / "masklab").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "pass_by":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "failpoint":
                 (argument,) = node.args
                 assert isinstance(argument, ast.Constant), f"{file}: a name that cannot be read here"
                 found[argument.value] += 1
@@ -28,11 +28,11 @@ def test_each_name_is_passed_somewhere_and_no_other_is(root: Path) -> None:
 
 def test_a_listener_is_told_while_it_listens() -> None:
     heard: list[str] = []
-    pass_by("step.begun")
+    failpoint("step.begun")
     with listening(heard.append):
-        pass_by("step.taken")
+        failpoint("step.taken")
         with listening(lambda name: None):
-            pass_by("log.read")
-        pass_by("log.begun")
-    pass_by("step.begun")
+            failpoint("log.read")
+        failpoint("log.begun")
+    failpoint("step.begun")
     assert heard == ["step.taken", "log.begun"]

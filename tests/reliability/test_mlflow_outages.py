@@ -20,11 +20,11 @@ from tracking_server import OUTAGES, Proxy, mlflow_server
 from masklab.config.jobs.sync import SyncConfig
 from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import TrackingError
-from masklab.tracking.mlflow_run import RunHandle, client_of, declaration_of, reach
+from masklab.tracking.mlflow_run import RunHandle, client_of, create_run_record, reach
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.run_registration import opened_run
-from masklab.tracking.spool import sender as courier
+from masklab.tracking.spool import sender
 from masklab.tracking.spool.spool import Spool
 from masklab.tracking.spool.sync import synchronise
 from masklab.tracking.tracker import NullTracker, Tracker
@@ -32,7 +32,7 @@ from masklab.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.timeout(300)
 NAMES = 10
-PAUSES = {name: getattr(courier, name) for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "GATHERING", "PATIENCE")}
+PAUSES = {name: getattr(sender, name) for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "GATHERING", "PATIENCE")}
 """Those of a real run; most tests wait for less."""
 
 
@@ -47,7 +47,7 @@ def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     for name, value in {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}.items():
         monkeypatch.setenv(name, value)
     for name, seconds in {"FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.2, "GATHERING": 0.1, "PATIENCE": 0.5}.items():
-        monkeypatch.setattr(courier, name, seconds)
+        monkeypatch.setattr(sender, name, seconds)
     made = Proxy(server)
     yield made
     made.close()
@@ -87,7 +87,7 @@ def value_of(i: int, step: int) -> float:
 def begin(home: Path, uri: str, name: str = "run") -> tuple[RunFolder, RunHandle]:
     folder = RunFolder(home / "runs" / name)
     folder.begin(f"tracking:\n  uri: {uri}\n")
-    declared = declaration_of("outages", run_name=name, params={"a": {"b": 1}}, tags={"c": "d"}, description="**plan**")
+    declared = create_run_record("outages", run_name=name, params={"a": {"b": 1}}, tags={"c": "d"}, description="**plan**")
     return folder, opened_run(folder, Store.of(StoreSettings(uri=uri), home), declared)
 
 
@@ -136,7 +136,7 @@ def test_steps_take_as_long_as_without_tracking(
     tmp_path: Path, proxy: Proxy, outage: str, rounds: int, passes: int, told: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, seconds in PAUSES.items():
-        monkeypatch.setattr(courier, name, seconds)
+        monkeypatch.setattr(sender, name, seconds)
     quiet, tracked = Training(NullTracker(), passes=passes), Training(NullTracker(), passes=passes)
     for turn in range(rounds):  # in turns, for what else the machine does
         quiet.steps(0, 150)
@@ -243,7 +243,7 @@ def test_a_run_that_is_killed_again_and_again_loses_and_doubles_nothing(
 def killed_once(is_enough: Callable[[], bool], home: Path, uri: str, run_id: str, first: int) -> int:
     """Start a process that logs from step `first` on, kill it once it has done enough, and return the last step that it told of."""
     command = [sys.executable, str(Path(__file__).parents[1] / "support" / "logging_process.py"), str(home), uri, run_id, str(first)]
-    platform = Path(courier.__file__).parents[3]
+    platform = Path(sender.__file__).parents[3]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(platform)}) as process:
         assert process.stdout
         lines = [process.stdout.readline() for _ in range(300)]

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masklab.tracking.mlflow_run import RunHandle, declaration_of
+from masklab.tracking.mlflow_run import RunHandle, create_run_record
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.run_registration import add_records, declare
 from masklab.tracking.spool import delivery
-from masklab.tracking.spool.delivery import Delivery, PutOffError
-from masklab.tracking.spool.record import Artifact, Figures, Record, StatusChange, Tags, Text
+from masklab.tracking.spool.delivery import DeferredError, Delivery
+from masklab.tracking.spool.record import Artifact, Metrics, Record, StatusChange, Tags, Text
 from masklab.tracking.spool.spool import Spool, SpoolWriter, decoded, encoded, lock
 from masklab.training.run_folder import RunFolder
 
@@ -74,8 +74,8 @@ def sent(spool: Spool) -> bool:
     return Delivery(Store("http://host", spool.run)).deliver(spool, RUN)
 
 
-def figures(step: int, **values: float) -> Figures:
-    return Figures(at=1000 + step, step=step, values=values or {"train/loss": step / 7})
+def figures(step: int, **values: float) -> Metrics:
+    return Metrics(at=1000 + step, step=step, values=values or {"train/loss": step / 7})
 
 
 values = st.dictionaries(st.text(max_size=8), st.floats(width=64), max_size=4)
@@ -83,9 +83,9 @@ values = st.dictionaries(st.text(max_size=8), st.floats(width=64), max_size=4)
 
 @given(values, st.integers(-(2**62), 2**62))
 def test_a_record_is_read_as_it_was_written(kept: dict[str, float], step: int) -> None:
-    line = encoded(Figures(at=5, step=step, values=kept))
+    line = encoded(Metrics(at=5, step=step, values=kept))
     assert line.count(b"\n") == 1
-    assert repr(decoded(line)) == repr(Figures(at=5, step=step, values=kept))
+    assert repr(decoded(line)) == repr(Metrics(at=5, step=step, values=kept))
 
 
 def test_a_line_that_has_changed_by_a_byte_or_lacks_its_end_is_known(told: Callable[[str], None]) -> None:
@@ -160,9 +160,9 @@ def test_a_file_belongs_to_its_process_until_that_is_dead(spool: Spool, client: 
         [
             "import sys; from pathlib import Path",
             "from masklab.tracking.spool.spool import Spool, SpoolWriter",
-            "from masklab.tracking.spool.record import Figures",
+            "from masklab.tracking.spool.record import Metrics",
             "writer = SpoolWriter(Spool(Path(sys.argv[1])), 'worker')",
-            "writer.add(Figures(at=1, step=1, values={'a': 1}))",
+            "writer.add(Metrics(at=1, step=1, values={'a': 1}))",
             "print(flush=True); input()",
         ]
     )
@@ -197,7 +197,7 @@ def test_what_cannot_be_sent_lets_the_rest_through_and_is_tried_again(spool: Spo
     add_records(spool.run, text[0], figures(1), text[1], StatusChange(at=9, status="FINISHED"))
     client.fails = lambda what: what == "bad"
     for _ in range(3):
-        with pytest.raises(PutOffError, match="connection reset"):
+        with pytest.raises(DeferredError, match="connection reset"):
             sent(spool)
     assert client.told == [("train/loss", 1 / 7, 1001, 1), "good", ("FINISHED", 9)]
     assert spool.waiting() == (0, 1)
@@ -248,7 +248,7 @@ def test_passwords_do_not_come_into_the_spool(tmp_path: Path) -> None:
     store = Store("http://me:pa55word@127.0.0.1:9", tmp_path)
     folder = RunFolder(tmp_path / "run")
     folder.begin("a: 1\n")
-    declare(folder, declaration_of("e", run_name="r", params={"uri": store.uri}, tags={"t": store.uri}, description=store.uri))
+    declare(folder, create_run_record("e", run_name="r", params={"uri": store.uri}, tags={"t": store.uri}, description=store.uri))
     tracker = MlflowTracker(RunHandle(store, RUN, folder=folder.path), "worker", report=lambda words: None)
     tracker.log_params({"uri": store.uri})
     tracker.log_text(store.uri, "a.txt")

@@ -11,7 +11,7 @@ import pytest
 from masklab.config.jobs.sync import SyncConfig
 from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError
-from masklab.tracking.mlflow_run import KEY_TAG, PARENT_TAG, client_of, declaration_of, make_run
+from masklab.tracking.mlflow_run import KEY_TAG, PARENT_TAG, client_of, create_run_record, make_run
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.nested_runs import NestedRuns
@@ -19,7 +19,7 @@ from masklab.tracking.provenance import DatasetInput
 from masklab.tracking.run_registration import RUN_ID, add, add_records, declare, opened_run, settle
 from masklab.tracking.spool import delivery
 from masklab.tracking.spool.delivery import Delivery
-from masklab.tracking.spool.record import Artifact, Declaration, Figures, Params, StatusChange, Tags, Text
+from masklab.tracking.spool.record import Artifact, CreateRun, Metrics, Params, StatusChange, Tags, Text
 from masklab.tracking.spool.spool import Spool, SpoolFile
 from masklab.tracking.spool.sync import synchronise
 from masklab.tracking.tracker import LoggedSteps
@@ -33,8 +33,8 @@ class Crash(BaseException):
     """The process died here."""
 
 
-def declared(name: str = "run", **facts: Any) -> Declaration:
-    return declaration_of("crashes", run_name=name, params={"a": {"b": 1}}, tags={"c": "d"}, description="**plan**", **facts)
+def declared(name: str = "run", **facts: Any) -> CreateRun:
+    return create_run_record("crashes", run_name=name, params={"a": {"b": 1}}, tags={"c": "d"}, description="**plan**", **facts)
 
 
 def begun(home: Path, name: str = "run") -> RunFolder:
@@ -83,7 +83,7 @@ class _Client:
         return self._dying(getattr(self._client, name))
 
 
-STEPS = [Figures(at=1000 + i, step=i, values={"train/loss": i / 7, "train/lr": float("nan") if i == 5 else i / 3}) for i in range(50)]
+STEPS = [Metrics(at=1000 + i, step=i, values={"train/loss": i / 7, "train/lr": float("nan") if i == 5 else i / 3}) for i in range(50)]
 
 
 def waiting(home: Path, name: str) -> Spool:

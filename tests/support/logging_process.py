@@ -12,11 +12,11 @@ from masklab.config.jobs.tracking import StoreSettings
 from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
-from masklab.tracking.spool import sender as courier
+from masklab.tracking.spool import sender
 
 if __name__ == "__main__":
     home, uri, run_id, first = sys.argv[1:]
-    courier.FIRST_PAUSE, courier.GATHERING = 0.01, 0.01
+    sender.FIRST_PAUSE, sender.GATHERING = 0.01, 0.01
     handle = RunHandle(Store.of(StoreSettings(uri=uri), Path(home)), run_id, folder=Path(home) / "runs" / "run")
     tracker = MlflowTracker(handle, "worker")
     for step in count(int(first)):

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from masklab.curriculum.progress import Decision, Progress
-from masklab.reporting.run.run_info import RunOutline, StageOutline
+from masklab.reporting.run.run_info import RunInfo, StageOutline
 from masklab.training.events import (
     CheckpointSaved,
     Evaluation,
@@ -25,8 +25,8 @@ DIFFUSION = StageOutline("diffusion, linear", 0.5, (0.001, 1.0))
 STARTED_AT = 1_000_000.0
 
 
-def outline(folder: Path = Path("/runs/story"), stages: tuple[StageOutline, ...] = (STICKY, DIFFUSION)) -> RunOutline:
-    return RunOutline(
+def info(folder: Path = Path("/runs/story"), stages: tuple[StageOutline, ...] = (STICKY, DIFFUSION)) -> RunInfo:
+    return RunInfo(
         name="story",
         folder=folder,
         curriculum="annealed",

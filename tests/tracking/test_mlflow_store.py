@@ -16,7 +16,7 @@ from masklab.errors import TrackingError
 from masklab.io.redaction import redact
 from masklab.reporting.run.reporter import MetricsLog, Reporter
 from masklab.tracking.metrics import metrics_of
-from masklab.tracking.mlflow_run import RunHandle, client_of, declaration_of, end_run, resume_run, start_run
+from masklab.tracking.mlflow_run import RunHandle, client_of, create_run_record, end_run, resume_run, start_run
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.provenance import DatasetInput
@@ -71,7 +71,7 @@ def test_a_run_has_its_params_tags_dataset_and_description(store: Store) -> None
 def test_a_whole_run_leaves_metrics_and_artifacts(store: Store) -> None:
     handle = start(store)
     tracker = MlflowTracker(handle, "driver", finish_seconds=60)
-    reporter, log = Reporter(run_story.outline(store.folder / "runs"), tracker), MetricsLog(tracker)
+    reporter, log = Reporter(run_story.info(store.folder / "runs"), tracker), MetricsLog(tracker)
     for event in run_story.story(store.folder):
         log.handle(event)
         reporter.handle(event)
@@ -116,7 +116,7 @@ def test_a_resumed_run_is_not_logged_twice(store: Store) -> None:
 def test_a_run_that_was_begun_offline_goes_on_online_and_the_other_way_round(store: Store) -> None:
     folder = RunFolder(store.folder / "runs" / "story")
     folder.begin("{}\n")
-    declared = declaration_of("masklab", run_name="story", params={"a": 1}, tags={})
+    declared = create_run_record("masklab", run_name="story", params={"a": 1}, tags={})
     for part, place in enumerate((None, store, None, store)):
         handle = opened_run(folder, place, declared)
         tracker = MlflowTracker(handle, "worker")

@@ -12,25 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masklab.errors import InstabilityError
-from masklab.training.loss_spikes import LARGEST, OVERFLOWS, Rollback, Skip, Stability, StabilitySettings, StepFigures, settle
+from masklab.training.loss_spikes import LARGEST, OVERFLOWS, Rollback, Skip, SpikeState, StabilitySettings, StepOutcome, settle
 
 NAN, INF = float("nan"), float("inf")
 
 
-def steps(*losses: float, first: int = 0, limit: float = LARGEST) -> tuple[StepFigures, ...]:
+def steps(*losses: float, first: int = 0, limit: float = LARGEST) -> tuple[StepOutcome, ...]:
     """As the device would see them: a loss that is not finite or above `limit` is skipped."""
-    return tuple(StepFigures(first + i, 0, loss, 1.0, loss <= limit) for i, loss in enumerate(losses))
+    return tuple(StepOutcome(first + i, 0, loss, 1.0, loss <= limit) for i, loss in enumerate(losses))
 
 
-def after(*losses: float, state: Stability | None = None, **sections: float | None) -> Stability:
+def after(*losses: float, state: SpikeState | None = None, **sections: float | None) -> SpikeState:
     made = StabilitySettings.model_validate(sections)
-    return settle((state or Stability()).told(steps(*losses)), made).state
+    return settle((state or SpikeState()).told(steps(*losses)), made).state
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 100, width=32), min_size=0, max_size=40), st.integers(8, 20), st.floats(1, 50))
 def test_the_limit_is_the_median_and_its_deviation_of_the_last_losses(losses: list[float], window: int, sigmas: float) -> None:
-    state = Stability()
+    state = SpikeState()
     made = StabilitySettings(spike_window=window, spike_sigmas=sigmas)
     level = 0.0
     for i, loss in enumerate(losses):
@@ -55,7 +55,7 @@ def test_a_long_tail_is_no_spike_and_a_jump_out_of_steady_losses_is() -> None:
     tail = [float(loss) for loss in 3 * masked / 64 / ratios]
     steady = [float(loss) for loss in np.random.default_rng(3).normal(3, 0.1, 2000)]
     for losses, spikes in ((tail, 0), ([*steady, 12.0, *steady], 1)):
-        state, skipped = Stability(), 0
+        state, skipped = SpikeState(), 0
         for i, loss in enumerate(losses):
             skipped += loss > state.limit
             state = settle(state.told(steps(loss, first=i, limit=state.limit)), StabilitySettings()).state
@@ -66,7 +66,7 @@ def test_a_long_tail_is_no_spike_and_a_jump_out_of_steady_losses_is() -> None:
 @given(st.lists(st.one_of(st.floats(0, 3, width=32), st.sampled_from([NAN, INF, 1e30])), max_size=60))
 def test_what_was_skipped_never_enters_the_statistics(losses: list[float]) -> None:
     made = StabilitySettings(spike_window=8, rollback_after=1000)
-    state, taken = Stability(), []
+    state, taken = SpikeState(), []
     for i, loss in enumerate(losses):
         if loss <= state.limit:
             taken.append(loss)
@@ -79,8 +79,8 @@ def test_what_was_skipped_never_enters_the_statistics(losses: list[float]) -> No
 @given(st.lists(st.sampled_from([1.0, 1.1, NAN, INF]), max_size=40), st.lists(st.integers(1, 7), max_size=40))
 def test_how_often_one_looks_changes_what_was_skipped_in_nothing(losses: list[float], cuts: list[int]) -> None:
     made = StabilitySettings(spike_sigmas=None, rollback_after=1000)
-    whole = settle(Stability().told(steps(*losses)), made).state
-    state, done = Stability(), 0
+    whole = settle(SpikeState().told(steps(*losses)), made).state
+    state, done = SpikeState(), 0
     for cut in [*cuts, len(losses)]:
         state = settle(state.told(steps(*losses[done : done + cut], first=done)), made).state
         done += cut
@@ -90,14 +90,14 @@ def test_how_often_one_looks_changes_what_was_skipped_in_nothing(losses: list[fl
 @pytest.mark.parametrize(("skipped", "too_many"), [(2, False), (3, True), (4, True)])
 def test_so_many_in_a_row_are_too_many(skipped: int, too_many: bool) -> None:
     made = StabilitySettings(rollback_after=3)
-    outcome = settle(Stability().told(steps(1.0, *[NAN] * skipped, 1.0)), made)
+    outcome = settle(SpikeState().told(steps(1.0, *[NAN] * skipped, 1.0)), made)
     assert bool(outcome.too_many) == too_many and outcome.state.streak == 0
     assert outcome.skips == (Skip(1, skipped, 0, "loss", "the loss is nan"),)
 
 
 def test_a_row_goes_on_over_several_looks() -> None:
     made = StabilitySettings(rollback_after=3)
-    first = settle(Stability().told(steps(NAN, NAN)), made)
+    first = settle(SpikeState().told(steps(NAN, NAN)), made)
     second = settle(first.state.told(steps(INF, first=2)), made)
     assert not first.too_many and second.too_many == Skip(0, 2, 0, "loss", "the loss is nan")
     assert second.skips == (Skip(2, 2, 0, "loss", "the loss is inf"),)
@@ -105,7 +105,7 @@ def test_a_row_goes_on_over_several_looks() -> None:
 
 def test_causes_are_told_apart() -> None:
     state = after(*[1.0] * 8, spike_window=8)
-    bad = (StepFigures(8, 1, 1.0, INF, False), StepFigures(9, 1, 5.0, 1.0, False), StepFigures(10, 1, 5.5, 1.0, False))
+    bad = (StepOutcome(8, 1, 1.0, INF, False), StepOutcome(9, 1, 5.0, 1.0, False), StepOutcome(10, 1, 5.5, 1.0, False))
     outcome = settle(state.told(bad), StabilitySettings(spike_window=8))
     assert [(s.first, s.last, s.stage, s.cause) for s in outcome.skips] == [(8, 8, 1, "gradient"), (9, 10, 1, "spike")]
     assert outcome.skips[0].words == "the norm of the gradient is inf"
@@ -115,18 +115,18 @@ def test_causes_are_told_apart() -> None:
 
 def test_only_overflows_without_end_are_taken_for_trouble() -> None:
     made = StabilitySettings(rollback_after=2)
-    overflow = [StepFigures(i, 0, 1.0, INF, False) for i in range(OVERFLOWS + 2)]
-    granted = settle(Stability().told(overflow[:OVERFLOWS]), made, overflows=True)
+    overflow = [StepOutcome(i, 0, 1.0, INF, False) for i in range(OVERFLOWS + 2)]
+    granted = settle(SpikeState().told(overflow[:OVERFLOWS]), made, overflows=True)
     assert (granted.state.overflows, granted.state.skipped_steps, granted.too_many) == (OVERFLOWS, 0, None)
     endless = settle(granted.state.told(overflow[OVERFLOWS:]), made, overflows=True)
     assert endless.state.skipped_steps == 2 and endless.too_many
-    assert settle(Stability().told(overflow[:2]), made).too_many, "without a scaler there is no overflow"
+    assert settle(SpikeState().told(overflow[:2]), made).too_many, "without a scaler there is no overflow"
 
 
 def test_it_survives_json_with_figures_that_are_no_numbers() -> None:
     state = after(*[1.0, 2.0] * 4, NAN, spike_window=8).told(steps(NAN, INF, 0.1, first=9))
     state = replace(state, rollbacks=(Rollback(9, 4, "why", 0.5),), good_at=4, overflows=2)
-    read = Stability.from_json(json.loads(json.dumps(state.to_json(), allow_nan=False)))
+    read = SpikeState.from_json(json.loads(json.dumps(state.to_json(), allow_nan=False)))
     assert repr(read) == repr(state)  # a NaN equals nothing
     assert read.window == state.window and read.lr_factor == 0.5
 
@@ -141,9 +141,9 @@ def test_the_path_is_kept_and_the_rest_goes_back() -> None:
 
 def test_the_bound_of_going_back() -> None:
     made = StabilitySettings(max_rollbacks=1)
-    made.check(Stability(), 5, "why")
+    made.check(SpikeState(), 5, "why")
     with pytest.raises(InstabilityError, match=r"iteration 5: why; and the run has gone back 1 time already \(stability.max_rollbacks=1\)"):
-        made.check(Stability(rollbacks=(Rollback(3, 0, "", 1.0),)), 5, "why")
+        made.check(SpikeState(rollbacks=(Rollback(3, 0, "", 1.0),)), 5, "why")
 
 
 def test_a_limit_is_a_number_that_float32_holds() -> None:

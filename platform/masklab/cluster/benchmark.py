@@ -26,7 +26,7 @@ import torch
 from ray.train import RunConfig, ScalingConfig
 
 from masklab.cluster.connection import connect, nodes_of_the_cluster, share_of
-from masklab.cluster.workers.worker import Assignment, build_loop
+from masklab.cluster.workers.worker import WorkerSpec, build_loop
 from masklab.cluster.workers.worker_group import Trainer
 from masklab.config.compose.composition import compose
 from masklab.config.home import home_of
@@ -118,13 +118,13 @@ def blocks_of(loop: Loop) -> Iterator[Block]:
 
 
 def _worker(handed: dict[str, Any]) -> None:
-    assignment: Assignment = handed["assignment"]
+    spec: WorkerSpec = handed["spec"]
     torch.set_flush_denormal(True)
-    torch.set_num_threads(assignment.threads)
-    loop = build_loop(assignment, 0, 1)
+    torch.set_num_threads(spec.threads)
+    loop = build_loop(spec, 0, 1)
     for block in blocks_of(loop):
-        ray.get(assignment.relay.put.remote(block))
-        ray.get(assignment.relay.wait.remote())
+        ray.get(spec.relay.put.remote(block))
+        ray.get(spec.relay.wait.remote())
 
 
 def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSpeed:
@@ -141,7 +141,7 @@ def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSp
     share = share_of(config.scaling.model_copy(update={"num_workers": 1}), nodes_of_the_cluster())
     gate = Gate.remote()  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(prefix="masklab-benchmark-") as folder:
-        assignment = Assignment(
+        spec = WorkerSpec(
             run=Path(folder).name,
             recipe=recipe,
             batches=config.batches,
@@ -156,7 +156,7 @@ def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSp
         )
         trainer = Trainer(
             _worker,
-            train_loop_config={"assignment": assignment},
+            train_loop_config={"spec": spec},
             scaling_config=ScalingConfig(num_workers=1, use_gpu=bool(share.gpus), resources_per_worker=share.resources()),
             run_config=RunConfig(name="ray", storage_path=folder),
         )

@@ -16,14 +16,14 @@ import ray
 import torch
 
 from masklab.cluster.connection import Share
-from masklab.cluster.workers.worker import Assignment, build_loop, from_the_store
+from masklab.cluster.workers.worker import WorkerSpec, build_loop, from_the_store
 from masklab.cluster.workers.worker_group import run_workers
 from masklab.errors import RunError
 from masklab.likelihood.mask_ratio_curve import even_levels, mask_ratio_curve
 from masklab.likelihood.windows import ScoredWindows
 from masklab.reporting.comparison.record import CURVE_FILE, CurveRecord
 from masklab.reporting.run.reporter import MetricsLog, Reporter
-from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.run.run_info import RunInfo
 from masklab.text.corpus import TokenCorpus
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.tracker import STOPPING_SECONDS, NullTracker, Tracker
@@ -66,8 +66,8 @@ class Stopwatch:
 class Trial:
     """One run as its process gets it. `curve` is left out where it is None; `workers` is how many the loop runs in."""
 
-    assignment: Assignment
-    outline: RunOutline
+    spec: WorkerSpec
+    info: RunInfo
     curve: CurveSettings | None = None
     workers: int = 1
 
@@ -79,21 +79,21 @@ def run_trial(trial: Trial, listen: Callable[[Event], None] = lambda event: None
     then saves after a whole step, and raises KeyboardInterrupt.
     """
     request = StopRequest()
-    with at_work(trial.outline.folder), stopping_by_signals(request, [signal.SIGINT]):
+    with at_work(trial.info.folder), stopping_by_signals(request, [signal.SIGINT]):
         return _trained(trial, listen, request)
 
 
 def _trained(trial: Trial, listen: Callable[[Event], None], request: StopRequest) -> RunFinished:
-    assignment = trial.assignment
+    spec = trial.spec
     torch.set_flush_denormal(True)  # holds for the threads that this one starts, so it comes first
-    torch.set_num_threads(assignment.threads)
-    if assignment.recipe.system.compile:
+    torch.set_num_threads(spec.threads)
+    if spec.recipe.system.compile:
         torch.compiler.reset()  # a process that has compiled a few models would not compile another
     # Ray shows a task the GPU that it granted, and no other
-    loop = build_loop(assignment, 0, 1, torch.device("cuda") if assignment.use_gpu else None, request)
+    loop = build_loop(spec, 0, 1, torch.device("cuda") if spec.use_gpu else None, request)
     tracker: Tracker = NullTracker()
-    if assignment.tracking:
-        tracker = MlflowTracker(assignment.tracking, "trial")
+    if spec.tracking:
+        tracker = MlflowTracker(spec.tracking, "trial")
     try:
         return _reported(trial, loop, tracker, listen)
     finally:
@@ -105,8 +105,8 @@ host = ray.remote(max_retries=0)(run_trial)
 
 
 def _reported(trial: Trial, loop: Loop, tracker: Tracker, listen: Callable[[Event], None]) -> RunFinished:
-    tracker.log_artifact(trial.outline.folder / "config.yaml")
-    figures, reporter = MetricsLog(tracker), Reporter(trial.outline, tracker)
+    tracker.log_artifact(trial.info.folder / "config.yaml")
+    figures, reporter = MetricsLog(tracker), Reporter(trial.info, tracker)
     finished: RunFinished | None = None
     stopwatch = Stopwatch()
     for event in stopwatch.timed(loop.run()):
@@ -126,19 +126,19 @@ def _reported(trial: Trial, loop: Loop, tracker: Tracker, listen: Callable[[Even
 
 def remember_loop(trial: Trial, seconds: float) -> None:
     """Keep how long the loop took in this part of the run, its final figures included."""
-    RunFolder(trial.outline.folder).remember(**{LOOP_SECONDS: seconds})
+    RunFolder(trial.info.folder).remember(**{LOOP_SECONDS: seconds})
 
 
 def _score(trial: Trial, loop: Loop, tracker: Tracker) -> None:
     """Keep the curve of the final weights, before the summary that tells that all is there."""
     if trial.curve is None:
         return
-    corpus: TokenCorpus = from_the_store(trial.assignment.corpus[0])
+    corpus: TokenCorpus = from_the_store(trial.spec.corpus[0])
     windows = ScoredWindows.of(corpus, loop.recipe.training.block_size, trial.curve.windows)
     with loop.precision.autocast():
         curve = mask_ratio_curve(loop.model, windows, even_levels(trial.curve.levels), trial.curve.seed, loop.evaluator.batch_size)
-    CurveRecord.of(curve).write(trial.outline.folder)
-    tracker.log_artifact(trial.outline.folder / CURVE_FILE)
+    CurveRecord.of(curve).write(trial.info.folder)
+    tracker.log_artifact(trial.info.folder / CURVE_FILE)
 
 
 def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: None) -> None:
@@ -146,14 +146,14 @@ def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: Non
 
     What the run leaves behind is whole when `summary.json` is there. Raises what a worker raised.
     """
-    assignment, folder = trial.assignment, trial.outline.folder
-    share = Share(trial.workers, assignment.threads, int(assignment.use_gpu))
+    spec, folder = trial.spec, trial.info.folder
+    share = Share(trial.workers, spec.threads, int(spec.use_gpu))
     with at_work(folder), ExitStack() as stack:
-        known = assignment.tracking
+        known = spec.tracking
         tracker: Tracker = MlflowTracker(known, "trial") if known else NullTracker()
         stack.callback(tracker.finish)
         tracker.log_artifact(folder / "config.yaml")
-        reporter = Reporter(trial.outline, tracker)
+        reporter = Reporter(trial.info, tracker)
 
         def handle(event: Event) -> None:
             if isinstance(event, RunFinished):
@@ -161,9 +161,9 @@ def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: Non
             reporter.handle(event)
             listen(event)
 
-        stopped = run_workers(assignment, share, folder, handle)
+        stopped = run_workers(spec, share, folder, handle)
         if stopped:
             raise RunError(f"its workers were stopped at iteration {stopped.iteration} ({stopped.reason}); it goes on from there")
         if reporter.summary is None:
             raise RuntimeError("the workers ended, but the last event of the trial never arrived")
-        CheckpointStore(assignment.checkpoints, {}).drop_older()
+        CheckpointStore(spec.checkpoints, {}).drop_older()

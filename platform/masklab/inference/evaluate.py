@@ -23,7 +23,7 @@ from masklab.inference.sample import judge_of, tell, tell_passed_over
 from masklab.inference.tables import SamplerFigures, evaluation_block, lengths_of, markdown, sampler_block, samplers_of
 from masklab.inference.trained_model import TrainedModel
 from masklab.io.atomic_file import write_text
-from masklab.io.paths import place_of
+from masklab.io.paths import absolute_path
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
 from masklab.reporting.plots import mask_ratio_figure, save_figure
@@ -167,7 +167,7 @@ def evaluate(config: EvaluateConfig, home: Path) -> int:
     console = Console(highlight=False)
     plan = Plan.of(config, home, console)
     trained = plan.trained
-    parent = place_of(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
+    parent = absolute_path(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
     with numbered_folder(parent.absolute()) as folder:
         console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
         outcome = Outcome(*_scores(plan, console), tuple(_sampler_rows(plan, console)))

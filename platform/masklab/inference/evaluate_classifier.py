@@ -22,7 +22,7 @@ from masklab.inference.progress import RowProgress
 from masklab.inference.sample import tell, tell_passed_over
 from masklab.inference.trained_model import TrainedModel
 from masklab.io.atomic_file import write_text
-from masklab.io.paths import place_of
+from masklab.io.paths import absolute_path
 from masklab.modes.examples import Examples
 from masklab.reporting.numbers import title_of, written
 from masklab.reporting.plots import confusion_figure, save_figure
@@ -49,7 +49,7 @@ class LabelScores:
         examples = mode.examples(texts, Unmasked(), RowStreams.of(root_key(0), np.arange(count), count), trained.vocabulary)
         with trained.precision.autocast():
             scores = mode.scores(trained.model, examples, batch_size, trained.precision.device)
-        return cls(mode.figures(scores, examples), mode.confusion(scores, examples), count)
+        return cls(mode.metrics(scores, examples), mode.confusion(scores, examples), count)
 
 
 def evaluate_labels(config: EvaluateConfig, home: Path) -> int:
@@ -61,7 +61,7 @@ def evaluate_labels(config: EvaluateConfig, home: Path) -> int:
     tell_passed_over(console, trained)
     corpus = held_out_rows(trained, config, home, partial(tell, console))
     rows = recoded(corpus, trained)
-    parent = place_of(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
+    parent = absolute_path(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
     with numbered_folder(parent.absolute()) as folder:
         console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
         scores = LabelScores.of(trained, corpus, rows, config.evaluation.batch_size)
@@ -135,7 +135,7 @@ def evaluate_detector(config: EvaluateConfig, home: Path) -> int:
     trained = TrainedModel.open(config.checkpoint, home, config.system)
     tell_passed_over(console, trained)
     pools = _pools(trained, config, home, partial(tell, console))
-    parent = place_of(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
+    parent = absolute_path(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
     with numbered_folder(parent.absolute()) as folder:
         console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
         with RowProgress(console, "scoring", sum(map(len, pools.values())), [trained.model]):
@@ -182,8 +182,8 @@ def _figures(trained: TrainedModel, pools: dict[str, ValidationPool], batch_size
     mode, titles = trained.config.mode, list(pools)
     with trained.precision.autocast():
         scores = [mode.scores(trained.model, pools[title], batch_size, trained.precision.device) for title in titles]
-    own = {title: mode.figures(its, pools[title]) for title, its in zip(titles, scores, strict=True)}
-    return own | {"all": mode.figures(np.concatenate(scores), Examples.joined(list(pools.values())))}
+    own = {title: mode.metrics(its, pools[title]) for title, its in zip(titles, scores, strict=True)}
+    return own | {"all": mode.metrics(np.concatenate(scores), Examples.joined(list(pools.values())))}
 
 
 def _table(figures: dict[str, dict[str, float]]) -> Table:

@@ -20,7 +20,7 @@ from masklab.inference.output_folder import numbered_folder
 from masklab.inference.sample import tell, tell_passed_over
 from masklab.inference.trained_model import TrainedModel
 from masklab.io.atomic_file import atomic_file
-from masklab.io.paths import place_of
+from masklab.io.paths import absolute_path
 from masklab.modes.sequence_classifier import SequenceClassifier
 from masklab.modes.token_labeller import TokenLabeller
 from masklab.text.label_values import is_missing
@@ -73,7 +73,7 @@ def predict(config: PredictConfig, home: Path) -> int:
         )
     tell_passed_over(console, trained)
     column = config.dataset.text_column or trained.config.dataset.text_column or "text"
-    texts = Texts.read(place_of(config.dataset.path, "dataset.path"), column, trained.vocabulary)
+    texts = Texts.read(absolute_path(config.dataset.path, "dataset.path"), column, trained.vocabulary)
     table = list(_table(trained, texts, config.batch_size))
     parent = (trained.run.path if trained.run else Path.cwd()) / "predictions"
     with nullcontext(output) if output else numbered_folder(parent.absolute()) as place:
@@ -100,7 +100,7 @@ def _output(output: str | None) -> Path | None:
     """The file to write. Raises ConfigError for one of another kind, and RunError when it is there already."""
     if output is None:
         return None
-    file = place_of(output, "output")
+    file = absolute_path(output, "output")
     if file.suffix.lower() not in DELIMITERS:
         raise ConfigError(f"output = {output}: the name must end in .csv or .tsv")
     if file.exists():

@@ -19,7 +19,7 @@ from masklab.errors import CheckpointError, UserError
 from masklab.inference.output_folder import numbered_folder
 from masklab.inference.trained_model import TrainedModel
 from masklab.io.atomic_file import write_text
-from masklab.io.paths import place_of
+from masklab.io.paths import absolute_path
 from masklab.reporting.numbers import rate
 from masklab.reporting.unmasking.colours import ColourBy
 from masklab.reporting.unmasking.recorder import TraceRecorder, together
@@ -40,7 +40,7 @@ def sample(config: SampleConfig, home: Path) -> int:
     settings = config.sampling.suited(trained.is_causal)
     _, given_T = start_of(settings, trained.vocabulary, trained.block_size)
     judge = judge_of(settings, trained, home)
-    parent = place_of(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "samples"
+    parent = absolute_path(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "samples"
     with numbered_folder(parent.absolute()) as folder:
         recorder = TraceRecorder() if config.watch.html or config.watch.gif else None
         live = _live(config.watch, settings, trained, given_T, console)

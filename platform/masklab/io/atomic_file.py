@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from masklab.errors import DataError
-from masklab.failpoints import pass_by
+from masklab.failpoints import failpoint
 
 UNFINISHED = ".*.tmp"
 """Names of files that were being written when their writer was killed."""
@@ -27,9 +27,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        pass_by("file.written")
+        failpoint("file.written")
         temporary.replace(path)
-        pass_by("file.in_place")
+        failpoint("file.in_place")
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}); free the place or set MASKLAB_HOME to another") from error
     finally:

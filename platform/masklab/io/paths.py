@@ -13,7 +13,7 @@ LONGEST_PATH, LONGEST_PART = 4095, 255
 SHOWN = 60
 
 
-def place_of(text: str, key: str = "path") -> Path:
+def absolute_path(text: str, key: str = "path") -> Path:
     """The absolute path that `text`, the value of `key`, names, `~` included. Raises ConfigError for what no file can be called."""
     try:
         path = Path(text).expanduser()

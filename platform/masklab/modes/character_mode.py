@@ -46,7 +46,7 @@ class CharacterMode(Mode):
         part = (examples.inputs, examples.targets, examples.selected, examples.noise_level)
         return score_sequences(model, *part, batch_size, device).columns
 
-    def figures(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
+    def metrics(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
         """Means over the counted positions: see `SequenceScores.figures`."""
         from masklab.modes.character_scores import SequenceScores
 

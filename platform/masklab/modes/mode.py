@@ -120,7 +120,7 @@ class Mode(Section):
         """
 
     @abstractmethod
-    def figures(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
+    def metrics(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
         """`loss` in nats, and other figures by name, of the sequences (B,) whose scores are (B, K)."""
 
     def overall(self, figures: Mapping[str, float], vocabulary_size: int) -> dict[str, float]:

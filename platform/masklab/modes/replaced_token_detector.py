@@ -131,7 +131,7 @@ class ReplacedTokenDetector(Mode):
         odds_BT = log_odds(model, examples.inputs, batch_size, device)
         return odds_BT + _prior(examples)[:, None] if self.class_weights == "balanced" else odds_BT
 
-    def figures(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
+    def metrics(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
         """Figures over all positions; one is taken for replaced where that is likelier than the expected share of its stage."""
         replaced_N, odds_N = examples.targets.ravel() > 0, scores.ravel()
         return {

@@ -204,7 +204,7 @@ class SequenceClassifier(Mode):
                     said.append(logits_BO.numpy() * deviation + mean)
         return np.concatenate(said) if said else np.zeros((0, 2))
 
-    def figures(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
+    def metrics(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
         """Accuracy and macro F1 of classes, beside the cross-entropy; RMSE and R squared of numbers, beside the squared error."""
         loss, predicted = scores.T
         true = examples.targets[:, 0]

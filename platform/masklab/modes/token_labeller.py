@@ -125,7 +125,7 @@ class TokenLabeller(Mode):
                 out[first : first + batch_size].reshape(-1)[text_N.cpu().numpy()] = logits_NO.argmax(-1).cpu().numpy()
         return out
 
-    def figures(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
+    def metrics(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
         """Mean cross-entropy, share that is right, and macro F1 over the labelled characters of all texts together."""
         loss, sums = scores[:, 0].sum(), scores[:, 1:].sum(axis=0)
         hits, predicted, true = sums.reshape(3, -1)

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 
 
-def figure(value: float | None, digits: int) -> str:
+def fixed(value: float | None, digits: int) -> str:
     """Fixed digits, or a dash for a figure that is missing."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def amount(value: float) -> str:
+def si(value: float) -> str:
     """Three digits and a unit: 812, 31.4k, 4.20M."""
     if not math.isfinite(value):
         return "–"
@@ -24,7 +24,7 @@ def amount(value: float) -> str:
 
 def rate(value: float) -> str:
     """As `amount`, but two digits of what is below ten: 0.4, 0.037, 7.2."""
-    return f"{value:.2g}" if 0 < abs(value) < 9.95 else amount(value)
+    return f"{value:.2g}" if 0 < abs(value) < 9.95 else si(value)
 
 
 def duration(seconds: float | None) -> str:
@@ -65,11 +65,11 @@ def written(name: str, value: float | None) -> str:
     """The figure `name` as a person reads it."""
     if value is None:
         return "–"
-    return f"{value:.1%}" if name in SHARES else figure(value, 2 if name == "model_vs_random" else 4)
+    return f"{value:.1%}" if name in SHARES else fixed(value, 2 if name == "model_vs_random" else 4)
 
 
 def in_a_line(figures: Mapping[str, float]) -> str:
     """A few words for a line of the log, e.g. `8.1x random`."""
     if "model_vs_random" in figures:
-        return f"{figure(figures['model_vs_random'], 1)}x random"
+        return f"{fixed(figures['model_vs_random'], 1)}x random"
     return "  ".join(f"{title_of(name)} {written(name, value)}" for name, value in list(figures.items())[:3])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.reporting.run.history import History
-from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.run.run_info import RunInfo
 from masklab.text.labels import readable
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def colour_of(stage: int) -> str:
     return COLOURS[stage % len(COLOURS)]
 
 
-def loss_figure(history: History, outline: RunOutline) -> Figure:
+def loss_figure(history: History, info: RunInfo) -> Figure:
     """Loss per validation stage (nats per masked character) over iterations, the NELBO in black, a band for each training stage."""
     from matplotlib.figure import Figure
 
@@ -43,7 +43,7 @@ def loss_figure(history: History, outline: RunOutline) -> Figure:
     axes = figure.subplots()
     iterations = [e.iteration for e in history.evaluations]
     marker = "o" if len(iterations) < 12 else None
-    for i, stage in enumerate(outline.validation):
+    for i, stage in enumerate(info.validation):
         losses = _curve(e.stage_losses[i] for e in history.evaluations)
         style = LINES[i // len(COLOURS) % len(LINES)]
         label = f"{i}  {textwrap.shorten(stage.title, 46, placeholder=' …')}"
@@ -52,7 +52,7 @@ def loss_figure(history: History, outline: RunOutline) -> Figure:
     if not np.isnan(nelbo).all():
         axes.plot(iterations, nelbo, color=INK, linewidth=1.4, linestyle=(0, (1, 1.2)), label="NELBO, nats per character")
     _bands(axes, history, iterations)
-    axes.set_title(f"{outline.name}: loss on each validation stage", loc="left", color=INK, fontsize=11, pad=22)
+    axes.set_title(f"{info.name}: loss on each validation stage", loc="left", color=INK, fontsize=11, pad=22)
     axes.set_xlabel("iteration", color=INK)
     axes.set_ylabel("nats per character", color=INK)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)

@@ -18,7 +18,7 @@ from masklab.io.redaction import redact
 from masklab.tracking.mlflow_store import Store, make_database
 from masklab.tracking.params import flat_params
 from masklab.tracking.provenance import DatasetInput
-from masklab.tracking.spool.record import Declaration
+from masklab.tracking.spool.record import CreateRun
 from masklab.tracking.tracker import TELLING, LoggedSteps, Status
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def reach(store: Store, experiment: str = "Default") -> None:
             _found_experiment(client_of(store.uri), store, experiment)
 
 
-def declaration_of(
+def create_run_record(
     experiment: str,
     *,
     run_name: str,
@@ -97,10 +97,10 @@ def declaration_of(
     description: str = "",
     key: str | None = None,
     parent_key: str | None = None,
-) -> Declaration:
+) -> CreateRun:
     """A run as it is to be made, without the secrets in it. `key` is made up where there is none."""
     labels = {"mlflow.user": _user(), DESCRIPTION_TAG: description, **tags}
-    return Declaration(
+    return CreateRun(
         at=milliseconds(),
         key=key or uuid.uuid4().hex,
         parent_key=parent_key,
@@ -112,7 +112,7 @@ def declaration_of(
     )
 
 
-def make_run(store: Store, declared: Declaration) -> RunHandle:
+def make_run(store: Store, declared: CreateRun) -> RunHandle:
     """Make a run, and with it the database's schema and the experiment where they are missing.
 
     A run that was made with the same key before, by a process that was killed before it could tell, is taken up instead.
@@ -142,7 +142,7 @@ def make_run(store: Store, declared: Declaration) -> RunHandle:
 
 def start_run(store: Store, experiment: str, **facts: Any) -> RunHandle:
     """Declare a run of these `facts` and make it at once. Raises TrackingError."""
-    return make_run(store, declaration_of(experiment, **facts))
+    return make_run(store, create_run_record(experiment, **facts))
 
 
 def resume_run(store: Store, run_id: str, logged: LoggedSteps | None = None) -> RunHandle:

@@ -14,8 +14,8 @@ from typing import Any
 from masklab.io.redaction import redact
 from masklab.tracking.mlflow_run import DESCRIPTION_TAG, TAG_LENGTH, RunHandle, milliseconds
 from masklab.tracking.params import flat_params
-from masklab.tracking.spool.record import Artifact, Figures, Params, Record, StatusChange, Tags, Text
-from masklab.tracking.spool.sender import Courier, Parcel
+from masklab.tracking.spool.record import Artifact, Metrics, Params, Record, StatusChange, Tags, Text
+from masklab.tracking.spool.sender import SpoolSender, Target
 from masklab.tracking.spool.spool import Spool, SpoolWriter
 from masklab.tracking.tracker import LoggedSteps, Status
 
@@ -36,18 +36,18 @@ class MlflowTracker:
         steps = spool.steps()
         self.logged = LoggedSteps.of(steps) if steps else handle.logged
         self._writer = SpoolWriter(spool, writer)
-        self._courier = Courier(handle.store, report) if handle.store else None
-        if self._courier:
-            self._courier.take(Parcel(spool, handle.run_id, self._writer))
+        self._sender = SpoolSender(handle.store, report) if handle.store else None
+        if self._sender:
+            self._sender.take(Target(spool, handle.run_id, self._writer))
 
     @property
     def failures(self) -> int:
         """How often the store took nothing."""
-        return self._courier.failures if self._courier else 0
+        return self._sender.failures if self._sender else 0
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Keep figures at iteration `step`."""
-        self._add(Figures(at=milliseconds(), step=step, values={name: float(value) for name, value in metrics.items()}))
+        self._add(Metrics(at=milliseconds(), step=step, values={name: float(value) for name, value in metrics.items()}))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Keep parameters, flattened."""
@@ -73,8 +73,8 @@ class MlflowTracker:
         """Set the run's status if one is given, and send what is left, within the time limit. What cannot be sent stays in the spool."""
         if status is not None:
             self.set_status(status)
-        if self._courier:
-            self._courier.close(self._finish_seconds if seconds is None else seconds)
+        if self._sender:
+            self._sender.close(self._finish_seconds if seconds is None else seconds)
         own = self._writer.file
         self._writer.close()
         if own and not any(own.waiting()):
@@ -87,5 +87,5 @@ class MlflowTracker:
             self.lost += 1
             if self.lost == 1:
                 self._report(f"{self._folder}: figures for MLflow cannot be kept ({error.strerror or error}); the run goes on without them")
-        if self._courier:
-            self._courier.wake()
+        if self._sender:
+            self._sender.wake()

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from masklab.errors import TrackingError
-from masklab.tracking.mlflow_run import PARENT_TAG, RunHandle, children_under_way, declaration_of, end_run, milliseconds
+from masklab.tracking.mlflow_run import PARENT_TAG, RunHandle, children_under_way, create_run_record, end_run, milliseconds
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.provenance import DatasetInput
 from masklab.tracking.run_registration import RUN_ID, add_records, declare, opened_run, run_of
-from masklab.tracking.spool.pending import tell_unsent
-from masklab.tracking.spool.record import Figures, Record, StatusChange, Tags
-from masklab.tracking.spool.sender import Courier, Parcel
+from masklab.tracking.spool.pending import print_pending
+from masklab.tracking.spool.record import Metrics, Record, StatusChange, Tags
+from masklab.tracking.spool.sender import SpoolSender, Target
 from masklab.tracking.spool.spool import Spool
 from masklab.tracking.tracker import Status
 from masklab.training.run_folder import RunFolder
@@ -47,10 +47,10 @@ class NestedRuns:
     experiment: str
     parent: RunHandle
     failures: int = field(default=0, init=False)
-    _courier: Courier | None = field(default=None, init=False)
+    _sender: SpoolSender | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._courier = Courier(self.store, self._failed) if self.store else None
+        self._sender = SpoolSender(self.store, self._failed) if self.store else None
 
     @classmethod
     def of(
@@ -65,7 +65,7 @@ class NestedRuns:
         description: str,
     ) -> NestedRuns:
         """Those whose parent is the run in `folder`, made or found again. Raises TrackingError."""
-        declared = declaration_of(
+        declared = create_run_record(
             experiment, run_name=folder.path.name, params=params, tags=tags, datasets=[dataset], description=description
         )
         return cls(store, experiment, opened_run(folder, store, declared))
@@ -82,7 +82,7 @@ class NestedRuns:
         assert self.parent.folder
         linked = {PARENT_TAG: self.parent.run_id, **tags}
         key = None if self.parent.run_id else Spool(self.parent.folder).key()
-        declared = declaration_of(self.experiment, run_name=name, params=params, tags=linked, description=description, parent_key=key)
+        declared = create_run_record(self.experiment, run_name=name, params=params, tags=linked, description=description, parent_key=key)
         try:
             handle = opened_run(folder, self.store, declared)
         except TrackingError as error:
@@ -127,15 +127,15 @@ class NestedRuns:
             numbers = {f"values/{key}": float(value) for key, value in point.items() if not isinstance(value, str)}
             missing = {name: value for name, value in numbers.items() if step > known.get(name, -1)}
             if missing:
-                records.append(Figures(at=milliseconds(), step=step, values=missing))
+                records.append(Metrics(at=milliseconds(), step=step, values=missing))
         self._tell(handle, *records, *([Tags(at=milliseconds(), values={"lineage": lineage})] if lineage else []))
 
     def close(self, seconds: float = CLOSING_SECONDS) -> None:
         """Send what is left, for `seconds` at most, and tell what could not be sent."""
         assert self.parent.folder
-        if self._courier:
-            self._courier.close(seconds)
-        tell_unsent(self.parent.folder, self.store)
+        if self._sender:
+            self._sender.close(seconds)
+        print_pending(self.parent.folder, self.store)
 
     def _tell(self, handle: RunHandle, *records: Record) -> None:
         assert handle.folder
@@ -147,8 +147,8 @@ class NestedRuns:
 
     def _send(self, handle: RunHandle) -> None:
         assert handle.folder
-        if self._courier:
-            self._courier.take(Parcel(Spool(handle.folder), handle.run_id))
+        if self._sender:
+            self._sender.take(Target(Spool(handle.folder), handle.run_id))
 
     def _failed(self, words: str) -> None:
         self.failures += 1

@@ -10,8 +10,8 @@ from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError
 from masklab.tracking.mlflow_run import RunHandle, add_to_run, in_one_line, milliseconds, resume_run
 from masklab.tracking.mlflow_store import Store
-from masklab.tracking.spool.delivery import Delivery, PutOffError, known_run
-from masklab.tracking.spool.record import Artifact, Declaration, Figures, Record, StatusChange
+from masklab.tracking.spool.delivery import DeferredError, Delivery, known_run
+from masklab.tracking.spool.record import Artifact, CreateRun, Metrics, Record, StatusChange
 from masklab.tracking.spool.spool import Spool, SpoolWriter
 from masklab.tracking.tracker import LoggedSteps
 from masklab.training.run_folder import RunFolder
@@ -21,7 +21,7 @@ RUN_ID, RUN_KEY = "mlflow_run_id", "mlflow_run_key"
 DRIVER = "driver"
 
 
-def opened_run(folder: RunFolder, store: Store | None, declared: Declaration) -> RunHandle:
+def opened_run(folder: RunFolder, store: Store | None, declared: CreateRun) -> RunHandle:
     """The run of `folder`, which has begun and in which nobody is at work. Without a `store` nothing is sent.
 
     Raises TrackingError where the store fails. A run that is not made yet is declared all the same, and made when that is sent.
@@ -42,7 +42,7 @@ def opened_run(folder: RunFolder, store: Store | None, declared: Declaration) ->
     return replace(handle, folder=folder.path)
 
 
-def declare(folder: RunFolder, declared: Declaration) -> None:
+def declare(folder: RunFolder, declared: CreateRun) -> None:
     """Note in the spool that the run goes on, and how it is to be made where that was not noted before."""
     records: list[Record] = [StatusChange(at=milliseconds(), status="RUNNING")]
     if not run_of(folder) and Spool(folder.path).key() is None:
@@ -92,7 +92,7 @@ def add(
             path = str(folder.resolve().relative_to(run.path.resolve()))
             values = {name: float(value) for name, value in metrics.items()}
             now = milliseconds()
-            add_records(run.path, Figures(at=now, step=step, values=values), Artifact(at=now, path=path, folder=place))
+            add_records(run.path, Metrics(at=now, step=step, values=values), Artifact(at=now, path=path, folder=place))
             later = "; make sync sends it"
         if not run_id:
             raise TrackingError("the run is not there yet")
@@ -105,6 +105,6 @@ def add(
                 Delivery(store).deliver(spool, run_id)
         else:
             add_to_run(store, run_id, metrics, step, folder, place)
-    except (TrackingError, RunError, PutOffError, OSError) as error:
+    except (TrackingError, RunError, DeferredError, OSError) as error:
         return f"not added to the run in MLflow{' yet' * bool(later)}: {' '.join(str(error).split())}{later}"
     return None

@@ -15,7 +15,7 @@ from masklab.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Watch:
+class DivergenceGuard:
     """One rank's part of it. The figures are the same on every rank, and so is what is done about them."""
 
     recipe: Recipe

@@ -46,7 +46,7 @@ class Evaluator:
         began = time.perf_counter()
         pools = self.pools.stages
         scores = [self._scores(model, pool) for pool in pools]
-        stages = tuple(_stage_score(self.mode.figures(own, pool)) for own, pool in zip(scores, pools, strict=True))
+        stages = tuple(_stage_score(self.mode.metrics(own, pool)) for own, pool in zip(scores, pools, strict=True))
         every, examples = np.concatenate(scores), Examples.joined(pools)
         confusion = self.mode.confusion(every, examples)
         shown = [pools[stage]] if self.has_own_pools else list(pools)
@@ -54,7 +54,7 @@ class Evaluator:
             stages=stages,
             nelbo=self._yardstick(model, self.pools.final_nelbo if final else self.pools.nelbo),
             loss=sum(s.loss for s in stages) / len(stages),
-            figures=self.mode.overall(self.mode.figures(every, examples), self.vocabulary_size),
+            figures=self.mode.overall(self.mode.metrics(every, examples), self.vocabulary_size),
             mask_ratio=float(np.mean([p.mask_ratio for p in shown])),
             run_length=float(np.mean([p.run_length for p in shown])),
             seconds=time.perf_counter() - began,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from masklab.curriculum.progress import Decision, Progress
 from masklab.model.transfer_report import TransferReport
-from masklab.training.loss_spikes import Rollback, Skip, Stability
+from masklab.training.loss_spikes import Rollback, Skip, SpikeState
 from masklab.training.transfer_settings import Ancestor
 
 
@@ -206,7 +206,7 @@ class RunFinished:
     sample: str
     first_step_at: float
     """Wall-clock time (seconds since the epoch) at which the first optimizer step of this process ended."""
-    stability: Stability = field(default_factory=Stability)
+    stability: SpikeState = field(default_factory=SpikeState)
     """The steps that were skipped and the times that the run went back, since iteration 0."""
 
 

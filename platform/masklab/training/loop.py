@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from masklab.curriculum.progress import Decision, StageLosses, advance
-from masklab.failpoints import pass_by
+from masklab.failpoints import failpoint
 from masklab.model.freezing import Trainability
 from masklab.model.size import flops_per_char
 from masklab.model.transformer import Transformer
@@ -38,14 +38,14 @@ from masklab.sampling.generation import sample
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.budget import Budget
-from masklab.training.checkpoint.async_saver import Saver
+from masklab.training.checkpoint.async_saver import AsyncSaver
 from masklab.training.checkpoint.recovery import recovered
 from masklab.training.checkpoint.snapshot import Snapshot
 from masklab.training.checkpoint.store import CheckpointStore, Recovery
 from masklab.training.data.batch import BatchKey
 from masklab.training.data.batch_maker import BatchSource
 from masklab.training.data.validation_pools import Pools
-from masklab.training.divergence_guard import Watch
+from masklab.training.divergence_guard import DivergenceGuard
 from masklab.training.evaluator import Evaluator
 from masklab.training.events import (
     EvaluationDone,
@@ -58,7 +58,7 @@ from masklab.training.events import (
     Unfrozen,
 )
 from masklab.training.learner import Learner
-from masklab.training.meter import Meter
+from masklab.training.meter import StepMetrics
 from masklab.training.optimizer import learning_rate
 from masklab.training.position import Position
 from masklab.training.precision import Precision
@@ -98,7 +98,7 @@ class Loop:
         if self.ranks.rank > 0:
             self.position.batches_digest = 0  # the saved one is the sum over all ranks, and rank 0 carries it on
         if checkpoint:
-            pass_by("restore.read")
+            failpoint("restore.read")
         self.evaluator = Evaluator(
             mode=recipe.mode,
             pools=pools,
@@ -109,9 +109,9 @@ class Loop:
             has_own_pools=recipe.curriculum.validation_stages is None,
             request=self.stop.request,
         )
-        self.watch = Watch(recipe, self.learner, store, self.ranks)
-        self.meter = Meter(self.ranks)
-        self.saver = Saver(store) if store and self.ranks.rank == 0 else None
+        self.guard = DivergenceGuard(recipe, self.learner, store, self.ranks)
+        self.meter = StepMetrics(self.ranks)
+        self.saver = AsyncSaver(store) if store and self.ranks.rank == 0 else None
         self.first_step_at = 0.0
         outputs = self.model.output.out_features if self.model.output else vocabulary.size
         self.flops_per_char = flops_per_char(recipe.model, outputs, settings.block_size, recipe.mode.causal)
@@ -161,8 +161,8 @@ class Loop:
                 if position.iteration == self.recipe.transfer.unfreeze_at_iter:
                     yield from self._unfreeze()
                 self._step()
-                if self.watch.is_due(position.iteration):
-                    yield from self._settle(weights=self.watch.weights_count(position.iteration))
+                if self.guard.is_due(position.iteration):
+                    yield from self._settle(weights=self.guard.weights_count(position.iteration))
                 is_first = self.first_step_at == 0.0
                 self.first_step_at = self.first_step_at or time.time()
                 # a resumed run logs at the steps, and over the steps, that it would have without the break
@@ -204,7 +204,7 @@ class Loop:
         yield from self._settle()
         self.learner.unfreeze()
         self.position.stability = self.position.stability.restarted()
-        pass_by("weights.unfrozen")
+        failpoint("weights.unfrozen")
         yield Unfrozen(self.position.iteration, Trainability.of(self.model).trainable)
 
     def _flops_per_char(self) -> float:
@@ -212,7 +212,7 @@ class Loop:
         return self.flops_per_char / 3 if self.learner.is_frozen else self.flops_per_char
 
     def _step(self) -> None:
-        pass_by("step.begun")
+        failpoint("step.begun")
         position = self.position
         if self.recipe.model.dropout > 0:
             # dropout, too, is a function of its key, so a resumed run draws the same
@@ -222,7 +222,7 @@ class Loop:
         asked = time.perf_counter()
         batch = self.source.take(BatchKey(position.progress.stage, position.iteration))
         wait = time.perf_counter() - asked
-        pass_by("step.batch")
+        failpoint("step.batch")
         thaw = self.recipe.transfer.thaw(position.iteration)
         self.meter.add(batch, self.stepper.take(batch, rate, thaw, position.stability.limit), wait)
         self.budget.count(int(np.count_nonzero(batch.selected)))
@@ -230,15 +230,15 @@ class Loop:
         position.iteration += 1
         position.batches_digest = (position.batches_digest + batch.digest) % 2**64
         position.yardstick = None
-        pass_by("step.taken")
+        failpoint("step.taken")
 
     def _settle(self, weights: bool = True) -> Iterator[Event]:
         """Tell of the steps that were skipped, and go back to good weights where too many were."""
         self._fetch()
-        why = yield from self.watch.settle(self.position, weights)
+        why = yield from self.guard.settle(self.position, weights)
         if why:
             yield from self._committed(wait=True)
-            yield self.watch.go_back(self.position, why)
+            yield self.guard.go_back(self.position, why)
             yield from self._log()
             yield from self._save()
 
@@ -252,7 +252,7 @@ class Loop:
         """
         if not self.meter.steps:
             return
-        pass_by("log.begun")
+        failpoint("log.begun")
         self._fetch()
         position, reading = self.position, self.meter.read()
         position.chars += reading.chars
@@ -260,7 +260,7 @@ class Loop:
         position.recent_plain_sum += reading.plain_sum
         position.recent_masked += reading.taken_masked
         self.budget.agree(position.iteration, paced)
-        pass_by("log.read")
+        failpoint("log.read")
         peak = self.precision.peak_flops()
         mfu = reading.chars_per_second * self._flops_per_char() / (peak * self.ranks.size) if peak else None
         if math.isnan(reading.loss):
@@ -288,11 +288,11 @@ class Loop:
     def _evaluate(self) -> Iterator[Event]:
         position, stage = self.position, self.position.progress.stage
         yield from self._log()
-        pass_by("evaluation.begun")
+        failpoint("evaluation.begun")
         position.evaluation_due = True
         evaluation = self.evaluator.evaluate(self.model, stage)
         position.evaluation_due, position.yardstick = False, evaluation.yardstick
-        pass_by("evaluation.scored")
+        failpoint("evaluation.scored")
         elapsed = self.budget.agree(position.iteration)
         used = self.budget.used(position.iteration)
         figures = StageLosses(position.iteration, tuple(s.loss for s in evaluation.stages), used)
@@ -300,7 +300,7 @@ class Loop:
         position.progress = outcome.progress
         plain_sum, masked = position.recent_plain_sum, position.recent_masked
         position.recent_plain_sum, position.recent_masked = 0.0, 0
-        pass_by("evaluation.decided")
+        failpoint("evaluation.decided")
         yield EvaluationDone(
             iteration=position.iteration,
             stage=stage,
@@ -316,7 +316,7 @@ class Loop:
         )
         if outcome.decision is Decision.NEXT_STAGE:
             position.stability = position.stability.restarted()
-            pass_by("stage.advanced")
+            failpoint("stage.advanced")
             yield StageAdvanced(position.iteration, stage, position.progress.stage, outcome.reason)
         self.meter.restart()
 
@@ -326,7 +326,7 @@ class Loop:
         """
         began = time.perf_counter()
         yield from self._committed(wait=True)
-        pass_by("checkpoint.begun")
+        failpoint("checkpoint.begun")
         self._fetch()
         now = replace(
             self.position,
@@ -338,7 +338,7 @@ class Loop:
         )
         if self.saver:
             snapshot = Snapshot.of(now.iteration, self.model, self.stepper.state(), now.to_json())
-            pass_by("checkpoint.copied")
+            failpoint("checkpoint.copied")
             self.saver.begin(snapshot)
         self.saved_at = now.iteration
         yield from self._committed()
@@ -355,19 +355,19 @@ class Loop:
         position, settings = self.position, self.recipe.training
         yield from self._settle()
         yield from self._log()
-        pass_by("finish.begun")
+        failpoint("finish.begun")
         train_seconds = self.budget.agree(position.iteration)
         evaluation = self.evaluator.evaluate(self.model, position.progress.stage, final=True)
-        pass_by("finish.scored")
+        failpoint("finish.scored")
         if self.saved_at != position.iteration or self.saved_at == 0:
             yield from self._save()
         self.source.close()
         text = ""
         if self.ranks.rank == 0 and self.recipe.mode.writes:
             text = sample(self.model, self.vocabulary, settings.block_size, self.recipe.sampling)[0]
-            pass_by("finish.sampled")
+            failpoint("finish.sampled")
         yield from self._committed(wait=True)
-        pass_by("finish.saved")
+        failpoint("finish.saved")
         yield RunFinished(
             iteration=position.iteration,
             stage=position.progress.stage,

@@ -52,7 +52,7 @@ class StabilitySettings(Section):
     rollback_lr_factor: float = Field(default=1.0, gt=0, le=1)
     """Factor of the learning rate from each time on that the run goes back."""
 
-    def check(self, state: Stability, iteration: int, words: str) -> None:
+    def check(self, state: SpikeState, iteration: int, words: str) -> None:
         """Raise InstabilityError where the run has gone back as often as it may, and would have to at `iteration`, as `words` tell."""
         times = len(state.rollbacks)
         if times < self.max_rollbacks:
@@ -66,7 +66,7 @@ class StabilitySettings(Section):
 
 
 @dataclass(frozen=True)
-class StepFigures:
+class StepOutcome:
     """One step as the device saw it. `step` and `stage` are the batch's key; the loss is that of all workers together."""
 
     step: int
@@ -134,7 +134,7 @@ class Rollback:
 
 
 @dataclass(frozen=True)
-class Stability:
+class SpikeState:
     """What a run knows of its steps: with the settings, all that its decisions are a function of, and the path that it has taken."""
 
     window: tuple[float, ...] = ()
@@ -143,7 +143,7 @@ class Stability:
     """Highest median of a full window of this stage."""
     limit: float = LARGEST
     """A loss above it is a spike."""
-    pending: tuple[StepFigures, ...] = ()
+    pending: tuple[StepOutcome, ...] = ()
     """Steps whose figures have been read, and not settled yet."""
     streak: int = 0
     """Steps skipped in a row up to now."""
@@ -166,19 +166,19 @@ class Stability:
         """Factor of the learning rate."""
         return self.rollbacks[-1].lr_factor if self.rollbacks else 1.0
 
-    def told(self, figures: Iterable[StepFigures]) -> Stability:
+    def told(self, figures: Iterable[StepOutcome]) -> SpikeState:
         """The same with figures that were read, for `settle` to take."""
         return replace(self, pending=(*self.pending, *figures))
 
-    def restarted(self) -> Stability:
+    def restarted(self) -> SpikeState:
         """The same where another level of the loss is to be expected, as in another stage: nothing is known of it yet."""
         return replace(self, window=(), level=0.0, limit=LARGEST)
 
-    def saved_at(self, iteration: int) -> Stability:
+    def saved_at(self, iteration: int) -> SpikeState:
         """The same once the weights of `iteration` are saved: they are worth going back to, unless they are skipping steps right now."""
         return self if self.streak else replace(self, good_at=iteration)
 
-    def back_at(self, then: Stability, rollback: Rollback) -> Stability:
+    def back_at(self, then: SpikeState, rollback: Rollback) -> SpikeState:
         """What is known after `rollback` to weights saved with `then`: the losses of that time, and the whole path."""
         known = replace(then, good_at=self.good_at, skips=self.skips, overflows=self.overflows)
         return replace(known, pending=(), streak=0, overflow_streak=0, rollbacks=(*self.rollbacks, rollback))
@@ -192,7 +192,7 @@ class Stability:
         """The inverse of `to_json`."""
         made = {
             "window": tuple(state["window"]),
-            "pending": tuple(StepFigures.from_json(each) for each in state["pending"]),
+            "pending": tuple(StepOutcome.from_json(each) for each in state["pending"]),
             "skips": tuple(Skip(**each) for each in state["skips"]),
             "rollbacks": tuple(Rollback(**each) for each in state["rollbacks"]),
         }
@@ -203,14 +203,14 @@ class Stability:
 class Settlement:
     """The outcome of the figures of some steps."""
 
-    state: Stability
+    state: SpikeState
     skips: tuple[Skip, ...]
     """What of these steps was skipped."""
     too_many: Skip | None
     """The last of so many steps skipped in a row that the run is to go back."""
 
 
-def settle(state: Stability, settings: StabilitySettings, overflows: bool = False) -> Settlement:
+def settle(state: SpikeState, settings: StabilitySettings, overflows: bool = False) -> Settlement:
     """Take the pending figures in order. With `overflows` a gradient that is not finite is at first float16's scaler at work."""
     window, limit = list(state.window), state.limit
     skips: list[Skip] = []
@@ -230,7 +230,7 @@ def settle(state: Stability, settings: StabilitySettings, overflows: bool = Fals
     every = list(state.skips)
     for skip in skips:
         _add(every, skip)
-    settled = Stability(
+    settled = SpikeState(
         window=tuple(window),
         level=level,
         limit=limit,
@@ -271,7 +271,7 @@ def _robust(values: list[float]) -> tuple[float, float]:
     return middle, NORMAL * median(abs(value - middle) for value in values)
 
 
-def _words(figures: StepFigures, limit: float) -> str:
+def _words(figures: StepOutcome, limit: float) -> str:
     cause = figures.cause
     if cause == "spike":
         return f"the loss of {figures.loss:.4g} is a spike (above {limit:.4g})"

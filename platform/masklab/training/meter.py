@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from masklab.training.data.batch import Batch, BatchKey
-from masklab.training.loss_spikes import StepFigures
+from masklab.training.loss_spikes import StepOutcome
 from masklab.training.ranks import Ranks
 from masklab.training.step import StepResult
 
@@ -21,7 +21,7 @@ OF_STEP = (True, True, False, False, True)
 
 
 @dataclass(frozen=True)
-class Reading:
+class IntervalMetrics:
     """Means and rates over the steps of one interval, the same on every rank. Skipped steps count for the pace, and for nothing else."""
 
     loss: float
@@ -48,7 +48,7 @@ class Reading:
 
 
 @dataclass
-class Meter:
+class StepMetrics:
     """Adds up steps on one rank until it is read."""
 
     ranks: Ranks
@@ -77,7 +77,7 @@ class Meter:
         """Steps since the interval began."""
         return self._steps
 
-    def fetch(self) -> tuple[StepFigures, ...]:
+    def fetch(self) -> tuple[StepOutcome, ...]:
         """The figures of the steps since the last call, in order. Waits for the device."""
         if not self._waiting:
             return ()
@@ -86,10 +86,10 @@ class Meter:
         self._waiting = []
         self._figures += [(loss, plain, norm, taken) for loss, plain, norm, taken, _ in rows]
         return tuple(
-            StepFigures(key.step, key.stage, whole, norm, bool(taken)) for key, (_, _, norm, taken, whole) in zip(keys, rows, strict=True)
+            StepOutcome(key.step, key.stage, whole, norm, bool(taken)) for key, (_, _, norm, taken, whole) in zip(keys, rows, strict=True)
         )
 
-    def read(self) -> Reading:
+    def read(self) -> IntervalMetrics:
         """The interval's figures over all workers; starts the next interval. Waits for the device, and for the other ranks."""
         self.fetch()
         assert self._figures, "a meter is read after at least one step"
@@ -100,7 +100,7 @@ class Meter:
         totals = self.ranks.total(own).tolist()
         steps, size = len(taken) or float("nan"), self.ranks.size
         self.restart()
-        return Reading(
+        return IntervalMetrics(
             loss=totals[0] / steps,
             plain_sum=totals[1],
             taken_masked=round(totals[3]),

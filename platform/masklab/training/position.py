@@ -7,7 +7,7 @@ from typing import Any
 
 from masklab.curriculum.progress import Progress
 from masklab.model.transfer_report import TransferReport
-from masklab.training.loss_spikes import Rollback, Stability
+from masklab.training.loss_spikes import Rollback, SpikeState
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Position:
     """Whether the evaluation of this iteration was given up when the run was stopped."""
     yardstick: float | None = None
     """The yardstick's figure of these very weights, where they were evaluated: what the best checkpoint is chosen by."""
-    stability: Stability = field(default_factory=Stability)
+    stability: SpikeState = field(default_factory=SpikeState)
     """The steps that were skipped, what the next are held against, and the path taken so far."""
     transfer: TransferReport | None = None
     """What became of another run's weights, where it began with them: kept, so that it needs that run no more."""
@@ -51,7 +51,7 @@ class Position:
         """The inverse of `to_json`."""
         transfer = TransferReport.from_json(state["transfer"]) if state.get("transfer") else None
         known = state.get("stability")  # not in the checkpoints of earlier versions
-        stability = Stability.from_json(known) if known else Stability(good_at=state["iteration"])
+        stability = SpikeState.from_json(known) if known else SpikeState(good_at=state["iteration"])
         return cls(**{**state, "progress": Progress.from_json(state["progress"]), "stability": stability, "transfer": transfer})
 
     def go_back(self, saved: Position, words: str, lr_factor: float) -> None:

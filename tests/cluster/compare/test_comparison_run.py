@@ -54,7 +54,7 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
 
     def run(*overrides: str, stop_after: int | None = None) -> Told:
         told, line = Told(), words(home, *CURRICULA, *overrides)
-        ended, put, start = ComparisonTerminal.ended, ray_cluster.put, conductor.Conductor.trial
+        ended, put, start = ComparisonTerminal.ended, ray_cluster.put, conductor.ComparisonRunner.trial
 
         def end(self: ComparisonTerminal, record: ComparisonRecord, known: RunRecord) -> None:
             ended(self, record, known)
@@ -66,7 +66,7 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
             told.objects += 1
             return put(value)
 
-        def measure(self: conductor.Conductor, *given: Any) -> Any:
+        def measure(self: conductor.ComparisonRunner, *given: Any) -> Any:
             trial = start(self, *given)
             told.sent.append(len(ray_cluster.cloudpickle.dumps(trial)))
             return trial
@@ -76,7 +76,7 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             patch.setattr(ComparisonTerminal, "ended", end)
             patch.setattr(conductor.ray, "put", count)
-            patch.setattr(conductor.Conductor, "trial", measure)
+            patch.setattr(conductor.ComparisonRunner, "trial", measure)
             told.status = main("compare", "", lambda config: compare(config, line, root, 0.0), root, line, tree=COMPARE)
         told.record = ComparisonRecord.read(home / "runs" / NAME)
         return told

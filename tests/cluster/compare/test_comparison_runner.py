@@ -67,7 +67,7 @@ def conducted(made: ComparisonPlan, root: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(conductor.ray, "wait", lambda tasks, **_: (tasks[:1], []))
     monkeypatch.setattr(conductor.ray, "get", lambda each: each())
     monkeypatch.setattr(conductor, "wait_until_left", leave)
-    driver = conductor.Conductor(made, record, Share(1, 1, 0), None, {}, ComparisonTerminal(1))
+    driver = conductor.ComparisonRunner(made, record, Share(1, 1, 0), None, {}, ComparisonTerminal(1))
     driver._task = SimpleNamespace(remote=task)
     driver.conduct(made.runs, 1)
     return [(run.status, run.reason) for run in driver.record.runs]
@@ -86,7 +86,7 @@ def test_a_run_that_was_finished_without_a_driver_is_not_trained_again(
     begun: list[str] = []
 
     def begin(trial: Any) -> Any:
-        begun.append(trial.assignment.run)
+        begun.append(trial.spec.run)
         return failing(trial)
 
     ended = conducted(made, root, monkeypatch, begin)
@@ -96,7 +96,7 @@ def test_a_run_that_was_finished_without_a_driver_is_not_trained_again(
 
 def test_a_run_whose_process_fails_after_its_end_is_finished(made: ComparisonPlan, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def finishing(trial: Any) -> Any:
-        SUMMARY.write(trial.outline.folder / "summary.json")
+        SUMMARY.write(trial.info.folder / "summary.json")
         return failing(trial)
 
     ended = conducted(made, root, monkeypatch, finishing)
@@ -119,7 +119,7 @@ def test_runs_that_are_stopped_stand_as_killed_before_they_are_waited_for(
     monkeypatch.setattr(conductor.ray, "put", lambda value: value)
     monkeypatch.setattr(conductor.ray, "wait", wait)
     monkeypatch.setattr(conductor.ray, "cancel", lambda *_, **__: None)
-    driver = conductor.Conductor(made, record_of(made, root, ""), Share(1, 1, 0), nested, {}, ComparisonTerminal(1))
+    driver = conductor.ComparisonRunner(made, record_of(made, root, ""), Share(1, 1, 0), nested, {}, ComparisonTerminal(1))
     driver._task = SimpleNamespace(remote=lambda _: object())
     with pytest.raises(KeyboardInterrupt):
         driver.conduct(made.runs, 1)

@@ -375,7 +375,7 @@ def test_a_trial_that_tune_gives_up_is_a_failed_one(tmp_path: Path, text: str, r
     monkeypatch.setattr(sweep_conductor.tune, "run", lambda *_, search_alg, **__: search_alg.suggest("a trial of Tune"))
     plan = planned(tmp_path, root, SPACE, "sweep.num_trials=2", "tracking.enabled=false")
     plan.folder.begin(dump(plan.config))
-    conductor = sweep_conductor.SweepConductor(plan, opening_record(plan, ""), Share(1, 1, 0), None, {}, SweepTerminal(2, 1))
+    conductor = sweep_conductor.SweepRunner(plan, opening_record(plan, ""), Share(1, 1, 0), None, {}, SweepTerminal(2, 1))
     conductor.conduct(plan.trials, 1, 0.0)
     assert [trial.status for trial in conductor.record.trials] == ["failed", "waiting"]
     assert "gave it up" in conductor.record.trials[0].reason
@@ -418,7 +418,7 @@ def test_a_suggestion_that_is_unfit_is_a_failed_trial_with_its_reason(
     monkeypatch.setattr("ray.put", lambda value: value)
     space = 'sweep.space={model.n_embd: "int(16,20)"}'  # both ends go with 2 heads, and 17, 18 and 19 do not
     plan = planned(tmp_path, root, space, "sweep.search=optuna", "sweep.num_trials=12", "tracking.enabled=false")
-    conductor = sweep_conductor.SweepConductor(plan, opening_record(plan, ""), Share(1, 1, 0), None, {}, SweepTerminal(12, 1))
+    conductor = sweep_conductor.SweepRunner(plan, opening_record(plan, ""), Share(1, 1, 0), None, {}, SweepTerminal(12, 1))
     conductor._suggestions = Suggestions(plan.config.sweep.distributions, 0, 12)
     begun = []
     while handed := conductor.begin():
@@ -441,12 +441,12 @@ def test_a_grid_wants_its_own_points_whatever_number_a_file_gives(tmp_path: Path
 def test_what_tune_sees_is_told_to_the_books_and_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     from types import SimpleNamespace
 
-    from masklab.cluster.tune.ray_tune import Watch
+    from masklab.cluster.tune.ray_tune import TuneCallback
 
     told: list[tuple[int, bool]] = []
     books: Any = SimpleNamespace(reported=lambda number, result: None, ended=lambda number, *, failed: told.append((number, failed)))
     trial = SimpleNamespace(config={"handed": SimpleNamespace(number=3)}, last_result={})
-    watch = Watch(books)
+    watch = TuneCallback(books)
     watch.on_trial_complete(0, [], trial)
     watch.on_trial_error(0, [], trial)
     assert told == [(3, False), (3, True)]

@@ -52,13 +52,14 @@ class Bench:
             return next(waiting)(self)
 
         patch.setattr(supervision, "run_workers", run)
-        patch.setattr(supervision, "replace", lambda one, **changes: one if one is assignment else Share(**vars(one) | changes))
+        patch.setattr(supervision, "replace", lambda one, **changes: one if one is spec else Share(**vars(one) | changes))
         patch.setattr(supervision, "nodes_of_the_cluster", lambda: self.nodes)
         patch.setattr(supervision, "has_room", lambda _share, workers, _patience: workers <= len(self.nodes))
-        patch.setattr(Supervisor, "_iteration", lambda _: self.saved)
-        assignment = SimpleNamespace(recipe=SimpleNamespace(training=SimpleNamespace(rows_per_step=8)))
+        patch.setattr(supervision, "iteration_reached", lambda _: self.saved)
+        recipe = SimpleNamespace(training=SimpleNamespace(rows_per_step=8))
+        spec = SimpleNamespace(recipe=recipe, checkpoints=folder)
         self.request = StopRequest()
-        self.supervisor = Supervisor(assignment, scaling, share, folder, self.events.append, self.request)  # type: ignore[arg-type]
+        self.supervisor = Supervisor(spec, scaling, share, folder, self.events.append, self.request)  # type: ignore[arg-type]
 
     def lose(self, saved: int, nodes: int = 1) -> None:
         self.saved, self.nodes = saved, [{"CPU": 1.0}] * nodes

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_story import DIFFUSION, STICKY
 
-from masklab.reporting.run.diagnostics import Trouble, TroubleDetector, ratio_holes
+from masklab.reporting.run.diagnostics import Diagnostics, RunWarning, ratio_holes
 from masklab.reporting.run.run_info import StageOutline
 from masklab.training.events import Event
 
 
-def told(*events: Event, stages: tuple[StageOutline, ...] = (STICKY, DIFFUSION)) -> dict[str, Trouble]:
-    detector = TroubleDetector(run_story.outline(stages=stages))
+def told(*events: Event, stages: tuple[StageOutline, ...] = (STICKY, DIFFUSION)) -> dict[str, RunWarning]:
+    detector = Diagnostics(run_story.info(stages=stages))
     found = [trouble for event in events for trouble in detector.feed(event)]
     assert len({trouble.kind for trouble in found}) == len(found), "each kind once"
     return {trouble.kind: trouble for trouble in found}
@@ -77,12 +77,12 @@ def test_a_stage_that_begins_as_the_run_ends_got_no_iterations() -> None:
 
 
 def test_stages_that_cannot_begin_are_told_at_the_start_and_not_again() -> None:
-    detector = TroubleDetector(replace(run_story.outline(), unreachable=(1,)))
+    detector = Diagnostics(replace(run_story.info(), unreachable=(1,)))
     first, *_ = (trouble for trouble in detector.feed(run_story.started()) if trouble.kind == "unreachable_stages")
     assert "stage 1 (diffusion, linear) cannot begin within the budget" in first.words
     assert "unreached_stages" not in {trouble.kind for trouble in detector.feed(run_story.finished(stage=0))}
-    mixed = replace(run_story.outline(), unreachable=(1,), mixed=((0, 1), (0, 1)))
-    assert [t.kind for t in TroubleDetector(mixed).feed(run_story.started())] == ["cosmetic_progression"]
+    mixed = replace(run_story.info(), unreachable=(1,), mixed=((0, 1), (0, 1)))
+    assert [t.kind for t in Diagnostics(mixed).feed(run_story.started())] == ["cosmetic_progression"]
 
 
 def test_a_run_that_ends_before_its_first_evaluation_is_told() -> None:
@@ -150,9 +150,9 @@ def test_a_curriculum_without_high_ratios_is_told_at_the_start_and_not_again() -
 
 
 def test_stages_that_are_all_mixed_at_all_times_are_told_to_have_no_progression() -> None:
-    mixed = replace(run_story.outline(), mixed=((0, 1), (0, 1)))
-    assert [t.kind for t in TroubleDetector(mixed).feed(run_story.started())] == ["cosmetic_progression"]
-    assert not TroubleDetector(replace(mixed, mixed=((0,), (0, 1)))).feed(run_story.started())
+    mixed = replace(run_story.info(), mixed=((0, 1), (0, 1)))
+    assert [t.kind for t in Diagnostics(mixed).feed(run_story.started())] == ["cosmetic_progression"]
+    assert not Diagnostics(replace(mixed, mixed=((0,), (0, 1)))).feed(run_story.started())
 
 
 def test_ratios_that_no_stage_reached_are_told_at_the_end() -> None:

@@ -23,7 +23,7 @@ from masklab.reporting.plots import colour_of, confusion_figure, loss_figure, ma
 from masklab.reporting.run.history import History
 from masklab.reporting.run.markdown import plan_markdown, summary_markdown
 from masklab.reporting.run.reporter import Reporter
-from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import RunSummary
 from masklab.tracking.provenance import git_commit, run_tags
 from masklab.tracking.tracker import NullTracker
@@ -32,7 +32,7 @@ from masklab.training.settings import TrainingSettings
 
 
 def report(folder: Path, events: list[Event] | None = None) -> RunSummary:
-    reporter = Reporter(run_story.outline(folder), NullTracker())
+    reporter = Reporter(run_story.info(folder), NullTracker())
     for event in run_story.story(folder) if events is None else events:
         reporter.handle(event)
     assert reporter.summary is not None
@@ -93,10 +93,10 @@ def test_a_run_that_finds_its_budget_spent_has_no_first_step(tmp_path: Path) -> 
 
 
 def test_a_resumed_run_keeps_its_earlier_figures_once(tmp_path: Path) -> None:
-    first = Reporter(run_story.outline(tmp_path), NullTracker())
+    first = Reporter(run_story.info(tmp_path), NullTracker())
     for event in run_story.story(tmp_path)[:10]:  # dies after iteration 300, saved at 100
         first.handle(event)
-    again = Reporter(run_story.outline(tmp_path), NullTracker())
+    again = Reporter(run_story.info(tmp_path), NullTracker())
     for event in [run_story.started(100, resumed_from=tmp_path / "checkpoints" / "100"), *run_story.story(tmp_path)[5:]]:
         again.handle(event)
     assert again.summary is not None
@@ -125,7 +125,7 @@ def test_a_damaged_history_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_the_description_is_a_page_of_plain_markdown(tmp_path: Path) -> None:
     stages = (replace(run_story.STICKY, title="a | b <script>"), run_story.DIFFUSION)
-    text = plan_markdown(run_story.outline(stages=stages))
+    text = plan_markdown(run_story.info(stages=stages))
     assert "a \\| b &lt;script>" in text
     text = summary_markdown(report(tmp_path))
     assert "**NELBO 3.0297 bits per character**" in text
@@ -134,7 +134,7 @@ def test_the_description_is_a_page_of_plain_markdown(tmp_path: Path) -> None:
 
 
 def test_a_stage_keeps_its_colour_in_every_figure() -> None:
-    figure = loss_figure(history_of(run_story.story()), run_story.outline())
+    figure = loss_figure(history_of(run_story.story()), run_story.info())
     (axes,) = figure.axes
     assert [line.get_color() for line in axes.get_lines()[:2]] == [colour_of(0), colour_of(1)]
     masks = masks_figure([("a", np.ones((4, 8), bool)), ("b", np.zeros((4, 8), bool))])
@@ -143,7 +143,7 @@ def test_a_stage_keeps_its_colour_in_every_figure() -> None:
 
 
 def test_the_loss_figure_shows_curves_and_boundaries() -> None:
-    figure = loss_figure(history_of(run_story.story()), run_story.outline())
+    figure = loss_figure(history_of(run_story.story()), run_story.info())
     (axes,) = figure.axes
     assert list(axes.get_lines()[0].get_xdata()) == [100, 200, 300, 400]
     assert list(axes.get_lines()[1].get_ydata()) == [3.0, 2.8, 2.3, 2.25]
@@ -152,7 +152,7 @@ def test_the_loss_figure_shows_curves_and_boundaries() -> None:
 
 
 def test_figures_are_written_without_a_display_and_without_evaluations(tmp_path: Path) -> None:
-    save_figure(loss_figure(History(), run_story.outline()), tmp_path / "new" / "loss.png")
+    save_figure(loss_figure(History(), run_story.info()), tmp_path / "new" / "loss.png")
     assert (tmp_path / "new" / "loss.png").read_bytes().startswith(b"\x89PNG")
     save_figure(masks_figure([("a", np.zeros((1, 8), bool))]), tmp_path / "masks.svg")
     assert ElementTree.parse(tmp_path / "masks.svg").getroot().tag.endswith("svg")
@@ -164,7 +164,7 @@ def test_the_mean_run_counts_runs_within_rows() -> None:
 
 
 def test_masks_are_drawn_into_the_run_folder(tmp_path: Path) -> None:
-    Reporter(run_story.outline(tmp_path), NullTracker()).show_masks([("a", np.eye(8, dtype=bool))])
+    Reporter(run_story.info(tmp_path), NullTracker()).show_masks([("a", np.eye(8, dtype=bool))])
     assert (tmp_path / "figures" / "masks.png").stat().st_size > 1000
 
 
@@ -175,7 +175,7 @@ def test_a_confusion_matrix_is_drawn_where_texts_have_classes(tmp_path: Path) ->
     told = replace(finished, evaluation=replace(finished.evaluation, confusion=((3, 1), (0, 5))))
     report(tmp_path / "without", [*events[:-1], told])
     assert not (tmp_path / "without" / "figures" / "confusion.png").exists()
-    reporter = Reporter(replace(run_story.outline(tmp_path), classes=("no", "yes", "never")), NullTracker())
+    reporter = Reporter(replace(run_story.info(tmp_path), classes=("no", "yes", "never")), NullTracker())
     for event in [*events[:-1], told]:
         reporter.handle(event)
     assert (tmp_path / "figures" / "confusion.png").stat().st_size > 1000
@@ -193,8 +193,8 @@ def test_names_of_classes_are_drawn_as_they_are_written(tmp_path: Path) -> None:
     assert shown == [r"$\no$", "a\ufffd[2J b", "<b>bold</b> xxxxxxxxx…", "\ufffd"]
 
 
-def outline_of(stages: list[dict[str, object]], **training: object) -> RunOutline:
-    return RunOutline.of(
+def outline_of(stages: list[dict[str, object]], **training: object) -> RunInfo:
+    return RunInfo.of(
         name="x",
         folder=Path("/x"),
         curriculum=Curriculum.model_validate({"stages": stages, "mixing": "cumulative"}),
@@ -207,10 +207,10 @@ def outline_of(stages: list[dict[str, object]], **training: object) -> RunOutlin
 
 
 def test_the_outline_of_a_curriculum_has_its_targets() -> None:
-    outline = outline_of([{"type": "random", "max_ratio": 0.4}, {"type": "exact_count"}], block_size=99)
-    assert outline.target_ratio(0) == pytest.approx(0.2)
-    assert outline.target_ratio(1) == pytest.approx((0.2 + 50 / 99) / 2)
-    assert outline.pools_match_stages()
+    info = outline_of([{"type": "random", "max_ratio": 0.4}, {"type": "exact_count"}], block_size=99)
+    assert info.target_ratio(0) == pytest.approx(0.2)
+    assert info.target_ratio(1) == pytest.approx((0.2 + 50 / 99) / 2)
+    assert info.pools_match_stages()
 
 
 def test_the_outline_has_the_stages_that_the_budget_leaves_out() -> None:
@@ -238,10 +238,10 @@ def test_tags_name_the_commit_and_the_job(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_reports_are_imported_without_heavy_libraries() -> None:
-    modules = "reporter, mlflow_tracker, mlflow_run, store, provenance"
-    code = (
-        f"import sys; from masklab.tracking import {modules}; print(sorted({{'torch', 'ray', 'mlflow', 'matplotlib'}} & set(sys.modules)))"
+    imports = (
+        "from masklab.reporting.run import reporter; from masklab.tracking import mlflow_tracker, mlflow_run, mlflow_store, provenance"
     )
+    code = f"import sys; {imports}; print(sorted({{'torch', 'ray', 'mlflow', 'matplotlib'}} & set(sys.modules)))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     words = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert words.stdout.strip() == "[]"

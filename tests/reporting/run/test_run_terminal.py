@@ -10,9 +10,9 @@ import pytest
 import run_story
 from rich.console import Console
 
-from masklab.reporting.numbers import amount, duration, figure
+from masklab.reporting.numbers import duration, fixed, si
 from masklab.reporting.run.reporter import Reporter
-from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.terminal import Terminal
 from masklab.tracking.tracker import NullTracker
 from masklab.training.events import Event
@@ -21,9 +21,9 @@ from masklab.training.events import Event
 def printed(folder: Path, events: list[Event], live: bool = False, width: int = 100) -> str:
     file = StringIO()
     console = Console(file=file, force_terminal=live, width=width, highlight=False, _environ={})
-    outline: RunOutline = run_story.outline(folder)
-    terminal = Terminal(outline, console)
-    reporter = Reporter(outline, NullTracker(), terminal)
+    info: RunInfo = run_story.info(folder)
+    terminal = Terminal(info, console)
+    reporter = Reporter(info, NullTracker(), terminal)
     for event in events:
         reporter.handle(event)
     terminal.close()
@@ -58,12 +58,12 @@ def test_a_terminal_gets_a_bar_and_a_table_of_stages(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 140])
 def test_the_summary_fits_the_width(tmp_path: Path, width: int) -> None:
-    reporter = Reporter(run_story.outline(tmp_path), NullTracker())
+    reporter = Reporter(run_story.info(tmp_path), NullTracker())
     for event in run_story.story(tmp_path):
         reporter.handle(event)
     assert reporter.summary is not None
     file = StringIO()
-    Terminal(run_story.outline(tmp_path), Console(file=file, width=width, _environ={})).summary(reporter.summary)
+    Terminal(run_story.info(tmp_path), Console(file=file, width=width, _environ={})).summary(reporter.summary)
     assert max(len(line) for line in file.getvalue().splitlines()) <= width
 
 
@@ -107,7 +107,7 @@ def test_a_damaged_checkpoint_is_named_with_what_is_wrong_with_it(tmp_path: Path
     ("value", "words"), [(812, "812"), (31_400, "31.4k"), (4_200_000, "4.20M"), (1.5e9, "1.50G"), (0, "0"), (float("nan"), "–")]
 )
 def test_amounts_have_three_digits_and_a_unit(value: float, words: str) -> None:
-    assert amount(value) == words
+    assert si(value) == words
 
 
 @pytest.mark.parametrize(
@@ -118,4 +118,4 @@ def test_durations_read_like_a_clock(seconds: float | None, words: str) -> None:
 
 
 def test_a_missing_figure_is_a_dash() -> None:
-    assert (figure(None, 2), figure(2.5, 3)) == ("–", "2.500")
+    assert (fixed(None, 2), fixed(2.5, 3)) == ("–", "2.500")

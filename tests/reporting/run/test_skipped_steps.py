@@ -11,7 +11,7 @@ import pytest
 import run_story
 from rich.console import Console
 
-from masklab.reporting.run.diagnostics import TroubleDetector
+from masklab.reporting.run.diagnostics import Diagnostics
 from masklab.reporting.run.history import History
 from masklab.reporting.run.reporter import MetricsLog, Reporter
 from masklab.reporting.run.summary import RunSummary
@@ -19,12 +19,12 @@ from masklab.reporting.run.terminal import SKIPS_SHOWN, Terminal
 from masklab.tracking.metrics import metrics_of
 from masklab.tracking.tracker import LoggedSteps, NullTracker
 from masklab.training.events import Event, RolledBack, RunFinished, StepSkipped
-from masklab.training.loss_spikes import Rollback, Skip, Stability
+from masklab.training.loss_spikes import Rollback, Skip, SpikeState
 
 NAN = float("nan")
 ALONE, ROW = Skip(104, 104, 0, "loss", "the loss is nan"), Skip(290, 299, 1, "spike", "the loss of 9.3 is a spike (above 7.1)")
 BACK = Rollback(300, 200, f"{ROW.batches} changed no weight: {ROW.words}", 0.5)
-PATH = Stability(skips=(ALONE, ROW), rollbacks=(BACK,), overflows=2)
+PATH = SpikeState(skips=(ALONE, ROW), rollbacks=(BACK,), overflows=2)
 
 
 def story(folder: Path = Path("/runs/story")) -> list[Event]:
@@ -37,7 +37,7 @@ def story(folder: Path = Path("/runs/story")) -> list[Event]:
 
 def shown(*events: Event) -> str:
     console = Console(file=io.StringIO(), width=200)
-    terminal = Terminal(run_story.outline(), console)
+    terminal = Terminal(run_story.info(), console)
     for event in events:
         terminal.handle(event)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
@@ -67,7 +67,7 @@ def test_going_back_is_one_line(back: Rollback, words: str) -> None:
 
 
 def test_history_and_summary_keep_the_path(tmp_path: Path) -> None:
-    reporter = Reporter(run_story.outline(tmp_path), NullTracker())
+    reporter = Reporter(run_story.info(tmp_path), NullTracker())
     for event in story(tmp_path):
         reporter.handle(event)
         if isinstance(event, StepSkipped | RolledBack):
@@ -142,16 +142,16 @@ def test_no_figure_is_logged_twice_whatever_is_told_at_one_iteration() -> None:
 @pytest.mark.parametrize(
     ("stability", "words"),
     [
-        (Stability(), None),
-        (Stability(overflows=9), None),
-        (Stability(skips=(ALONE,)), "1 of 400 steps changed no weight, first the batch of step 104 in stage 0: the loss is nan"),
-        (Stability(skips=(ROW,)), "lower training.learning_rate"),
+        (SpikeState(), None),
+        (SpikeState(overflows=9), None),
+        (SpikeState(skips=(ALONE,)), "1 of 400 steps changed no weight, first the batch of step 104 in stage 0: the loss is nan"),
+        (SpikeState(skips=(ROW,)), "lower training.learning_rate"),
         (PATH, "the run went back to earlier weights 1 time; lower training.learning_rate"),
     ],
 )
-def test_the_end_tells_of_skipped_steps(stability: Stability, words: str | None) -> None:
+def test_the_end_tells_of_skipped_steps(stability: SpikeState, words: str | None) -> None:
     finished: RunFinished = replace(run_story.finished(), stability=stability)
-    troubles = {trouble.kind: trouble.words for trouble in TroubleDetector(run_story.outline()).feed(finished)}
+    troubles = {trouble.kind: trouble.words for trouble in Diagnostics(run_story.info()).feed(finished)}
     assert ("skipped_steps" in troubles) == (words is not None)
     if words:
         assert words in troubles["skipped_steps"]
@@ -161,7 +161,7 @@ def test_the_end_tells_of_skipped_steps(stability: Stability, words: str | None)
 def test_a_validation_loss_that_is_no_number_is_never_the_best() -> None:
     lines = shown(*(run_story.evaluated(i, losses) for i, losses in ((100, (NAN, 2.0)), (200, (1.5, NAN)), (300, (1.7, 2.1)))))
     assert "nan" in lines
-    terminal = Terminal(run_story.outline(), Console(file=io.StringIO()))
+    terminal = Terminal(run_story.info(), Console(file=io.StringIO()))
     for event in (run_story.evaluated(100, (NAN, 2.0)), run_story.evaluated(200, (1.5, NAN)), run_story.evaluated(300, (1.7, 2.1))):
         terminal.handle(event)
     assert terminal._best == {0: 1.5, 1: 2.0}

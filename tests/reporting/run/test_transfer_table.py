@@ -36,8 +36,8 @@ def begun() -> RunStarted:
 
 def told(folder: Path, *events: object) -> tuple[list[str], RunSummary | None]:
     file = StringIO()
-    outline = run_story.outline(folder)
-    reporter = Reporter(outline, NullTracker(), Terminal(outline, Console(file=file, width=100, highlight=False, _environ={})))
+    info = run_story.info(folder)
+    reporter = Reporter(info, NullTracker(), Terminal(info, Console(file=file, width=100, highlight=False, _environ={})))
     for event in events:
         reporter.handle(event)  # type: ignore[arg-type]
     return [" ".join(line.split()) for line in file.getvalue().splitlines()], reporter.summary

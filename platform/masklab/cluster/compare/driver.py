@@ -71,7 +71,7 @@ def report(folder: Path) -> tuple[Path, ...]:
 
 def _conducted(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> ComparisonRecord:
     """Train the runs that wait. Returns the record of what became of them; raises KeyboardInterrupt when it is stopped."""
-    from masklab.cluster.compare.runner import Conductor
+    from masklab.cluster.compare.runner import ComparisonRunner
 
     scaling = plan.config.scaling
     own = scaling.model_copy(update={"cpus_per_worker": scaling.cpus_per_worker or 1})
@@ -79,7 +79,7 @@ def _conducted(plan: ComparisonPlan, record: ComparisonRecord, project: Path) ->
     waiting = [run for run, known in zip(plan.runs, record.runs, strict=False) if known.status == "waiting"]
     parallel = min(room(nodes_of_the_cluster(), share.cpus, share.gpus), plan.config.compare.parallel or len(waiting), len(waiting))
     with _books(plan, record, project) as (opened, nested):
-        conductor = Conductor(plan, opened, share, nested, _tags(plan, project), ComparisonTerminal(parallel))
+        conductor = ComparisonRunner(plan, opened, share, nested, _tags(plan, project), ComparisonTerminal(parallel))
         conductor.conduct(waiting, parallel)
         return _kept(plan, conductor.record, nested)
 

@@ -20,7 +20,7 @@ from masklab.config.jobs.train import Config
 from masklab.curriculum.controls import CONTROLS
 from masklab.curriculum.timetable import timetable
 from masklab.errors import ConfigError, RunError, did_you_mean
-from masklab.io.paths import place_of
+from masklab.io.paths import absolute_path
 from masklab.model.size import flops_per_char, parameter_count
 from masklab.model.transformer import Transformer
 from masklab.reporting.comparison.record import (
@@ -32,7 +32,7 @@ from masklab.reporting.comparison.record import (
     OutcomeRecord,
     RunRecord,
 )
-from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import RunSummary
 from masklab.sampling.generation import start_of
 from masklab.text.corpus import TokenCorpus
@@ -61,9 +61,9 @@ class PlannedRun:
         """E.g. `sticky/seed-1337`."""
         return f"{self.arm.name}/{self.folder.path.name}"
 
-    def outline(self, vocabulary_size: int, started_at: float) -> RunOutline:
+    def info(self, vocabulary_size: int, started_at: float) -> RunInfo:
         """What the run's reports need to know before it starts."""
-        return RunOutline.of(
+        return RunInfo.of(
             name=self.name,
             folder=self.folder.path,
             curriculum=self.arm.curriculum,
@@ -97,7 +97,7 @@ class ComparisonPlan:
         name = config.run.name or f"compare-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
         config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
         arms = _arms(config, overrides, project)
-        parent = place_of(config.run.folder, "run.folder") if config.run.folder else home / "runs"
+        parent = absolute_path(config.run.folder, "run.folder") if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, resolved(config, arms))
         store = Store.of(config.tracking, home) if config.tracking.is_sent else None
         corpus = text_for(config.dataset, home / ".corpora")
@@ -134,7 +134,7 @@ def resolved(config: CompareConfig, arms: Arms) -> dict[str, Any]:
 
 def find_comparison(reference: str, home: Path) -> Path:
     """The folder of the comparison `reference`: a name among the runs in `home`, or a folder. Raises RunError."""
-    for folder in (home / "runs" / reference, place_of(reference, "report")):
+    for folder in (home / "runs" / reference, absolute_path(reference, "report")):
         if folder.is_dir():
             return folder
     known = sorted(path.parent.name for path in (home / "runs").glob("*/comparison.json"))

@@ -11,7 +11,7 @@ import ray
 from masklab.cluster.compare.plan import ComparisonPlan, PlannedRun, run_record
 from masklab.cluster.connection import Share, put
 from masklab.cluster.trial import CurveSettings, Trial, host
-from masklab.cluster.workers.worker import Assignment, documents_of
+from masklab.cluster.workers.worker import WorkerSpec, documents_of
 from masklab.config.compose.yaml_io import dump
 from masklab.errors import UserError
 from masklab.reporting.comparison.record import ComparisonRecord, RunRecord
@@ -25,7 +25,7 @@ STOPPING_SECONDS = 10.0
 """How long runs that are stopped have to send their last figures."""
 
 
-class Conductor:
+class ComparisonRunner:
     """`record` is what is known of all runs; it is rewritten in the comparison's folder whenever a run begins or ends."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Conductor:
     def trial(self, run: PlannedRun, handle: RunHandle | None) -> Trial:
         """The run as its process gets it: small, since the corpus and the pools are references that all runs share."""
         settings, config = self.plan.config.compare, run.config
-        assignment = Assignment(
+        spec = WorkerSpec(
             run=f"{self.plan.name}/{run.name}",
             recipe=config.recipe,
             batches=config.batches.model_copy(update={"producer": False}),
@@ -91,8 +91,8 @@ class Conductor:
             relay=None,
             tracking=handle,
         )
-        outline = run.outline(self.plan.corpus.vocabulary.size, self.plan.started_at)
-        return Trial(assignment, outline, CurveSettings(settings.curve_levels, settings.curve_sequences, config.validation.seed))
+        info = run.info(self.plan.corpus.vocabulary.size, self.plan.started_at)
+        return Trial(spec, info, CurveSettings(settings.curve_levels, settings.curve_sequences, config.validation.seed))
 
     def _child(self, run: PlannedRun) -> RunHandle | None:
         if self.nested is None:
@@ -106,7 +106,7 @@ class Conductor:
         }
         params |= {"controls_for": run.arm.controls_for} if run.arm.controls_for else {}
         tags = {**self.tags, "curriculum_hash": run.arm.curriculum.digest()}
-        description = plan_markdown(run.outline(self.plan.corpus.vocabulary.size, self.plan.started_at))
+        description = plan_markdown(run.info(self.plan.corpus.vocabulary.size, self.plan.started_at))
         return self.nested.child(run.folder, run.name, params, tags, description)
 
     def _end(self, task: Any) -> None:

@@ -13,26 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masklab.cluster.connection import Share, connect, put, share_for
-from masklab.cluster.train.stop_message import Farewell, announcing
+from masklab.cluster.train.stop_message import StopMessage, announce_stop
 from masklab.config.checkpoints.generator import with_generator
 from masklab.config.compose.yaml_io import dump
 from masklab.config.home import home_of
 from masklab.config.jobs.train import Config
-from masklab.io.paths import place_of
+from masklab.io.paths import absolute_path
 from masklab.reporting.run.markdown import plan_markdown
 from masklab.reporting.run.reporter import Reporter
-from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import RunSummary
 from masklab.reporting.run.terminal import Terminal
 from masklab.sampling.generation import start_of
 from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.preparation import Corpus, corpus_for
-from masklab.tracking.mlflow_run import RunHandle, declaration_of, load_mlflow, reach
+from masklab.tracking.mlflow_run import RunHandle, create_run_record, load_mlflow, reach
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.provenance import DatasetInput, run_tags, source_tags
 from masklab.tracking.run_registration import opened_run, settle
-from masklab.tracking.spool.pending import tell_unsent
+from masklab.tracking.spool.pending import print_pending
 from masklab.tracking.tracker import STOPPING_SECONDS, NullTracker, Status, Tracker
 from masklab.training.data.validation_pools import Pools
 from masklab.training.events import Event, RunStopped, StepDone
@@ -61,7 +61,7 @@ class Plan:
         """Check config, text, run folder and tracking store. Raises a UserError for whatever is wrong; writes only the corpus."""
         name = config.run.name or f"{config.curriculum.name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
         config = with_generator(config.model_copy(update={"run": config.run.model_copy(update={"name": name})}), home)
-        parent = place_of(config.run.folder, "run.folder") if config.run.folder else home / "runs"
+        parent = absolute_path(config.run.folder, "run.folder") if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
         refuse_if_driven(folder.path)
         store = Store.of(config.tracking, home) if config.tracking.is_sent else None
@@ -82,9 +82,9 @@ class Plan:
         """The run's name."""
         return self.folder.path.name
 
-    def outline(self, handle: RunHandle | None) -> RunOutline:
+    def info(self, handle: RunHandle | None) -> RunInfo:
         """What reports need to know before the run starts."""
-        return RunOutline.of(
+        return RunInfo.of(
             name=self.name,
             folder=self.folder.path,
             curriculum=self.config.curriculum,
@@ -114,10 +114,10 @@ def train(config: Config, project: Path, started_at: float, command: Sequence[st
     """
     plan = Plan.of(config, home_of(project), started_at)
     if plan.folder.is_finished:
-        Terminal(plan.outline(None)).summary(RunSummary.read(plan.folder.path / "summary.json"))
+        Terminal(plan.info(None)).summary(RunSummary.read(plan.folder.path / "summary.json"))
         print(f"run '{plan.name}' is finished already; give another run.name to train again")
         settle(plan.folder)
-        tell_unsent(plan.folder.path, plan.store)
+        print_pending(plan.folder.path, plan.store)
         return 0
     if isinstance(plan.corpus, LabelledCorpus):
         print("\n".join(f"{name:<8}{words}" for name, words in plan.corpus.facts(config.training.block_size).items()), flush=True)
@@ -147,7 +147,7 @@ def _trained(plan: Plan, share: Share, handle: RunHandle | None, request: StopRe
     """Train, and see to it that the run's status says how it ended. Returns the exit status."""
     status: Status = "FAILED"
     tracker: Tracker = MlflowTracker(handle, "driver", finish_seconds=300) if handle else NullTracker()
-    farewell = Farewell(plan.name, command)
+    farewell = StopMessage(plan.name, command)
     try:
         stopped = _run_workers(plan, share, handle, tracker, request, farewell)
         status = "KILLED" if stopped else "FINISHED"
@@ -161,7 +161,7 @@ def _trained(plan: Plan, share: Share, handle: RunHandle | None, request: StopRe
             farewell.say(RunStopped(iteration_reached(plan.folder.checkpoints), request.reason or "interrupted"))
     finally:
         tracker.finish(status, STOPPING_SECONDS if status == "KILLED" else None)
-        tell_unsent(plan.folder.path, plan.store)
+        print_pending(plan.folder.path, plan.store)
     return 0 if status == "FINISHED" else INTERRUPTED
 
 
@@ -178,7 +178,7 @@ def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
     config, corpus = plan.config, plan.corpus
     if not config.tracking.enabled:
         return None
-    declared = declaration_of(
+    declared = create_run_record(
         config.tracking.experiment,
         run_name=plan.name,
         params=config.model_dump(mode="json"),
@@ -186,25 +186,25 @@ def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
         | source_tags(config.transfer)
         | {"pools_digest": plan.pools.digest},
         datasets=[DatasetInput.of(config.dataset, corpus)],
-        description=plan_markdown(plan.outline(None)),
+        description=plan_markdown(plan.info(None)),
     )
     return opened_run(plan.folder, plan.store, declared)
 
 
 def _run_workers(
-    plan: Plan, share: Share, handle: RunHandle | None, tracker: Tracker, request: StopRequest, farewell: Farewell
+    plan: Plan, share: Share, handle: RunHandle | None, tracker: Tracker, request: StopRequest, farewell: StopMessage
 ) -> RunStopped | None:
     """Start the workers and report until they are done, or stopped. Raises what they raised."""
     from masklab.cluster.workers.supervisor import Supervisor
-    from masklab.cluster.workers.worker import Assignment, documents_of
+    from masklab.cluster.workers.worker import WorkerSpec, documents_of
     from masklab.training.checkpoint.store import CheckpointStore
 
     with ExitStack() as stack:
-        terminal = Terminal(plan.outline(handle))
+        terminal = Terminal(plan.info(handle))
         stack.callback(terminal.close)
-        reporter = Reporter(plan.outline(handle), tracker, terminal)
+        reporter = Reporter(plan.info(handle), tracker, terminal)
         tracker.log_artifact(plan.folder.path / "config.yaml")
-        assignment = Assignment(
+        spec = WorkerSpec(
             run=plan.name,
             recipe=plan.recipe,
             batches=plan.config.batches,
@@ -223,8 +223,8 @@ def _run_workers(
             if isinstance(event, RunStopped) and request.reason:
                 farewell.say(event)
 
-        workers = Supervisor(assignment, plan.config.scaling, share, plan.folder.path, report, request)
-        with announcing(request, tracker, farewell.again):
+        workers = Supervisor(spec, plan.config.scaling, share, plan.folder.path, report, request)
+        with announce_stop(request, tracker, farewell.again):
             stopped = workers.run()
         if stopped:
             return stopped

@@ -15,7 +15,7 @@ from masklab.training.stop import StopRequest
 
 
 @dataclass
-class Farewell:
+class StopMessage:
     """Says, once, where a run stopped and how it goes on: at once, since a job that is stopped is killed seconds later."""
 
     name: str
@@ -38,7 +38,7 @@ class Farewell:
 
 
 @contextmanager
-def announcing(request: StopRequest, tracker: Tracker, again: str) -> Iterator[None]:
+def announce_stop(request: StopRequest, tracker: Tracker, again: str) -> Iterator[None]:
     """Say that the run is about to stop as soon as it is asked to, and by which command it goes on `again`, here and in MLflow: a
     stopped job is killed seconds later, which may be before it has saved.
 

@@ -97,7 +97,7 @@ def _opening(trial: PlannedTrial, known: TrialRecord | None) -> TrialRecord:
 
 def _conducted(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepRecord:
     """Train the trials that wait. Returns the record of what became of them; raises KeyboardInterrupt when it is stopped."""
-    from masklab.cluster.tune.runner import SweepConductor
+    from masklab.cluster.tune.runner import SweepRunner
 
     config = plan.config
     own = config.scaling.model_copy(update={"cpus_per_worker": config.scaling.cpus_per_worker or 1})
@@ -108,7 +108,7 @@ def _conducted(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepReco
     missing = len(waiting) + max(0, plan.wanted - len(record.trials))
     parallel = min(at_a_time(nodes_of_the_cluster(), share, gpus), config.sweep.parallel or missing, missing)
     with _books(plan, record, project) as (opened, nested):
-        conductor = SweepConductor(plan, opened, share, nested, _tags(plan, project), SweepTerminal(plan.wanted, parallel))
+        conductor = SweepRunner(plan, opened, share, nested, _tags(plan, project), SweepTerminal(plan.wanted, parallel))
         conductor.conduct(waiting, parallel, gpus)
         return _kept(plan, conductor.record, nested)
 

@@ -19,8 +19,8 @@ from masklab.config.jobs.train import Config
 from masklab.config.jobs.tune import SweepSettings, TuneConfig
 from masklab.config.search.search_space import Point, Value, corners, draw, grid, overrides_of
 from masklab.errors import ConfigError
-from masklab.io.paths import place_of
-from masklab.reporting.run.run_info import RunOutline
+from masklab.io.paths import absolute_path
+from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.sweep.record import FILE, SweepRecord
 from masklab.sampling.generation import start_of
 from masklab.text.preparation import Corpus, corpus_for
@@ -48,9 +48,9 @@ class PlannedTrial:
         """E.g. `003`."""
         return self.folder.path.name
 
-    def outline(self, vocabulary_size: int, started_at: float) -> RunOutline:
+    def info(self, vocabulary_size: int, started_at: float) -> RunInfo:
         """What the trial's reports need to know before it starts."""
-        return RunOutline.of(
+        return RunInfo.of(
             name=self.name,
             folder=self.folder.path,
             curriculum=self.config.curriculum,
@@ -90,7 +90,7 @@ class SweepPlan:
         name = config.run.name or f"sweep-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
         config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
         _holds_an_evaluation(config.training)
-        parent = place_of(config.run.folder, "run.folder") if config.run.folder else home / "runs"
+        parent = absolute_path(config.run.folder, "run.folder") if config.run.folder else home / "runs"
         folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
         store = Store.of(config.tracking, home) if config.tracking.is_sent else None
         corpus = corpus_for(config.dataset, home / ".corpora")

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from masklab.cluster.tune.trial import READY, Handed
+from masklab.cluster.tune.trial import READY, TrialPayload
 
 
 class Exchange(Protocol):
@@ -23,11 +23,11 @@ class Exchange(Protocol):
     def unbegun(self) -> int:
         """Its members that Tune has not been given yet."""
 
-    def exchange(self, ready: Sequence[int]) -> dict[int, Handed]:
+    def exchange(self, ready: Sequence[int]) -> dict[int, TrialPayload]:
         """Let the worst of the members `ready` take over from the best; what each of them goes on with."""
 
 
-class Generations(FIFOScheduler):  # type: ignore[misc]
+class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
     """At most `parallel` trials train at a time. When all that are not over have ended their part, they exchange and go on."""
 
     _supports_buffered_results = False

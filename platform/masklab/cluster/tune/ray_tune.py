@@ -15,11 +15,11 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
-from masklab.cluster.tune.trial import OBJECTIVE, SPENT, Handed
+from masklab.cluster.tune.trial import OBJECTIVE, SPENT, TrialPayload
 from masklab.config.jobs.train import Config
 from masklab.config.jobs.tune import SweepSettings
 from masklab.curriculum.timetable import timetable
-from masklab.reporting.numbers import amount
+from masklab.reporting.numbers import si
 from masklab.reporting.run.history import History
 from masklab.training.settings import TrainingSettings
 
@@ -33,10 +33,10 @@ TUNE_SETTINGS = {
 """What Tune reads from the environment: trials keep their own figures, and the driver its own signals; the user's settings stay."""
 
 
-class Books(Protocol):
+class TrialStore(Protocol):
     """Who is asked for trials, and told of them by their numbers."""
 
-    def begin(self) -> Handed | None:
+    def begin(self) -> TrialPayload | None:
         """The next trial; None when there is no other."""
 
     def reported(self, number: int, result: dict[str, Any]) -> None:
@@ -46,10 +46,10 @@ class Books(Protocol):
         """A trial's process has ended, by itself or not."""
 
 
-class TrialSource(Searcher):  # type: ignore[misc]
+class TuneSearcher(Searcher):  # type: ignore[misc]
     """Gives Tune one trial after another. It has no state of its own to save: a sweep goes on by its own records."""
 
-    def __init__(self, books: Books, must_wait: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, books: TrialStore, must_wait: Callable[[], bool] = lambda: False) -> None:
         super().__init__()
         self._books, self._must_wait = books, must_wait
 
@@ -61,18 +61,18 @@ class TrialSource(Searcher):  # type: ignore[misc]
         return {"handed": handed} if handed else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The books are told by `Watch`."""
+        """The books are told by `TuneCallback`."""
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing is saved."""
 
 
-class Watch(TrialProgressCallback):  # type: ignore[misc]
+class TuneCallback(TrialProgressCallback):  # type: ignore[misc]
     """Tells the books what Tune sees, in place of the callback that Tune has for printing: at any verbosity that one has a word for a
     trial which ends without a report.
     """
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: TrialStore) -> None:
         super().__init__()
         self._books = books
 
@@ -201,8 +201,8 @@ def cut_too_soon(settings: SweepSettings, configs: Iterable[Config]) -> Iterator
         grace, second, whole = grace_chars(settings, training), begins * training.chars_per_step, training.iterations
         if grace < second and whole:
             yield (
-                f"{settings.scheduler} may stop a trial after {amount(grace)} characters, before the second stage of {name} begins, "
-                f"at {amount(second)} or sooner; raise sweep.grace to {-(-100 * begins // whole) / 100:g}"
+                f"{settings.scheduler} may stop a trial after {si(grace)} characters, before the second stage of {name} begins, "
+                f"at {si(second)} or sooner; raise sweep.grace to {-(-100 * begins // whole) / 100:g}"
             )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from masklab.cluster.tune.optuna_search import importance_of
 from masklab.io.redaction import redact
-from masklab.reporting.numbers import figure
+from masklab.reporting.numbers import fixed
 from masklab.reporting.plots import save_figure
 from masklab.reporting.sweep.plots import coordinates_figure, history_figure, importance_figure, lineage_figure
 from masklab.reporting.sweep.record import FILE, SweepRecord
@@ -84,7 +84,7 @@ def description(record: SweepRecord) -> str:
     """The description of the sweep's run in MLflow: the best trial, how to train it again, which keys matter, and the table."""
     parts = [f"### Sweep over {', '.join(record.space)}"]
     if best := record.best:
-        parts += [f"**Best: trial {best.name}, {figure(best.nelbo_nats, 4)} ± {figure(best.nelbo_stderr, 4)} nats per character**"]
+        parts += [f"**Best: trial {best.name}, {fixed(best.nelbo_nats, 4)} ± {fixed(best.nelbo_stderr, 4)} nats per character**"]
         parts += [f"`{best.described()}`", f"{retraining_words(record).capitalize()}:\n\n```sh\n{record.retrain}\n```"]
     parts += [line.capitalize() for line in overhead(record)]
     if lines := list(lineage_lines(record)):

@@ -16,10 +16,10 @@ from masklab.cluster.trial import Trial
 from masklab.cluster.tune.optuna_search import Suggestions
 from masklab.cluster.tune.plan import PlannedTrial, SweepPlan
 from masklab.cluster.tune.population import carry_out, exchange_of, is_carried_out, next_exchange
-from masklab.cluster.tune.population_scheduler import Generations
-from masklab.cluster.tune.ray_tune import TUNE_SETTINGS, AskedToStop, TrialSource, Watch, cut_too_soon, recall, scheduler_of
-from masklab.cluster.tune.trial import FAILURE, OBJECTIVE, SPENT, Handed, host_trial
-from masklab.cluster.workers.worker import Assignment, documents_of
+from masklab.cluster.tune.population_scheduler import PopulationScheduler
+from masklab.cluster.tune.ray_tune import TUNE_SETTINGS, AskedToStop, TuneCallback, TuneSearcher, cut_too_soon, recall, scheduler_of
+from masklab.cluster.tune.trial import FAILURE, OBJECTIVE, SPENT, TrialPayload, host_trial
+from masklab.cluster.workers.worker import WorkerSpec, documents_of
 from masklab.cluster.workers.worker_group import release
 from masklab.config.compose.yaml_io import dump
 from masklab.errors import RunError, UserError
@@ -34,7 +34,7 @@ from masklab.training.folder_lock import wait_until_left
 from masklab.training.run_folder import LOOP_SECONDS
 
 
-class SweepConductor:
+class SweepRunner:
     """`record` is what is known of all trials; it is rewritten in the sweep's folder whenever a trial begins or ends."""
 
     def __init__(
@@ -68,7 +68,7 @@ class SweepConductor:
         if not config.scaling.ray_logs:
             logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what failed is told in a line of our own
         self._waiting = deque(self._as_they_go_on(trials))
-        population = Generations(self, parallel) if self.plan.exchange_steps else None
+        population = PopulationScheduler(self, parallel) if self.plan.exchange_steps else None
         if config.sweep.search == "optuna":
             self._suggestions = Suggestions(config.sweep.distributions, config.sweep.seed, self.plan.wanted, self.record.trials)
         self.terminal.begin(self.record)
@@ -81,7 +81,7 @@ class SweepConductor:
                     host_trial,
                     name="ray",
                     storage_path=str(self.plan.folder.path),
-                    search_alg=TrialSource(self, population.must_wait) if population else TrialSource(self),
+                    search_alg=TuneSearcher(self, population.must_wait) if population else TuneSearcher(self),
                     scheduler=population or self._scheduler(),
                     num_samples=self.plan.wanted + bool(population),
                     resources_per_trial=trial_resources(self.share, gpus),
@@ -89,7 +89,7 @@ class SweepConductor:
                     reuse_actors=self.share.workers == 1,
                     max_concurrent_trials=None if population else parallel,
                     stop=self._stopper,
-                    callbacks=[Watch(self)],
+                    callbacks=[TuneCallback(self)],
                     trial_dirname_creator=lambda trial: f"{trial.config['handed'].number:03d}-{trial.trial_id}",
                     raise_on_failed_trial=False,
                     verbose=0,
@@ -115,7 +115,7 @@ class SweepConductor:
                 continue  # the trial itself tells of the damage
         return scheduler
 
-    def begin(self) -> Handed | None:
+    def begin(self) -> TrialPayload | None:
         """Start the books of the next trial that can be begun."""
         while not self._stopper.asked and (trial := self._next()):
             if not trial.folder.checkpoints.exists() and not self.plan.exchange_steps:  # whose trials wait for each other
@@ -141,7 +141,7 @@ class SweepConductor:
         """The trials that Tune has not been given yet."""
         return len(self._waiting)
 
-    def exchange(self, ready: Sequence[int]) -> dict[int, Handed]:
+    def exchange(self, ready: Sequence[int]) -> dict[int, TrialPayload]:
         """Let the worst of the population's trials `ready` take over from the best; what each of them goes on with.
 
         The sweep is stopped, with its error, where a state cannot be handed over; the same command hands it over again.
@@ -227,15 +227,15 @@ class SweepConductor:
         if known.status != "interrupted":
             self.terminal.ended(self.record, known)
 
-    def _handed(self, number: int) -> Handed:
+    def _handed(self, number: int) -> TrialPayload:
         """What Tune carries to the process of a trial that has begun."""
         trial, handle = self._running[number]
-        return Handed(number, self._trial(trial, self._pools_of(trial), handle), next_exchange(self.plan, self.record.exchanged_at))
+        return TrialPayload(number, self._trial(trial, self._pools_of(trial), handle), next_exchange(self.plan, self.record.exchanged_at))
 
     def _trial(self, trial: PlannedTrial, pools: list[Any], handle: RunHandle | None) -> Trial:
         """The trial as its process gets it: small, since the corpus and the pools are references that trials share."""
         config = trial.config
-        assignment = Assignment(
+        spec = WorkerSpec(
             run=f"{self.plan.name}/{trial.name}",
             recipe=config.recipe,
             batches=config.batches.model_copy(update={"producer": False}),
@@ -249,8 +249,8 @@ class SweepConductor:
             tracking=handle,
             saves_beside=self.plan.exchange_steps is None,  # a part of a population's trial ends right where it is saved
         )
-        outline = trial.outline(self.plan.corpus.vocabulary.size, self.plan.started_at)
-        return Trial(assignment, outline, workers=self.share.workers)
+        info = trial.info(self.plan.corpus.vocabulary.size, self.plan.started_at)
+        return Trial(spec, info, workers=self.share.workers)
 
     def _pools_of(self, trial: PlannedTrial) -> list[Any]:
         """The trial's pools in the object store: once for all trials whose validation stages are the same.
@@ -269,7 +269,7 @@ class SweepConductor:
         if self.nested is None:
             return None
         tags = {**self.tags, "curriculum_hash": trial.config.curriculum.digest()}
-        description = plan_markdown(trial.outline(self.plan.corpus.vocabulary.size, self.plan.started_at))
+        description = plan_markdown(trial.info(self.plan.corpus.vocabulary.size, self.plan.started_at))
         handle = self.nested.child(trial.folder, f"{self.plan.name}/{trial.name}", trial.point, tags, description)
         self._tell_values(self._known(trial.number), handle)
         return handle

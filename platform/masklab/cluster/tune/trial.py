@@ -26,7 +26,7 @@ class PartEnded(Exception):
 
 
 @dataclass(frozen=True, repr=False)
-class Handed:
+class TrialPayload:
     """What Tune carries to a trial's process. Tune copies what it carries; references into the object store stay what they are."""
 
     number: int
@@ -34,7 +34,7 @@ class Handed:
     until: int | None = None
     """The iteration at which this part of the trial ends; None for all that is left of it."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Handed:
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrialPayload:
         return self
 
     def __repr__(self) -> str:
@@ -42,8 +42,8 @@ class Handed:
 
 
 def host_trial(config: dict[str, Any]) -> None:
-    """Tune's trainable; `config` holds the Handed. Raises what the loop raises, once the reason has been reported."""
-    handed: Handed = config["handed"]
+    """Tune's trainable; `config` holds the TrialPayload. Raises what the loop raises, once the reason has been reported."""
+    handed: TrialPayload = config["handed"]
     os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", str(LEAVING_SECONDS))
     try:
         (run_trial if handed.trial.workers == 1 else run_nested)(handed.trial, lambda event: listen(event, handed.until))

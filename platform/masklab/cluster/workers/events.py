@@ -25,7 +25,7 @@ LIMIT = 60.0
 
 
 @dataclass(frozen=True)
-class StopWord:
+class StopSignal:
     """What workers are told: why to stop, and whether to save before, or to leave all as it is at once."""
 
     reason: str
@@ -33,13 +33,13 @@ class StopWord:
 
 
 @ray.remote(num_cpus=0)
-class EventRelay:
+class EventChannel:
     """A mailbox. Rank 0 posts; the driver collects, waiting for the next event when there is none. Workers ask whether to stop."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.news = asyncio.Event()
-        self.stop: StopWord | None = None
+        self.stop: StopSignal | None = None
         self.stops = asyncio.Condition()
 
     async def post(self, event: Event) -> None:
@@ -61,13 +61,13 @@ class EventRelay:
         """Let whoever collects go on, with an event or without."""
         self.news.set()
 
-    async def ask_to_stop(self, word: StopWord) -> None:
+    async def ask_to_stop(self, word: StopSignal) -> None:
         """Tell the workers."""
         async with self.stops:
             self.stop = word
             self.stops.notify_all()
 
-    async def asked_to_stop(self, known: StopWord | None, patience: float) -> StopWord | None:
+    async def asked_to_stop(self, known: StopSignal | None, patience: float) -> StopSignal | None:
         """What the workers are told; waits up to `patience` seconds for something other than `known`."""
         try:
             async with asyncio.timeout(patience), self.stops:
@@ -77,13 +77,13 @@ class EventRelay:
         return self.stop
 
 
-def relay_here() -> Any:
+def open_channel() -> Any:
     """A relay on this node, so that it is lost with the driver alone."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return EventRelay.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+    return EventChannel.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
 
 
-class Listener:
+class EventConsumer:
     """Hands the relay's events to `handle` in a thread of the driver, in order, until it is closed."""
 
     def __init__(self, relay: Any, handle: Callable[[Event], None]) -> None:
@@ -135,7 +135,7 @@ def listen_for_stops(relay: Any, request: StopRequest) -> None:
 
 
 def _listen(relay: Any, request: StopRequest) -> None:
-    known: StopWord | None = None
+    known: StopSignal | None = None
     while True:
         try:
             word = ray.get(relay.asked_to_stop.remote(known, LOOK_SECONDS), timeout=LIMIT)

@@ -17,7 +17,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from masklab.cluster.connection import Share, nodes_of_the_cluster, share_among
 from masklab.cluster.workers.events import PREEMPTION
-from masklab.cluster.workers.worker import Assignment
+from masklab.cluster.workers.worker import WorkerSpec
 from masklab.cluster.workers.worker_group import run_workers
 from masklab.errors import ResourceError, RunError
 from masklab.training.checkpoint.recovery import iteration_reached
@@ -48,7 +48,7 @@ def is_loss(error: BaseException) -> bool:
 class Supervisor:
     """The workers of one run. `share` is what each of them takes at first; `handle` is given each event, in order."""
 
-    assignment: Assignment
+    spec: WorkerSpec
     scaling: ScalingSettings
     share: Share
     folder: Path
@@ -63,9 +63,7 @@ class Supervisor:
         """Train until the run is finished or asked to stop. Raises what no start can help, and RunError after too many in vain."""
         while True:
             try:
-                stopped = run_workers(
-                    self.assignment, self.share, self.folder, self.handle, self.request, self.scaling.grace_seconds, self._look
-                )
+                stopped = run_workers(self.spec, self.share, self.folder, self.handle, self.request, self.scaling.grace_seconds, self._look)
             except Exception as error:
                 if not is_loss(error):
                     raise
@@ -85,11 +83,11 @@ class Supervisor:
 
     @property
     def _rows(self) -> int:
-        return self.assignment.recipe.training.rows_per_step
+        return self.spec.recipe.training.rows_per_step
 
     def _lost(self, error: Exception) -> None:
         """Count a loss. Raises RunError when there were too many without a checkpoint between."""
-        reached = iteration_reached(self.assignment.checkpoints)
+        reached = iteration_reached(self.spec.checkpoints)
         self._losses = self._losses + 1 if reached == self._lost_at else 1
         self._lost_at = reached
         if self.request.reason:
@@ -105,8 +103,8 @@ class Supervisor:
         """Have the next start use `share`, once the workers of the last one are gone."""
         wait_until_left(self.folder)
         self.share, self._larger, self._look_at = share, None, time.monotonic()
-        self.assignment = replace(self.assignment, threads=share.cpus, use_gpu=bool(share.gpus))
-        self.handle(WorkersReplaced(iteration_reached(self.assignment.checkpoints), share.workers, reason))
+        self.spec = replace(self.spec, threads=share.cpus, use_gpu=bool(share.gpus))
+        self.handle(WorkersReplaced(iteration_reached(self.spec.checkpoints), share.workers, reason))
 
     def _fitting(self) -> Share:
         """As many workers of the same size as there is room for now. Raises ResourceError where there are fewer than will do.

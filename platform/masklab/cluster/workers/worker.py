@@ -38,7 +38,7 @@ from masklab.training.stop import StopRequest
 
 
 @dataclass(frozen=True)
-class Assignment:
+class WorkerSpec:
     """One run as its workers get it. `corpus` and `pools` are references into the object store, put there by the driver.
 
     They stand in lists, since Ray replaces a reference that is an argument of its own by its value.
@@ -74,27 +74,27 @@ STORE_SECONDS = 300.0
 
 
 def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
-    """Ray Train's training function; `handed` holds the Assignment. Of a finished run rank 0 returns hash and length."""
-    assignment: Assignment = handed["assignment"]
+    """Ray Train's training function; `handed` holds the WorkerSpec. Of a finished run rank 0 returns hash and length."""
+    spec: WorkerSpec = handed["spec"]
     torch.set_flush_denormal(True)  # holds for the threads that this one starts, so it comes first
-    torch.set_num_threads(assignment.threads)
+    torch.set_num_threads(spec.threads)
     context = ray.train.get_context()
     request = StopRequest()
-    listen_for_stops(assignment.relay, request)
-    loop = build_loop(assignment, context.get_world_rank(), context.get_world_size(), request=request)
+    listen_for_stops(spec.relay, request)
+    loop = build_loop(spec, context.get_world_rank(), context.get_world_size(), request=request)
     if loop.ranks.rank > 0:
         for _ in loop.run():
             pass
         return None
     tracker: Tracker = NullTracker()
-    if assignment.tracking:
-        tracker = MlflowTracker(assignment.tracking, "worker")
+    if spec.tracking:
+        tracker = MlflowTracker(spec.tracking, "worker")
     figures = MetricsLog(tracker)
     finished, posted = None, None
     try:
         for event in loop.run():
             figures.handle(event)
-            posted = assignment.relay.post.remote(event)
+            posted = spec.relay.post.remote(event)
             finished = event if isinstance(event, RunFinished | RunStopped) else None
     finally:
         if posted is not None:  # events keep their order, so with the last one all have arrived
@@ -108,22 +108,20 @@ def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
     return {"iteration": finished.iteration, "batches_digest": finished.batches_digest, "batches_made_by_worker": made_here}
 
 
-def build_loop(
-    assignment: Assignment, rank: int, size: int, device: torch.device | None = None, request: StopRequest | None = None
-) -> Loop:
-    """The loop of rank `rank` out of `size`, on the data that `assignment` gives it, until `request` is made.
+def build_loop(spec: WorkerSpec, rank: int, size: int, device: torch.device | None = None, request: StopRequest | None = None) -> Loop:
+    """The loop of rank `rank` out of `size`, on the data that `spec` gives it, until `request` is made.
 
     Its `device` is that of a worker of Ray Train when not given. Raises ResourceError when the data do not come.
     """
-    recipe = assignment.recipe
-    corpus, pools = from_the_store(assignment.corpus[0]), from_the_store(assignment.pools[0])
-    device = device or _device(assignment, size)
+    recipe = spec.recipe
+    corpus, pools = from_the_store(spec.corpus[0]), from_the_store(spec.pools[0])
+    device = device or _device(spec, size)
     ranks = Ranks(rank, size, device if device.type == "cuda" else torch.device("cpu"))
     first, last = ranks.part(recipe.training.rows_per_step)
     local = LocalSource(recipe.batch_maker(corpus), first, last)
     source: BatchSource = local
-    if assignment.batches.producer:
-        source = PullWindow(partial(producer_on_this_node, assignment.run, recipe, assignment.corpus[0]), local, assignment.batches)
+    if spec.batches.producer:
+        source = PullWindow(partial(producer_on_this_node, spec.run, recipe, spec.corpus[0]), local, spec.batches)
     return Loop(
         recipe,
         corpus.vocabulary,
@@ -132,7 +130,7 @@ def build_loop(
         Precision.of(recipe.system, device),
         ranks,
         wrap=(lambda module: module) if size == 1 else partial(ray.train.torch.prepare_model, move_to_device=device),
-        store=CheckpointStore(assignment.checkpoints, assignment.documents, beside=assignment.saves_beside),
+        store=CheckpointStore(spec.checkpoints, spec.documents, beside=spec.saves_beside),
         labels=corpus.labels,
         request=request,
     )
@@ -149,12 +147,12 @@ def from_the_store(reference: Any) -> Any:
         ) from error
 
 
-def _device(assignment: Assignment, size: int) -> torch.device:
+def _device(spec: WorkerSpec, size: int) -> torch.device:
     """The device of this worker: the GPU that Ray granted, and no other, since that would be another job's."""
-    if assignment.use_gpu:
+    if spec.use_gpu:
         granted: torch.device = ray.train.torch.get_device()
         return granted
-    name = assignment.recipe.system.device
+    name = spec.recipe.system.device
     if name == "auto":
         name = "mps" if size == 1 and torch.backends.mps.is_available() else "cpu"
     return pick_device(name)

@@ -19,8 +19,8 @@ from ray.train.torch import TorchTrainer
 from ray.util.placement_group import PlacementGroup, get_current_placement_group, remove_placement_group
 
 from masklab.cluster.connection import Share
-from masklab.cluster.workers.events import Listener, StopWord, relay_here
-from masklab.cluster.workers.worker import Assignment, train_worker
+from masklab.cluster.workers.events import EventConsumer, StopSignal, open_channel
+from masklab.cluster.workers.worker import WorkerSpec, train_worker
 from masklab.errors import ResourceError, UserError
 from masklab.io.atomic_file import write_text
 from masklab.training.events import Event, RunStarted, RunStopped
@@ -62,18 +62,18 @@ UNHEARD = "nobody takes in what the workers tell any more"
 class WorkerGroup:
     """One start of a run's workers, from threads of this process: one waits for Ray Train, one takes in the events."""
 
-    def __init__(self, assignment: Assignment, share: Share, folder: Path, handle: Callable[[Event], None]) -> None:
+    def __init__(self, spec: WorkerSpec, share: Share, folder: Path, handle: Callable[[Event], None]) -> None:
         self.handle = handle
-        self.relay = relay_here()
+        self.relay = open_channel()
         self.started = False
         self.stopped: RunStopped | None = None
         self.stopped_at = 0.0
         self.error: BaseException | None = None
         self.over = threading.Event()
-        self.listener = Listener(self.relay, self._see)
+        self.listener = EventConsumer(self.relay, self._see)
         self.trainer = Trainer(
             _work,
-            train_loop_config={"assignment": replace(assignment, relay=self.relay)},
+            train_loop_config={"spec": replace(spec, relay=self.relay)},
             scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=bool(share.gpus), resources_per_worker=share.resources()),
             run_config=RunConfig(
                 name="ray", storage_path=str(folder), failure_config=FailureConfig(max_failures=0, controller_failure_limit=0)
@@ -85,12 +85,12 @@ class WorkerGroup:
     def ask(self, reason: str) -> None:
         """Have the workers save at the end of their step, and end."""
         with suppress(RayError):
-            self.relay.ask_to_stop.remote(StopWord(reason))
+            self.relay.ask_to_stop.remote(StopSignal(reason))
 
     def abort(self) -> None:
         """Have the workers end at once, and wait for nothing."""
         with suppress(RayError):
-            self.relay.ask_to_stop.remote(StopWord("aborted", at_once=True))
+            self.relay.ask_to_stop.remote(StopSignal("aborted", at_once=True))
 
     def close(self) -> RunStopped | None:
         """Take in what is left. Raises what a worker raised, or what `handle` did."""
@@ -119,7 +119,7 @@ class WorkerGroup:
 
 
 def run_workers(
-    assignment: Assignment,
+    spec: WorkerSpec,
     share: Share,
     folder: Path,
     handle: Callable[[Event], None],
@@ -127,14 +127,14 @@ def run_workers(
     grace: float = GRACE,
     look: Callable[[], str | None] = lambda: None,
 ) -> RunStopped | None:
-    """Train as `assignment` says, in workers that take `share`, and hand each event to `handle` in a thread of this process, in order.
+    """Train as `spec` says, in workers that take `share`, and hand each event to `handle` in a thread of this process, in order.
 
     Ray keeps its own files in `folder`. A `request` stops the workers after a whole step, which is saved, and so does a reason that
     `look` gives, which is called ten times a second; what came of it is returned. Raises what a worker raised; what `handle` did, once
     the workers have saved; and KeyboardInterrupt where the request leaves nothing to wait for or they take more than `grace` seconds.
     """
     request = request or StopRequest()
-    group = WorkerGroup(assignment, share, folder, handle)
+    group = WorkerGroup(spec, share, folder, handle)
     asked_at: float | None = None
     try:
         while not group.over.wait(0.1):
@@ -162,7 +162,7 @@ def run_workers(
 
 def _work(handed: dict[str, Any]) -> dict[str, Any] | None:
     """The training function, in a folder that is its own as long as the process lives."""
-    folder: Path = handed["assignment"].checkpoints.parent
+    folder: Path = handed["spec"].checkpoints.parent
     with at_work(folder):
         place = get_current_placement_group()
         if place is not None and ray.train.get_context().get_world_rank() == 0:

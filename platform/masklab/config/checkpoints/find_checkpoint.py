@@ -10,7 +10,7 @@ from pathlib import Path
 from masklab.config.compose.yaml_io import load
 from masklab.config.jobs.train import Config
 from masklab.errors import CheckpointError, ConfigError, DataError, RunError, did_you_mean
-from masklab.io.paths import is_name, place_of
+from masklab.io.paths import absolute_path, is_name
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.checkpoint.manifest import MANIFEST, flaw_of
@@ -87,7 +87,7 @@ def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
 
 def _found(reference: str, runs: Path) -> FoundCheckpoint:
     by_name = is_name(reference) and (runs / reference).is_dir()
-    path = runs / reference if by_name else place_of(reference, "checkpoint")
+    path = runs / reference if by_name else absolute_path(reference, "checkpoint")
     if path.is_file():
         raise CheckpointError(f"{path} is a file; a checkpoint of masklab is a folder with a {MANIFEST}, and no other file is ever read")
     if not path.is_dir() and reference.endswith(f"/{BEST}"):

@@ -9,7 +9,7 @@ import yaml
 from masklab.config.checkpoints.find_checkpoint import FoundCheckpoint, find_checkpoint
 from masklab.config.jobs.train import Config
 from masklab.errors import CheckpointError, UserError
-from masklab.io.paths import place_of
+from masklab.io.paths import absolute_path
 from masklab.modes.replaced_token_detector import ReplacedTokenDetector
 from masklab.modes.sequence_classifier import SequenceClassifier
 from masklab.training.run_folder import RunFolder
@@ -42,14 +42,14 @@ def _recorded(config: Config, reference: str, home: Path) -> str | None:
     """The checkpoint that the run was begun with, where the run is there and `reference` names the run of that checkpoint."""
     if config.run.name is None:
         return None
-    parent = place_of(config.run.folder, "run.folder") if config.run.folder else home / "runs"
+    parent = absolute_path(config.run.folder, "run.folder") if config.run.folder else home / "runs"
     try:
         known = RunFolder(parent / config.run.name).config() or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None  # claiming the folder tells what is wrong with it
     mode = known.get("mode")
     path = mode.get("generator_checkpoint") if isinstance(mode, dict) else None
-    runs = (home / "runs" / reference, place_of(reference, KEY))
+    runs = (home / "runs" / reference, absolute_path(reference, KEY))
     return path if isinstance(path, str) and Path(path).parent.parent in runs else None
 
 

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from masklab.config.checkpoints.find_checkpoint import FoundCheckpoint, find_checkpoint
 from masklab.config.legacy.aliases import modern
 from masklab.errors import CheckpointError, ConfigError, UserError
-from masklab.io.paths import place_of
+from masklab.io.paths import absolute_path
 from masklab.modes.any_mode import AnyMode
 from masklab.modes.character_mode import CharacterMode
 from masklab.modes.mode import Mode
@@ -64,7 +64,7 @@ def _recorded(values: Mapping[str, Any], reference: str, home: Path) -> dict[str
     name, parent = run.get("name"), run.get("folder")
     if name is None:
         return None
-    folder = RunFolder((place_of(str(parent), "run.folder") if parent else home / "runs") / str(name))
+    folder = RunFolder((absolute_path(str(parent), "run.folder") if parent else home / "runs") / str(name))
     try:
         config = folder.config()
     except (OSError, UnicodeDecodeError, yaml.YAMLError):

@@ -11,7 +11,7 @@ from masklab.reporting.comparison.numbers import amount_words, counted, listed
 from masklab.reporting.comparison.plots import Dots, forest_figure, picture
 from masklab.reporting.comparison.tables import verdict_table
 from masklab.reporting.comparison.verdict_text import conclusion, headline, reasons
-from masklab.reporting.numbers import figure
+from masklab.reporting.numbers import fixed
 
 UNITS = {
     "max_chars": "characters",
@@ -84,7 +84,7 @@ def _answer_of(findings: Findings, group: Group) -> Answer:
 def _limits(findings: Findings) -> str:
     record = findings.record
     errors = [o.nelbo_stderr for run in record.runs if (o := run.outcome) and o.nelbo_stderr is not None]
-    error = f" (about {figure(sum(errors) / len(errors), 4)} nats, one standard error)" if errors else ""
+    error = f" (about {fixed(sum(errors) / len(errors), 4)} nats, one standard error)" if errors else ""
     return (
         "The intervals hold for seeds: for other first weights and other batches of the same recipe. They say nothing of other texts, "
         f"models or budgets. All runs are scored on the same {record.yardstick_sequences:,} held-out sequences under the same masks; the "

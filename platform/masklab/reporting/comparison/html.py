@@ -60,7 +60,7 @@ th { color: var(--faint); font-weight: 500; vertical-align: bottom; }
 .picture svg text { font-family: inherit !important; }
 pre { padding: .8rem 1rem; background: var(--card); border-radius: 6px; overflow-x: auto; font-size: .86rem; }
 code { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
-:focus-visible { outline: 2px solid var(--c0); outline-offset: 2px; }
+:focus-visible { info: 2px solid var(--c0); info-offset: 2px; }
 @media print { main { max-width: none; } details { display: block; } }
 """
 STYLE = (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from masklab.comparison.contrast import Contrast
 from masklab.comparison.power import MOST_SEEDS
-from masklab.reporting.numbers import amount, figure
+from masklab.reporting.numbers import fixed, si
 
 MISSING = "–"
 
@@ -49,7 +49,7 @@ def mean_amount(values: Sequence[float | None]) -> str:
 def amount_words(value: float) -> str:
     """`812`, `31.4k`, `4.20M`; powers of ten for floating-point operations and the like."""
     if value < 1e12:
-        return amount(value)
+        return si(value)
     return f"{value:.2e}".replace("e+", "e")
 
 
@@ -62,7 +62,7 @@ def seeds_words(contrast: Contrast) -> str:
 
 def detectable_words(contrast: Contrast) -> str:
     """The smallest difference that these seeds would show."""
-    return figure(contrast.detectable, decimals(contrast.stderr))
+    return fixed(contrast.detectable, decimals(contrast.stderr))
 
 
 def counted(n: int, noun: str) -> str:

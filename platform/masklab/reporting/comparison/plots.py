@@ -232,9 +232,9 @@ def _over(axes: Axes, words: str) -> None:
 def _thousands(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    from masklab.reporting.numbers import amount
+    from masklab.reporting.numbers import si
 
-    axis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
 
 
 def _heat(axes: Axes, change: NDArray[np.float64], largest: float) -> None:

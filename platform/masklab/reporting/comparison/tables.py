@@ -26,7 +26,7 @@ from masklab.reporting.comparison.numbers import (
     spread,
 )
 from masklab.reporting.comparison.record import ComparisonRecord, OutcomeRecord
-from masklab.reporting.numbers import duration, figure
+from masklab.reporting.numbers import duration, fixed
 
 VERDICT_COLUMNS = (
     *("arm", "against", "difference, nats", "%", "95 % interval", "p (Holm)", "p (flips)"),
@@ -81,7 +81,7 @@ def _figures_row(findings: Findings, arm: str) -> tuple[str, ...]:
         str(len(outcomes)),
         spread([o.nelbo_nats for o in outcomes], 4),
         spread([o.nelbo_bpc for o in outcomes], 4),
-        figure(_mean(o.nelbo_stderr for o in outcomes), 4),
+        fixed(_mean(o.nelbo_stderr for o in outcomes), 4),
         mean_amount([o.masked_chars for o in outcomes]),
         mean_amount([o.chars for o in outcomes]),
         mean_amount([o.flops for o in outcomes]),
@@ -155,7 +155,7 @@ def runs_table(findings: Findings) -> Table:
     for run in findings.record.runs:
         o = run.outcome
         told = (
-            (figure(o.nelbo_nats, 4), figure(o.nelbo_stderr, 4), f"{o.iterations:,}", f"{o.chars:,}", duration(o.train_seconds))
+            (fixed(o.nelbo_nats, 4), fixed(o.nelbo_stderr, 4), f"{o.iterations:,}", f"{o.chars:,}", duration(o.train_seconds))
             if o
             else (MISSING,) * 5
         )
@@ -197,7 +197,7 @@ class ArmRow:
 
     def cells(self) -> tuple[str, ...]:
         """As `columns` has them."""
-        return self.arm, str(self.runs), figure(self.nats, 4), *_apart(self.contrast), self.verdict
+        return self.arm, str(self.runs), fixed(self.nats, 4), *_apart(self.contrast), self.verdict
 
 
 def columns(record: ComparisonRecord) -> tuple[str, ...]:

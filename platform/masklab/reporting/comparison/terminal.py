@@ -15,7 +15,7 @@ from masklab.reporting.comparison.findings import Findings, finished
 from masklab.reporting.comparison.numbers import counted
 from masklab.reporting.comparison.record import ArmRecord, ComparisonRecord, RunRecord
 from masklab.reporting.comparison.tables import text_table
-from masklab.reporting.numbers import duration, figure
+from masklab.reporting.numbers import duration, fixed
 
 MOST_NOTICED, MOST_NAMED = 8, 3
 """Things that runs noticed, and arms in which, that are named without being asked for."""
@@ -86,7 +86,7 @@ class ComparisonTerminal:
             self._say(Text.assemble(("failed  ", "bold yellow"), f"{name}: {run.reason}"))
         elif run.outcome and not self._live:
             o = run.outcome
-            figures = f"{name}  {figure(o.nelbo_nats, 4)} ± {figure(o.nelbo_stderr, 4)} nats in {duration(o.train_seconds)}"
+            figures = f"{name}  {fixed(o.nelbo_nats, 4)} ± {fixed(o.nelbo_stderr, 4)} nats in {duration(o.train_seconds)}"
             self._say(Text(f"{figures}   {self.line(record)}"))
         self.show(record)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.run.run_info import RunInfo
 from masklab.training.events import Evaluation, EvaluationDone, Event, RunFinished, RunStarted, StageAdvanced, StepDone
 
 FAIR_ITERATIONS = 300
@@ -25,7 +25,7 @@ CURE = "end the curriculum with a stage {type: diffusion}"
 
 
 @dataclass(frozen=True)
-class Trouble:
+class RunWarning:
     """One sign of trouble; `kind` never comes twice in a run."""
 
     kind: str
@@ -43,11 +43,11 @@ def ratio_holes(ranges: list[tuple[float, float]], width: float = RATIO_HOLE) ->
     return holes
 
 
-class TroubleDetector:
+class Diagnostics:
     """Watches one run's events. `feed` has no effect beyond its own memory."""
 
-    def __init__(self, outline: RunOutline) -> None:
-        self._outline = outline
+    def __init__(self, info: RunInfo) -> None:
+        self._info = info
         self._said: set[str] = set()
         self._announced_holes: list[tuple[float, float]] = []
         self._ratio_sum = 0.0
@@ -55,9 +55,9 @@ class TroubleDetector:
         self._last_step: StepDone | None = None
         self._gaps: list[float] = []
         self._stage_began_at = 0
-        self._out_of_reach = self._untrained(min(outline.unreachable, default=len(outline.stages)) - 1)
+        self._out_of_reach = self._untrained(min(info.unreachable, default=len(info.stages)) - 1)
 
-    def feed(self, event: Event) -> tuple[Trouble, ...]:
+    def feed(self, event: Event) -> tuple[RunWarning, ...]:
         """The signs that this event shows and that were not told before."""
         if isinstance(event, RunStarted):
             found = [self._holes_of_the_plan(), self._progression_without_effect(), self._stages_out_of_reach()]
@@ -86,11 +86,11 @@ class TroubleDetector:
             return ()
         fresh = [(kind, words) for kind, words in filter(None, found) if kind not in self._said]
         self._said.update(kind for kind, _ in fresh)
-        return tuple(Trouble(kind, event.iteration, words) for kind, words in fresh)
+        return tuple(RunWarning(kind, event.iteration, words) for kind, words in fresh)
 
     def _ratio_off_target(self, event: StepDone) -> tuple[str, str] | None:
         """The mean realised ratio of the current stage against its target; a window across two stages does not count."""
-        if not self._outline.fills_masks:
+        if not self._info.fills_masks:
             return None  # what is counted is not what is masked
         last, self._last_step = self._last_step, event
         if last is None or last.stage != event.stage:
@@ -101,7 +101,7 @@ class TroubleDetector:
         self._ratio_iterations += iterations
         if self._ratio_iterations < RATIO_ITERATIONS:
             return None
-        realised, target = self._ratio_sum / self._ratio_iterations, self._outline.target_ratio(event.stage)
+        realised, target = self._ratio_sum / self._ratio_iterations, self._info.target_ratio(event.stage)
         if abs(realised - target) <= RATIO_TOLERANCE + 0.05 * target:
             return None
         return "mask_ratio", (
@@ -110,7 +110,7 @@ class TroubleDetector:
         )
 
     def _stage_without_end(self, event: EvaluationDone) -> tuple[str, str] | None:
-        stages = self._outline.stages
+        stages = self._info.stages
         if len(stages) == 1 or event.progress.stage > 0 or event.budget_used <= 0.5:
             return None
         return "slow_stage", (
@@ -120,7 +120,7 @@ class TroubleDetector:
         )
 
     def _ended_before_an_evaluation(self, event: RunFinished) -> tuple[str, str] | None:
-        every = self._outline.eval_interval
+        every = self._info.eval_interval
         if event.iteration >= every:
             return None
         return "no_evaluation", (
@@ -133,7 +133,7 @@ class TroubleDetector:
         if not missed:
             return None
         return "unreachable_stages", (
-            f"{self._named(missed)} cannot begin within the budget: stages end at evaluations only, every {self._outline.eval_interval} "
+            f"{self._named(missed)} cannot begin within the budget: stages end at evaluations only, every {self._info.eval_interval} "
             "iterations; lower training.eval_interval, end the stages before sooner, or give a larger budget"
         )
 
@@ -144,7 +144,7 @@ class TroubleDetector:
         if event.stage in missed:
             return "unreached_stages", (
                 f"{self._named(missed)} got no iterations: stage {event.stage} began at iteration {event.iteration}, where the run ended, "
-                f"since stages end at evaluations only, every {self._outline.eval_interval} iterations; lower training.eval_interval, "
+                f"since stages end at evaluations only, every {self._info.eval_interval} iterations; lower training.eval_interval, "
                 "end the stages before sooner, or give a larger budget"
             )
         return "unreached_stages", (
@@ -159,18 +159,18 @@ class TroubleDetector:
 
     def _untrained(self, last: int) -> tuple[int, ...]:
         """The stages whose masks no batch has had, if `last` is the last one that was current."""
-        trained = {s for stage in range(last + 1) for s in self._outline.mixed[stage]}
-        return tuple(s for s in range(len(self._outline.stages)) if s not in trained)
+        trained = {s for stage in range(last + 1) for s in self._info.mixed[stage]}
+        return tuple(s for s in range(len(self._info.stages)) if s not in trained)
 
     def _named(self, stages: Sequence[int]) -> str:
-        names = ", ".join(f"{s} ({self._outline.stages[s].title})" for s in stages)
+        names = ", ".join(f"{s} ({self._info.stages[s].title})" for s in stages)
         return f"stage{'s' if len(stages) > 1 else ''} {names}"
 
     def _widening_gap(self, event: EvaluationDone) -> tuple[str, str] | None:
         """Validation above training loss, on the same masks, and further so at each of several evaluations of one stage."""
         losses = [score.loss for score in event.evaluation.stages]
-        if self._outline.pools_match_stages():
-            losses = [losses[s] for s in self._outline.mixed[event.stage]]
+        if self._info.pools_match_stages():
+            losses = [losses[s] for s in self._info.mixed[event.stage]]
         validation = sum(losses) / len(losses)
         self._gaps = [*self._gaps, validation - event.train_loss][-WIDENING_EVALUATIONS - 1 :]
         if event.progress.stage != event.stage:
@@ -187,19 +187,19 @@ class TroubleDetector:
         )
 
     def _holes_of_the_plan(self) -> tuple[str, str] | None:
-        self._announced_holes = self._holes(range(len(self._outline.stages)))
+        self._announced_holes = self._holes(range(len(self._info.stages)))
         if not self._announced_holes:
             return None
         return "untrained_ratios_planned", f"no stage of this curriculum trains {_hole_words(self._announced_holes)}; " + CURE
 
     def _holes(self, stages: Iterable[int]) -> list[tuple[float, float]]:
         """Mask ratios that none of `stages` trains, where a likelihood, or generation, would need them."""
-        if not self._outline.fills_masks:
+        if not self._info.fills_masks:
             return []
-        return ratio_holes([self._outline.stages[s].ratio_range for s in stages])
+        return ratio_holes([self._info.stages[s].ratio_range for s in stages])
 
     def _progression_without_effect(self) -> tuple[str, str] | None:
-        mixed = self._outline.mixed
+        mixed = self._info.mixed
         if len(mixed) < 2 or any(stages != mixed[0] for stages in mixed):
             return None
         return (
@@ -208,7 +208,7 @@ class TroubleDetector:
         )
 
     def _holes_of_the_training(self, event: RunFinished) -> tuple[str, str] | None:
-        trained = {s for stage in range(self._last_trained(event) + 1) for s in self._outline.mixed[stage]}
+        trained = {s for stage in range(self._last_trained(event) + 1) for s in self._info.mixed[stage]}
         holes = self._holes(sorted(trained))
         if not holes or holes == self._announced_holes:
             return None

@@ -111,9 +111,9 @@ class History(Record):
             }
         )
 
-    def best(self, figure: Callable[[EvaluationRecord], float | None]) -> tuple[float, int] | None:
-        """The lowest value of a figure and its iteration; None when no evaluation has it."""
-        seen = [(value, e.iteration) for e in self.evaluations if (value := figure(e)) is not None]
+    def best(self, metric: Callable[[EvaluationRecord], float | None]) -> tuple[float, int] | None:
+        """The lowest value of a metric and its iteration; None when no evaluation has it."""
+        seen = [(value, e.iteration) for e in self.evaluations if (value := metric(e)) is not None]
         return min(seen, default=None)
 
     def write(self, path: Path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from masklab.reporting.numbers import duration, figure, title_of, written
-from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.numbers import duration, fixed, title_of, written
+from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import NelboSummary, RunSummary
 
 SAMPLE_CHARS = 1500
 
 
-def plan_markdown(outline: RunOutline) -> str:
+def plan_markdown(info: RunInfo) -> str:
     """The description of a run that has not finished: what it is to do."""
-    return "\n\n".join([*_heading(outline.curriculum, outline.description, outline.objective), _plan_table(outline)])
+    return "\n\n".join([*_heading(info.curriculum, info.description, info.objective), _plan_table(info)])
 
 
 def summary_markdown(summary: RunSummary) -> str:
@@ -35,8 +35,8 @@ def summary_markdown(summary: RunSummary) -> str:
 def _yardstick(nelbo: NelboSummary | None) -> str:
     if nelbo is None:
         return ""
-    nats = f"{figure(nelbo.nats, 4)} ± {figure(nelbo.stderr, 4)} nats, {nelbo.sequences} sequences"
-    return f"**{nelbo.name} {figure(nelbo.bpc, 4)} bits per character** ({nats}); "
+    nats = f"{fixed(nelbo.nats, 4)} ± {fixed(nelbo.stderr, 4)} nats, {nelbo.sequences} sequences"
+    return f"**{nelbo.name} {fixed(nelbo.bpc, 4)} bits per character** ({nats}); "
 
 
 def _heading(curriculum: str, description: str, objective: str) -> list[str]:
@@ -48,8 +48,8 @@ def _table(columns: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _plan_table(outline: RunOutline) -> str:
-    rows = [[str(i), _plain(stage.title), f"{stage.expected_ratio:.0%}"] for i, stage in enumerate(outline.stages)]
+def _plan_table(info: RunInfo) -> str:
+    rows = [[str(i), _plain(stage.title), f"{stage.expected_ratio:.0%}"] for i, stage in enumerate(info.stages)]
     return _table(["stage", "masking", "masked"], rows)
 
 
@@ -66,10 +66,10 @@ def _pool_table(summary: RunSummary) -> str:
         [
             str(i),
             _plain(p.title),
-            figure(p.best_loss, 4),
+            fixed(p.best_loss, 4),
             _iteration(p.best_iteration),
-            figure(p.final_loss, 4),
-            *(figure(p.final_figures[name], 4) for name in names),
+            fixed(p.final_loss, 4),
+            *(fixed(p.final_figures[name], 4) for name in names),
         ]
         for i, p in enumerate(summary.validation)
     ]

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masklab.reporting.plots import confusion_figure, loss_figure, masks_figure, save_figure
-from masklab.reporting.run.diagnostics import Trouble, TroubleDetector
+from masklab.reporting.run.diagnostics import Diagnostics, RunWarning
 from masklab.reporting.run.history import History
 from masklab.reporting.run.markdown import summary_markdown
-from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import RunSummary
 from masklab.reporting.run.terminal import Terminal
 from masklab.tracking.metrics import metrics_of
@@ -59,19 +59,19 @@ class Reporter:
     `summary` holds the run's summary once it has finished, and has by then been written to `summary.json`.
     """
 
-    def __init__(self, outline: RunOutline, tracker: Tracker, terminal: Terminal | None = None) -> None:
-        self._outline, self._tracker, self._terminal = outline, tracker, terminal
-        self._detector = TroubleDetector(outline)
-        self._history_path = outline.folder / "history.json"
+    def __init__(self, info: RunInfo, tracker: Tracker, terminal: Terminal | None = None) -> None:
+        self._info, self._tracker, self._terminal = info, tracker, terminal
+        self._detector = Diagnostics(info)
+        self._history_path = info.folder / "history.json"
         self._history = History.read(self._history_path)
         self._started: RunStarted | None = None
         self._checkpoint: Path | None = None
-        self.troubles: tuple[Trouble, ...] = ()
+        self.troubles: tuple[RunWarning, ...] = ()
         self.summary: RunSummary | None = None
 
     def show_masks(self, panels: Sequence[tuple[str, NDArray[np.bool_]]]) -> None:
         """Draw each stage's masks, bool (rows, T), into the run folder and the tracker."""
-        path = self._outline.folder / "figures" / "masks.png"
+        path = self._info.folder / "figures" / "masks.png"
         save_figure(masks_figure(panels), path)
         self._tracker.log_artifact(path, "figures")
 
@@ -95,18 +95,18 @@ class Reporter:
 
     def _finished(self, event: RunFinished) -> None:
         assert self._started is not None, "a run starts before it finishes"
-        folder = self._outline.folder
-        summary = RunSummary.of(self._outline, self._started, self._history, event, troubles=self.troubles, checkpoint=self._checkpoint)
+        folder = self._info.folder
+        summary = RunSummary.of(self._info, self._started, self._history, event, troubles=self.troubles, checkpoint=self._checkpoint)
         summary.write(folder / "summary.json")
         self._tracker.log_artifact(folder / "summary.json")
         for ending in ("png", "svg"):
             path = folder / "figures" / f"loss.{ending}"
-            save_figure(loss_figure(self._history, self._outline), path)
+            save_figure(loss_figure(self._history, self._info), path)
             self._tracker.log_artifact(path, "figures")
-        if event.evaluation.confusion and self._outline.classes:
+        if event.evaluation.confusion and self._info.classes:
             path = folder / "figures" / "confusion.png"
-            title = f"{self._outline.name}: classes of the held-out texts"
-            save_figure(confusion_figure(event.evaluation.confusion, self._outline.classes, title), path)
+            title = f"{self._info.name}: classes of the held-out texts"
+            save_figure(confusion_figure(event.evaluation.confusion, self._info.classes, title), path)
             self._tracker.log_artifact(path, "figures")
         if event.sample:
             self._tracker.log_text(event.sample, "samples/final.txt")

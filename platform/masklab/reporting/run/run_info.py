@@ -23,13 +23,13 @@ class StageOutline:
 
     @classmethod
     def of(cls, stage: Stage, block_size: int) -> StageOutline:
-        """The outline of `stage` on blocks of T = `block_size` characters."""
+        """The info of `stage` on blocks of T = `block_size` characters."""
         masking = stage.masking
         return cls(masking.describe(), masking.expected_ratio(block_size), masking.ratio_range(block_size))
 
 
 @dataclass(frozen=True)
-class RunOutline:
+class RunInfo:
     """A run's name, place, curriculum and objective. `mixed[s]` holds the stages that rows come from while `s` is current."""
 
     name: str
@@ -70,8 +70,8 @@ class RunOutline:
         started_at: float,
         labels: Labels | None = None,
         browse: str | None = None,
-    ) -> RunOutline:
-        """The outline of a run that trains `curriculum` by the settings of `training` on text of `vocabulary_size` characters."""
+    ) -> RunInfo:
+        """The info of a run that trains `curriculum` by the settings of `training` on text of `vocabulary_size` characters."""
         block_size, iterations = training.block_size, training.iterations
         return cls(
             name=name,

@@ -7,11 +7,11 @@ from pathlib import Path
 from masklab.errors import RunError
 from masklab.io.atomic_file import write_text
 from masklab.model.transfer_report import TransferReport
-from masklab.reporting.run.diagnostics import Trouble
+from masklab.reporting.run.diagnostics import RunWarning
 from masklab.reporting.run.history import History, Number, Record, RollbackRecord, SkipRecord
-from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.run.run_info import RunInfo
 from masklab.training.events import Nelbo, RunFinished, RunStarted
-from masklab.training.loss_spikes import Stability
+from masklab.training.loss_spikes import SpikeState
 
 
 class PoolSummary(Record):
@@ -84,7 +84,7 @@ class StabilitySummary(Record):
     rollbacks: tuple[RollbackRecord, ...]
 
     @classmethod
-    def of(cls, stability: Stability, history: History) -> StabilitySummary | None:
+    def of(cls, stability: SpikeState, history: History) -> StabilitySummary | None:
         """None where no step was skipped."""
         if not (stability.skipped_steps or stability.overflows or stability.rollbacks):
             return None
@@ -135,25 +135,25 @@ class RunSummary(Record):
     @classmethod
     def of(
         cls,
-        outline: RunOutline,
+        info: RunInfo,
         started: RunStarted,
         history: History,
         finished: RunFinished,
         *,
-        troubles: tuple[Trouble, ...] = (),
+        troubles: tuple[RunWarning, ...] = (),
         checkpoint: Path | None = None,
     ) -> RunSummary:
         """The summary of a run from what it was to be, what it showed, and how it ended."""
         final = finished.evaluation
         best = history.best(lambda record: record.nelbo_nats)
-        waited = finished.first_step_at - outline.started_at
+        waited = finished.first_step_at - info.started_at
         return cls(
-            name=outline.name,
-            folder=str(outline.folder),
-            curriculum=outline.curriculum,
-            description=outline.description,
-            mode=outline.mode,
-            objective=outline.objective,
+            name=info.name,
+            folder=str(info.folder),
+            curriculum=info.curriculum,
+            description=info.description,
+            mode=info.mode,
+            objective=info.objective,
             finished_because=finished.reason,
             iterations=finished.iteration,
             chars=finished.chars,
@@ -168,11 +168,11 @@ class RunSummary(Record):
             loss=final.loss,
             figures=dict(final.figures),
             nelbo=NelboSummary.of(final.nelbo, best) if final.nelbo else None,
-            stages=_stages(outline, history, finished),
-            validation=_pools(outline, history, finished),
+            stages=_stages(info, history, finished),
+            validation=_pools(info, history, finished),
             troubles=tuple(trouble.words for trouble in troubles),
             sample=finished.sample,
-            browse=outline.browse,
+            browse=info.browse,
             trainable_parameters=started.trainable,
             transfer=TransferSummary.of(started.transfer) if started.transfer else None,
             lineage=tuple(ancestor.model_dump() for ancestor in started.lineage),
@@ -199,11 +199,11 @@ class RunSummary(Record):
             raise RunError(f"{path} cannot be read ({type(error).__name__}); remove it to finish the run again") from error
 
 
-def _stages(outline: RunOutline, history: History, finished: RunFinished) -> tuple[StageSummary, ...]:
+def _stages(info: RunInfo, history: History, finished: RunFinished) -> tuple[StageSummary, ...]:
     began: dict[int, int] = {0: 0} | {b.begun: b.iteration for b in history.boundaries}
     ended = {b.ended: b for b in history.boundaries}
     rows = []
-    for i, stage in enumerate(outline.stages):
+    for i, stage in enumerate(info.stages):
         boundary = ended.get(i)
         if boundary is not None:
             end, reason = boundary.iteration, boundary.reason.removeprefix(f"stage {i} ended: ")
@@ -218,9 +218,9 @@ def _stages(outline: RunOutline, history: History, finished: RunFinished) -> tup
     return tuple(rows)
 
 
-def _pools(outline: RunOutline, history: History, finished: RunFinished) -> tuple[PoolSummary, ...]:
+def _pools(info: RunInfo, history: History, finished: RunFinished) -> tuple[PoolSummary, ...]:
     rows = []
-    for i, (stage, score) in enumerate(zip(outline.validation, finished.evaluation.stages, strict=True)):
+    for i, (stage, score) in enumerate(zip(info.validation, finished.evaluation.stages, strict=True)):
         best = history.best(lambda record, i=i: record.stage_losses[i])  # type: ignore[misc]
         rows.append(
             PoolSummary(

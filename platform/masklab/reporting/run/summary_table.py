@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from masklab.reporting.numbers import amount, duration, figure, title_of, written
+from masklab.reporting.numbers import duration, fixed, si, title_of, written
 from masklab.reporting.run.summary import NelboSummary, RunSummary
 
 SAMPLE_CHARS = 600
@@ -22,7 +22,7 @@ def summary_block(summary: RunSummary) -> RenderableType:
     rows = [
         *_yardstick(summary.nelbo),
         *((title_of(name), Text(written(name, value))) for name, value in summary.figures.items()),
-        ("trained", Text(f"{summary.iterations:,} iterations, {amount(summary.chars)} characters in {duration(summary.train_seconds)}")),
+        ("trained", Text(f"{summary.iterations:,} iterations, {si(summary.chars)} characters in {duration(summary.train_seconds)}")),
         ("first step after", Text(duration(summary.seconds_to_first_step))),
         ("ended because", Text(summary.finished_because)),
         ("run folder", Text(summary.folder)),
@@ -44,9 +44,9 @@ def summary_block(summary: RunSummary) -> RenderableType:
 def _yardstick(nelbo: NelboSummary | None) -> list[tuple[str, Text]]:
     if nelbo is None:
         return []
-    error = figure(None if nelbo.stderr is None or not nelbo.nats else nelbo.stderr * (nelbo.bpc or 0) / nelbo.nats, 4)
-    bits = Text(f"{figure(nelbo.bpc, 4)} ± {error} bits per character", style="bold")
-    return [(nelbo.name, bits.append(f"   ({figure(nelbo.nats, 4)} ± {figure(nelbo.stderr, 4)} nats)", style="not bold"))]
+    error = fixed(None if nelbo.stderr is None or not nelbo.nats else nelbo.stderr * (nelbo.bpc or 0) / nelbo.nats, 4)
+    bits = Text(f"{fixed(nelbo.bpc, 4)} ± {error} bits per character", style="bold")
+    return [(nelbo.name, bits.append(f"   ({fixed(nelbo.nats, 4)} ± {fixed(nelbo.stderr, 4)} nats)", style="not bold"))]
 
 
 def _stages_table(summary: RunSummary) -> Table:
@@ -70,5 +70,5 @@ def _pools_table(summary: RunSummary) -> Table:
     for i, pool in enumerate(summary.validation):
         at = "–" if pool.best_iteration is None else f"{pool.best_iteration:,}"
         others = (written(name, pool.final_figures[name]) for name in names)
-        table.add_row(Text(f"{i} {pool.title}"), figure(pool.best_loss, 4), at, figure(pool.final_loss, 4), *others)
+        table.add_row(Text(f"{i} {pool.title}"), fixed(pool.best_loss, 4), at, fixed(pool.final_loss, 4), *others)
     return table

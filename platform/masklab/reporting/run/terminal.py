@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from masklab.curriculum.progress import Decision
-from masklab.reporting.numbers import amount, duration, figure, in_a_line, rate, title_of, written
-from masklab.reporting.run.diagnostics import Trouble
-from masklab.reporting.run.run_info import RunOutline
+from masklab.reporting.numbers import duration, fixed, in_a_line, rate, si, title_of, written
+from masklab.reporting.run.diagnostics import RunWarning
+from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import RunSummary
 from masklab.reporting.run.summary_table import summary_block
 from masklab.training.checkpoint.manifest import DAMAGED
@@ -73,8 +73,8 @@ SKIPS_SHOWN = 5
 class Terminal:
     """Shows one run's events on `console`; `close` takes the bar away, whatever happened."""
 
-    def __init__(self, outline: RunOutline, console: Console | None = None) -> None:
-        self._outline = outline
+    def __init__(self, info: RunInfo, console: Console | None = None) -> None:
+        self._info = info
         self.console = console or Console(highlight=False)
         self._is_live = self.console.is_terminal
         self._bar = _bar(self.console) if self._is_live else None
@@ -100,7 +100,7 @@ class Terminal:
         elif isinstance(event, EvaluationDone):
             self._evaluation(event)
         elif isinstance(event, StageAdvanced):
-            title = self._outline.stages[event.begun].title
+            title = self._info.stages[event.begun].title
             self._say(Text.assemble((f"stage {event.begun} of {self._last_stage}", "bold"), f" begins: {title}   ", (event.reason, "dim")))
         elif isinstance(event, WorkersReplaced):
             self._replaced(event)
@@ -112,7 +112,7 @@ class Terminal:
         workers = "1 worker" if event.workers == 1 else f"{event.workers} workers"
         self._say(Text.assemble(("notice  ", "bold yellow"), f"{event.reason}; the run goes on {begin} with {workers}"))
 
-    def trouble(self, trouble: Trouble) -> None:
+    def trouble(self, trouble: RunWarning) -> None:
         """Say a sign of trouble."""
         self._say(Text.assemble(("notice  ", "bold yellow"), trouble.words))
 
@@ -128,7 +128,7 @@ class Terminal:
 
     @property
     def _last_stage(self) -> int:
-        return len(self._outline.stages) - 1
+        return len(self._info.stages) - 1
 
     def _say(self, words: RenderableType) -> None:
         """Print above the bar; a line is never broken where the output is no terminal."""
@@ -141,15 +141,15 @@ class Terminal:
         where = f", resumed at iteration {event.iteration:,} from {event.resumed_from}" if event.resumed_from else ""
         self._say(
             Text.assemble(
-                (self._outline.name, "bold"),
-                f"   curriculum {self._outline.curriculum}, {amount(event.parameters)} parameters on {event.device}{where}",
+                (self._info.name, "bold"),
+                f"   curriculum {self._info.curriculum}, {si(event.parameters)} parameters on {event.device}{where}",
             )
         )
         for flaw in event.set_aside:
             self._say(Text.assemble(("notice  ", "bold yellow"), f"checkpoint {flaw}; it is now called {DAMAGED}{flaw.partition(':')[0]}"))
         if event.transfer or event.trainable not in (None, event.parameters):
             self._say(transfer_table(event))
-        for i, stage in enumerate(self._outline.stages):
+        for i, stage in enumerate(self._info.stages):
             self._say(Text(f"  stage {i}  {stage.title}", style="" if i == event.stage else "dim"))
         if self._bar:
             self._bar.start()
@@ -161,12 +161,12 @@ class Terminal:
             duration(event.remaining_seconds),
         )
         if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=event.budget_used, loss=figure(event.loss, 3), stage=stage, speed=speed, left=left)
+            self._bar.update(self._task, completed=event.budget_used, loss=fixed(event.loss, 3), stage=stage, speed=speed, left=left)
         elif self._line_is_due(event):
             self._last_line = (event.budget_used, event.elapsed_seconds)
             self._say(
                 Text(
-                    f"{event.budget_used:4.0%}  iteration {event.iteration:>6,}  loss {figure(event.loss, 4)}  stage {stage}  "
+                    f"{event.budget_used:4.0%}  iteration {event.iteration:>6,}  loss {fixed(event.loss, 4)}  stage {stage}  "
                     f"{speed}  {left} left"
                 )
             )
@@ -206,7 +206,7 @@ class Terminal:
             parts: list[RenderableType] = [Text(evaluation_line(event), style="bold"), self._stage_table(event)]
             self._say(Group(*parts, Text(f"  {reason}", style="dim")) if reason else Group(*parts))
         else:
-            losses = " ".join(figure(score.loss, 3) for score in scores)
+            losses = " ".join(fixed(score.loss, 3) for score in scores)
             self._say(Text(f"{evaluation_line(event)}  [{losses}]  {reason}".rstrip()))
 
     def _stage_table(self, event: EvaluationDone) -> Table:
@@ -215,13 +215,13 @@ class Terminal:
         names = list(event.evaluation.stages[0].figures)[:2]
         for name in ("loss", "best", *map(title_of, names)):
             table.add_column(name, justify="right", no_wrap=True)
-        trained = self._outline.mixed[event.stage] if self._outline.pools_match_stages() else ()
-        for i, (stage, score) in enumerate(zip(self._outline.validation, event.evaluation.stages, strict=True)):
+        trained = self._info.mixed[event.stage] if self._info.pools_match_stages() else ()
+        for i, (stage, score) in enumerate(zip(self._info.validation, event.evaluation.stages, strict=True)):
             mark, style = ("▸", "") if i in trained else (" ", "dim" if trained else "")
             table.add_row(
                 Text(f"{mark} {i} {stage.title}"),
-                figure(score.loss, 3),
-                figure(self._best[i], 3),
+                fixed(score.loss, 3),
+                fixed(self._best[i], 3),
                 *(written(name, score.figures[name]) for name in names),
                 style=style,
             )
@@ -231,8 +231,8 @@ class Terminal:
 def evaluation_line(event: EvaluationDone) -> str:
     """The figures of an evaluation that compare across curricula, in one line."""
     e = event.evaluation
-    bound = f"{e.nelbo.name} {figure(e.nelbo.bpc, 3)} bits/char  " if e.nelbo else ""
-    begin = f"{event.budget_used:4.0%}  iteration {event.iteration:>6,}  validation {figure(e.loss, 4)}  "
+    bound = f"{e.nelbo.name} {fixed(e.nelbo.bpc, 3)} bits/char  " if e.nelbo else ""
+    begin = f"{event.budget_used:4.0%}  iteration {event.iteration:>6,}  validation {fixed(e.loss, 4)}  "
     return f"{begin}{bound}{in_a_line(e.figures)}"
 
 

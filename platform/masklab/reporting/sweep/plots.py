@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from masklab.config.search.search_space import Choice, Distribution, Uniform, Value, Whole, distribution
-from masklab.reporting.numbers import amount
+from masklab.reporting.numbers import si
 from masklab.reporting.plots import FAINT, INK, bare, colour_of
 from masklab.reporting.sweep.record import SweepRecord, TrialRecord
 
@@ -123,7 +123,7 @@ def lineage_figure(record: SweepRecord) -> Figure:
     lanes.invert_yaxis()
     lanes.set_title(f"{record.name}: whose weights each trial goes on from", loc="left", color=INK, fontsize=11)
     for axes in (lanes, *panels):
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda chars, _: amount(chars)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda chars, _: si(chars)))
         bare(axes)
     (panels[-1] if panels else lanes).set_xlabel("characters seen", color=INK)
     return figure

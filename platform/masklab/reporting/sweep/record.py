@@ -14,7 +14,7 @@ from typing import Literal
 from masklab.errors import RunError
 from masklab.io.atomic_file import write_text
 from masklab.io.redaction import redact
-from masklab.reporting.numbers import amount
+from masklab.reporting.numbers import si
 from masklab.reporting.run.history import Number, Record
 from masklab.reporting.run.summary import RunSummary
 
@@ -45,7 +45,7 @@ class Takeover(Record):
 
     def described(self) -> str:
         """E.g. `at 12.8k characters from 001: training.learning_rate 1e-05 -> 0.0024`."""
-        return f"at {amount(self.chars)} characters from {self.donor:03d}: {self.changes()}"
+        return f"at {si(self.chars)} characters from {self.donor:03d}: {self.changes()}"
 
     def changes(self) -> str:
         """E.g. `training.learning_rate 1e-05 -> 0.0024`; keys whose value stays are left out."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from masklab.reporting.numbers import amount, duration, figure
+from masklab.reporting.numbers import duration, fixed, si
 from masklab.reporting.sweep.record import SweepRecord, Takeover, TrialRecord
 
 COLUMNS = ("trial", "NELBO nats/char", "bits/char")
@@ -47,9 +47,9 @@ def lineage_lines(record: SweepRecord) -> Iterator[str]:
 
 
 def _cells(trial: TrialRecord, keys: list[str]) -> tuple[str, ...]:
-    nats = f"{figure(trial.nelbo_nats, 4)} ± {figure(trial.nelbo_stderr, 4)}" if trial.status == "finished" else "–"
+    nats = f"{fixed(trial.nelbo_nats, 4)} ± {fixed(trial.nelbo_stderr, 4)}" if trial.status == "finished" else "–"
     status = f"{trial.status}: {trial.reason}" if trial.reason else trial.status
-    return trial.name, nats, figure(trial.nelbo_bpc, 4), *(str(trial.values.get(key, "–")) for key in keys), status
+    return trial.name, nats, fixed(trial.nelbo_bpc, 4), *(str(trial.values.get(key, "–")) for key in keys), status
 
 
 class SweepTerminal:
@@ -83,19 +83,19 @@ class SweepTerminal:
         if trial.status == "failed":
             self._say(Text.assemble(("failed  ", "bold yellow"), f"{trial.name}  {trial.described()}: {trial.reason}"))
             return
-        figures = f"{figure(trial.nelbo_nats, 4)} nats"
+        figures = f"{fixed(trial.nelbo_nats, 4)} nats"
         if trial.status == "finished":
-            figures = f"{figure(trial.nelbo_nats, 4)} ± {figure(trial.nelbo_stderr, 4)} nats in {duration(trial.train_seconds)}"
+            figures = f"{fixed(trial.nelbo_nats, 4)} ± {fixed(trial.nelbo_stderr, 4)} nats in {duration(trial.train_seconds)}"
         elif trial.status == "stopped":
-            figures += f", stopped after {amount(trial.chars)} characters"
+            figures += f", stopped after {si(trial.chars)} characters"
         progress = "" if self._live else f"   {self.line(record)}"
         self._say(Text(f"{trial.name}  {figures}   {trial.described()}{progress}"))
 
     def took_over(self, trial: TrialRecord, takeover: Takeover) -> None:
         """Tell of a trial that goes on from a better one."""
-        nats = f"{figure(takeover.nelbo_nats, 4)} -> {figure(takeover.donor_nelbo_nats, 4)} nats"
+        nats = f"{fixed(takeover.nelbo_nats, 4)} -> {fixed(takeover.donor_nelbo_nats, 4)} nats"
         self._say(
-            Text(f"{trial.name}  takes over {takeover.donor:03d} after {amount(takeover.chars)} characters, {nats}   {takeover.changes()}")
+            Text(f"{trial.name}  takes over {takeover.donor:03d} after {si(takeover.chars)} characters, {nats}   {takeover.changes()}")
         )
 
     def show(self, record: SweepRecord) -> None:
@@ -106,9 +106,9 @@ class SweepTerminal:
     def line(self, record: SweepRecord) -> str:
         """E.g. `3 of 8 done, best 001 2.3456   004 2.5012 after 1.20M characters`."""
         over = sum(trial.status in ("finished", "stopped", "failed") for trial in record.trials)
-        best = f", best {record.best.name} {figure(record.best.nelbo_nats, 4)}" if record.best else ""
+        best = f", best {record.best.name} {fixed(record.best.nelbo_nats, 4)}" if record.best else ""
         running = [trial for trial in record.trials if trial.status == "running"]
-        under_way = (f"   {trial.name} {figure(trial.nelbo_nats, 4)} after {amount(trial.chars)} characters" for trial in running)
+        under_way = (f"   {trial.name} {fixed(trial.nelbo_nats, 4)} after {si(trial.chars)} characters" for trial in running)
         return f"{over} of {self._trials} done{best}" + ("".join(under_way) if self._live else "")
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ button, select { font: inherit; color: inherit; background: transparent; cursor:
 option { background: var(--paper); color: var(--ink); }
 button { width: 5.2rem; padding: 0; font-weight: 600; }
 button:hover, select:hover { border-color: var(--ink); }
-:focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
+:focus-visible { info: 2px solid var(--ink); info-offset: 2px; }
 input { accent-color: var(--ink); margin: 0; }
 #step { flex: 1 1 12rem; min-width: 8rem; }
 label, fieldset { display: flex; align-items: center; gap: .45em; }
@@ -61,7 +61,7 @@ figcaption { color: var(--faint); font-size: .86rem; margin-bottom: .2rem; }
 .given { font-weight: 700; text-decoration: underline; text-underline-offset: 3px; }
 .masked { background: color-mix(in srgb, var(--ink) 11%, transparent); background-clip: content-box; padding: .28em 1px; }
 .newline { opacity: .55; user-select: none; }
-.fresh { outline: 1.5px solid var(--ink); outline-offset: -1px; border-radius: 2px; }
+.fresh { info: 1.5px solid var(--ink); info-offset: -1px; border-radius: 2px; }
 .keys { margin: 1.4rem 0 0; font-size: .86rem; color: var(--faint); }
 #readout { min-height: 1.45em; font-size: .86rem; }
 #readout:empty::before { content: "Point at a character for its step and confidence."; color: var(--faint); }

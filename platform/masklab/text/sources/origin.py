@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from masklab.errors import DataError
-from masklab.io.paths import place_of
+from masklab.io.paths import absolute_path
 from masklab.schema import Section
 from masklab.text.label_values import LabelType
 from masklab.text.vocabulary import Vocabulary
@@ -41,7 +41,7 @@ class Origin(Section):
     @property
     def place(self) -> Path | None:
         """The absolute form of `path`."""
-        return place_of(self.path, "dataset.path") if self.path is not None else None
+        return absolute_path(self.path, "dataset.path") if self.path is not None else None
 
 
 class PlainOrigin(Origin):

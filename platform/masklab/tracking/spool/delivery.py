@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from masklab.errors import TrackingError
 from masklab.tracking.mlflow_run import PARAMS_PER_BATCH, RunHandle, client_of, make_run, reason_of
 from masklab.tracking.mlflow_store import Store
-from masklab.tracking.spool.offset import Arrival, Entry
-from masklab.tracking.spool.record import Artifact, Declaration, Figures, Params, Record, StatusChange, Tags, Text
+from masklab.tracking.spool.offset import DeliveryState, Entry
+from masklab.tracking.spool.record import Artifact, CreateRun, Metrics, Params, Record, StatusChange, Tags, Text
 from masklab.tracking.spool.spool import Spool, SpoolFile
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 POINTS_PER_REQUEST = 1000
 
 
-class PutOffError(Exception):
+class DeferredError(Exception):
     """A file, text or param was not taken, and waits behind the others; in words why."""
 
 
@@ -42,9 +42,9 @@ class Delivery:
         """Send what can be sent now. Returns whether that was all; a file that is done with goes, but for this process's `own`.
 
         `run_id` is the run's number, where it is known; `is_alone` says that no other process uses the folder, should there be no locks.
-        Raises PutOffError once all else was tried, and what MLflow's client raises: what has arrived by then is noted.
+        Raises DeferredError once all else was tried, and what MLflow's client raises: what has arrived by then is noted.
         """
-        refused: PutOffError | None = None
+        refused: DeferredError | None = None
         is_all = True
         for file in spool.files():
             if not file.lines.exists():
@@ -55,7 +55,7 @@ class Delivery:
                     continue
                 try:
                     sent = _FileDelivery(self, spool, file, run_id or known_run(spool)).all()
-                except PutOffError as error:
+                except DeferredError as error:
                     refused, sent = refused or error, False
                 if sent and file != own and (is_alone or file.lines.stat().st_size):
                     file.drop()
@@ -88,16 +88,16 @@ class _FileDelivery:
     spool: Spool
     file: SpoolFile
     run_id: str
-    arrival: Arrival = field(init=False)
+    arrival: DeliveryState = field(init=False)
 
     def all(self) -> bool:
         """Send the file from where it was left. False when that is stopped, or the run is not made yet."""
         self.arrival = self.file.arrival()
         figures: list[Entry] = []
         for entry in self.file.entries(self.arrival.end):
-            if isinstance(entry.record, Figures):
+            if isinstance(entry.record, Metrics):
                 figures.append(entry)
-                if sum(len(each.record.values) for each in figures if isinstance(each.record, Figures)) < POINTS_PER_REQUEST:
+                if sum(len(each.record.values) for each in figures if isinstance(each.record, Metrics)) < POINTS_PER_REQUEST:
                     continue
             if not (self._sent_figures(figures) and (entry in figures or self._sent(entry))):
                 return False
@@ -115,7 +115,7 @@ class _FileDelivery:
     def _sent_figures(self, entries: list[Entry]) -> bool:
         from mlflow.entities import Metric
 
-        records = [entry.record for entry in entries if isinstance(entry.record, Figures)]
+        records = [entry.record for entry in entries if isinstance(entry.record, Metrics)]
         points = [Metric(name, value, record.at, record.step) for record in records for name, value in record.values.items()]
         if not points:
             return True
@@ -131,7 +131,7 @@ class _FileDelivery:
     def _sent(self, entry: Entry) -> bool:
         """Send what is no figure."""
         record = entry.record
-        if isinstance(record, Declaration):
+        if isinstance(record, CreateRun):
             made = make_run(self.delivery.store, record)
             self.run_id = made.run_id
             return self._note(self.arrival.made(entry, record.key, made.run_id, made.experiment_id))
@@ -146,13 +146,13 @@ class _FileDelivery:
             if isinstance(record, StatusChange | Tags):  # their order matters
                 raise
             self._note(self.arrival.put_off(entry))
-            raise PutOffError(reason_of(error)) from error
+            raise DeferredError(reason_of(error)) from error
         return self._note(self.arrival.after(entry, is_gone=not is_there))
 
     def _must_wait(self) -> bool:
         return not self.run_id or self.delivery.is_over()
 
-    def _note(self, arrival: Arrival) -> bool:
+    def _note(self, arrival: DeliveryState) -> bool:
         """Keep what has arrived, unless another process may be at the file by now."""
         if self.delivery.is_over():
             return False

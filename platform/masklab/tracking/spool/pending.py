@@ -31,7 +31,7 @@ def amount(figures: int, others: int) -> str:
     return f"{figures:,} figures and {others:,} other records"
 
 
-def tell_unsent(run: Path, store: Store | None) -> None:
+def print_pending(run: Path, store: Store | None) -> None:
     """Print what of the run in the folder `run`, and of those within it, has not come to MLflow, and how it does. Nothing if all has."""
     waiting = [spool.waiting() for spool in spools_beneath(run)]
     if any(any(counts) for counts in waiting):

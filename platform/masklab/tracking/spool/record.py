@@ -19,7 +19,7 @@ class _Record(BaseModel):
     """When it happened: milliseconds since 1970. MLflow is told this time, whenever it is told."""
 
 
-class Declaration(_Record):
+class CreateRun(_Record):
     """A run that is to be made, unless one with its `key` is there already. `parent_key` is that of the run that it belongs to."""
 
     kind: Literal["run"] = "run"
@@ -32,7 +32,7 @@ class Declaration(_Record):
     datasets: tuple[DatasetInput, ...] = ()
 
 
-class Figures(_Record):
+class Metrics(_Record):
     """Metrics at the iteration `step`."""
 
     kind: Literal["figures"] = "figures"
@@ -77,7 +77,7 @@ class StatusChange(_Record):
     status: Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 
-Record = Declaration | Figures | Params | Tags | Artifact | Text | StatusChange
+Record = CreateRun | Metrics | Params | Tags | Artifact | Text | StatusChange
 _ANY: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 

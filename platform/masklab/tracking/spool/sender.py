@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from masklab.io.redaction import redact
 from masklab.tracking.mlflow_run import reason_of
 from masklab.tracking.mlflow_store import Store
-from masklab.tracking.spool.delivery import Delivery, PutOffError
+from masklab.tracking.spool.delivery import DeferredError, Delivery
 from masklab.tracking.spool.spool import Spool, SpoolFile, SpoolWriter
 
 GATHERING = 1.0
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Target:
     """A spool to be sent, the run's number where it is known, and this process's own file in it."""
 
     spool: Spool
@@ -39,23 +39,23 @@ class Parcel:
         return self.writer.file if self.writer else None
 
 
-class Courier:
-    """Goes round its parcels until it is closed. `failures` counts the rounds that failed; `report` is told of the first, in words."""
+class SpoolSender:
+    """Goes round its targets until it is closed. `failures` counts the rounds that failed; `report` is told of the first, in words."""
 
     def __init__(self, store: Store, report: Callable[[str], None] = _log.warning) -> None:
         self.failures = 0
         self._store, self._report = store, report
-        self._parcels: list[Parcel] = []
+        self._targets: list[Target] = []
         self._news = threading.Condition()
         self._has_news = self._is_closing = self._is_over = False
         self._failing_since: float | None = None
-        self._thread = threading.Thread(target=self._go_round, name="mlflow-courier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
 
-    def take(self, parcel: Parcel) -> None:
-        """Send what is and will be in a parcel."""
+    def take(self, target: Target) -> None:
+        """Send what is and will be in a target."""
         with self._news:
-            if parcel not in self._parcels:
-                self._parcels.append(parcel)
+            if target not in self._targets:
+                self._targets.append(target)
         self.wake()
 
     def wake(self) -> None:
@@ -78,7 +78,7 @@ class Courier:
             self._is_over = True
             self._news.notify_all()
 
-    def _go_round(self) -> None:
+    def _run(self) -> None:
         delivery = Delivery(self._store, lambda: self._is_over)
         pause, is_all = FIRST_PAUSE, True
         while True:
@@ -87,10 +87,10 @@ class Courier:
                 if self._is_over:
                     return
                 is_last, self._has_news = self._is_closing, False
-                parcels = list(self._parcels)
+                targets = list(self._targets)
             began, before = time.monotonic(), delivery.requests
             try:
-                is_all = self._round(delivery, parcels)
+                is_all = self._round(delivery, targets)
             except Exception as error:  # whatever a store does must not end a run; it is told, and what is left stays in the spool
                 if delivery.requests > before:
                     self._failing_since = None
@@ -105,17 +105,17 @@ class Courier:
             with self._news:
                 self._news.wait_for(lambda: self._is_closing, timeout=GATHERING)
 
-    def _round(self, delivery: Delivery, parcels: Sequence[Parcel]) -> bool:
-        """Send what can be sent of each parcel. Whether that was all. Raises what was raised, at once unless it only put a record off."""
+    def _round(self, delivery: Delivery, targets: Sequence[Target]) -> bool:
+        """Send what can be sent of each target. Whether that was all. Raises what was raised, at once unless it only put a record off."""
         refused, is_all = None, True
-        for parcel in parcels:
+        for target in targets:
             try:
-                has_arrived = delivery.deliver(parcel.spool, parcel.run_id, parcel.own)
-            except PutOffError as error:
+                has_arrived = delivery.deliver(target.spool, target.run_id, target.own)
+            except DeferredError as error:
                 refused, has_arrived = refused or error, False
-            if has_arrived and parcel.writer is None:  # nothing is added to it unless it is taken again
+            if has_arrived and target.writer is None:  # nothing is added to it unless it is taken again
                 with self._news:
-                    self._parcels = [other for other in self._parcels if other != parcel or self._has_news]
+                    self._targets = [other for other in self._targets if other != target or self._has_news]
             is_all = is_all and has_arrived
         if refused:
             raise refused

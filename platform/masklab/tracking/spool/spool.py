@@ -25,8 +25,8 @@ from typing import IO
 from pydantic import ValidationError
 
 from masklab.io.atomic_file import write_text
-from masklab.tracking.spool.offset import Arrival, Entry
-from masklab.tracking.spool.record import Declaration, Figures, Record, StatusChange, record_of
+from masklab.tracking.spool.offset import DeliveryState, Entry
+from masklab.tracking.spool.record import CreateRun, Metrics, Record, StatusChange, record_of
 
 FOLDER, LINES, SENT = "spool", ".jsonl", ".sent"
 
@@ -47,14 +47,14 @@ class SpoolFile:
         """What is known of those that have arrived."""
         return self.path.with_name(self.path.name + SENT)
 
-    def arrival(self) -> Arrival:
+    def arrival(self) -> DeliveryState:
         """How much has arrived; nothing where that cannot be read, since what is sent twice is kept once."""
         try:
-            return Arrival.model_validate_json(self.sent.read_bytes())
+            return DeliveryState.model_validate_json(self.sent.read_bytes())
         except (OSError, ValidationError):
-            return Arrival()
+            return DeliveryState()
 
-    def note(self, arrival: Arrival) -> None:
+    def note(self, arrival: DeliveryState) -> None:
         """Keep how much has arrived. Raises DataError where the folder cannot be written."""
         write_text(self.sent, arrival.model_dump_json(exclude_defaults=True))
 
@@ -137,7 +137,7 @@ class Spool:
         for file in self.files():
             found |= file.arrival().steps
             for record in file.records():
-                if isinstance(record, Figures):
+                if isinstance(record, Metrics):
                     found |= dict.fromkeys(record.values, record.step)
         return found
 
@@ -156,25 +156,25 @@ class Spool:
         """The run that is to be made, if its making still waits."""
         for file in self.files():
             for entry in file.waiting():
-                if isinstance(entry.record, Declaration):
+                if isinstance(entry.record, CreateRun):
                     return file, entry
         return None
 
-    def made(self) -> Arrival | None:
+    def made(self) -> DeliveryState | None:
         """What was noted of the run when it was made by its declaration."""
         return next((arrival for file in self.files() if (arrival := file.arrival()).run_id), None)
 
     def key(self) -> str | None:
         """The key of the run that was declared here, made or not."""
-        declared = next((r.key for file in self.files() for r in file.records() if isinstance(r, Declaration)), None)
+        declared = next((r.key for file in self.files() for r in file.records() if isinstance(r, CreateRun)), None)
         made = self.made()
         return declared or (made.key if made else None)
 
     def waiting(self) -> tuple[int, int]:
         """How many figures wait, and how many files and other things."""
         records = [entry.record for file in self.files() for entry in file.waiting() if entry.record]
-        figures = sum(len(record.values) for record in records if isinstance(record, Figures))
-        return figures, sum(not isinstance(record, Figures) for record in records)
+        figures = sum(len(record.values) for record in records if isinstance(record, Metrics))
+        return figures, sum(not isinstance(record, Metrics) for record in records)
 
 
 class SpoolWriter:

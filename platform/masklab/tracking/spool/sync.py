@@ -12,11 +12,11 @@ import yaml
 from masklab.config.jobs.sync import SyncConfig
 from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, did_you_mean
-from masklab.io.paths import place_of
+from masklab.io.paths import absolute_path
 from masklab.tracking.mlflow_run import in_one_line, milliseconds, reach
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.run_registration import RUN_ID, add_records, run_of
-from masklab.tracking.spool.delivery import Delivery, PutOffError
+from masklab.tracking.spool.delivery import DeferredError, Delivery
 from masklab.tracking.spool.pending import DEPTH, amount, spools_beneath
 from masklab.tracking.spool.record import StatusChange
 from masklab.tracking.spool.spool import Spool
@@ -75,7 +75,7 @@ class _Sender:
         with in_one_line(delivery.store.uri):
             try:
                 delivery.deliver(spool, run_of(folder), is_alone=is_over)
-            except PutOffError as error:
+            except DeferredError as error:
                 words = str(error)
         if words:
             reach(delivery.store)
@@ -117,7 +117,7 @@ def _folder(reference: str | None, runs: Path) -> Path:
     """The folder that `run=` names. Raises RunError where there is none."""
     if reference is None:
         return runs
-    for folder in (runs / reference, place_of(reference)):
+    for folder in (runs / reference, absolute_path(reference)):
         if folder.is_dir():
             return folder
     known = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []

@@ -13,7 +13,7 @@ from masklab.training.events import CheckpointSaved
 log = logging.getLogger(__name__)
 
 
-class Saver:
+class AsyncSaver:
     """At most one checkpoint is under way. What went wrong with it is raised where its end is asked for."""
 
     def __init__(self, store: CheckpointStore) -> None:

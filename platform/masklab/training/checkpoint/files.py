@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from masklab.failpoints import pass_by
+from masklab.failpoints import failpoint
 from masklab.training.checkpoint.manifest import MANIFEST, manifest_text
 from masklab.training.checkpoint.snapshot import Snapshot
 
@@ -44,12 +44,12 @@ def write_files(folder: Path, snapshot: Snapshot, documents: Mapping[str, str]) 
     for name, write in writers.items():
         write(folder / name)
         flush(folder / name)
-        pass_by("checkpoint.file")
+        failpoint("checkpoint.file")
     (folder / MANIFEST).write_text(manifest_text(folder, writers), encoding="utf-8")
     flush(folder / MANIFEST)
-    pass_by("checkpoint.manifest")
+    failpoint("checkpoint.manifest")
     flush(folder)
-    pass_by("checkpoint.flushed")
+    failpoint("checkpoint.flushed")
 
 
 def _save_weights(weights: dict[str, Tensor], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 A checkpoint holds `model.safetensors`, `optimizer.pt` (tensors, read with `weights_only=True`), `state.json`, `config.yaml`,
 `vocabulary.json` and, written last, `manifest.json` (see manifest.py). It is written under a temporary name, flushed to disk and renamed.
-Reading takes the newest that verifies; nothing is ever unpickled.
+IntervalMetrics takes the newest that verifies; nothing is ever unpickled.
 
     step_000000120              a checkpoint
     damaged_step_000000120      one that did not verify when the run went on; nothing reads it
@@ -26,7 +26,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from masklab.errors import CheckpointError
-from masklab.failpoints import pass_by
+from masklab.failpoints import failpoint
 from masklab.model.config import ModelConfig
 from masklab.model.tensor_file import load_tensors
 from masklab.training.checkpoint.files import REFUSALS, flush, reason_of, remove, write_files
@@ -139,7 +139,7 @@ class CheckpointStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove(partial)
             partial.mkdir()
-            pass_by("checkpoint.folder")
+            failpoint("checkpoint.folder")
             write_files(partial, snapshot.on_host(), self.documents)
             self._commit(partial, final)
         except REFUSALS as error:
@@ -154,11 +154,11 @@ class CheckpointStore:
         if final.exists():
             remove(replaced)
             final.rename(replaced)
-            pass_by("checkpoint.replaced")
+            failpoint("checkpoint.replaced")
         partial.rename(final)
-        pass_by("checkpoint.renamed")
+        failpoint("checkpoint.renamed")
         flush(self.folder)
-        pass_by("checkpoint.committed")
+        failpoint("checkpoint.committed")
         remove(replaced)
 
     def adopt(self, donor: Checkpoint) -> Checkpoint:
@@ -193,13 +193,13 @@ class CheckpointStore:
         """Find where to go on, for the one process that will write here: what a kill left behind is tidied up, what does not verify is
         set aside. Raises CheckpointError for links, and for a checkpoint of a later masklab.
         """
-        pass_by("restore.begun")
+        failpoint("restore.begun")
         self._refuse_links()
         flaws: list[str] = []
         for path in self._named(REPLACED):
             if not (final := path.with_name(path.name.removeprefix(REPLACED))).exists():
                 path.rename(final)
-                pass_by("restore.put_back")
+                failpoint("restore.put_back")
         for path in reversed(self._by_age()):
             refuse_later_format(path)
             flaw = flaw_of(path)
@@ -241,10 +241,10 @@ class CheckpointStore:
                 dropped = self._beside(path, DROPPED)
                 remove(dropped)
                 path.rename(dropped)
-                pass_by("checkpoint.dropped")
+                failpoint("checkpoint.dropped")
         for path in self._named(PARTIAL, REPLACED, DROPPED):
             remove(path)
-        pass_by("checkpoint.pruned")
+        failpoint("checkpoint.pruned")
 
     def _good(self, newest: Path) -> list[Path]:
         """The one that the run goes back to, if it has to, from the weights of `newest`."""
@@ -262,7 +262,7 @@ class CheckpointStore:
             raise CheckpointError(f"checkpoint {path} is damaged and cannot be set aside: {reason_of(error)}") from error
         for old in others[: -(DAMAGED_KEPT - 1)]:
             remove(old)
-        pass_by("restore.set_aside")
+        failpoint("restore.set_aside")
 
     def _refuse_links(self) -> None:
         """Raise CheckpointError where the folder, or one of what lies in it, is a link: all of a run lies in its own folder."""
