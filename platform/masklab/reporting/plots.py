@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.reporting.run.history import History
 from masklab.reporting.run.run_info import RunInfo
 from masklab.text.labels import readable
@@ -22,6 +21,8 @@ from masklab.text.labels import readable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7A6A00")
