@@ -19,6 +19,7 @@ from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError, did_you_mean
 from masklab.io.redaction import redact
 from masklab.reporting.comparison.findings import Findings
+from masklab.tracking.metrics import FINAL_NELBO, STAGE, VAL_STAGE
 from masklab.tracking.mlflow_run import PARENT_TAG, client_of, reason_of
 from masklab.tracking.mlflow_store import Store
 
@@ -66,12 +67,12 @@ class Results:
         Raises TrackingError where the store fails.
         """
         logged = [column.removeprefix("metrics.") for column in self.runs if column.startswith("metrics.")]
-        wanted = [name for name in logged if name == "curriculum/stage" or name.startswith(("val/stage_loss/", "val/stage_accuracy/"))]
+        wanted = [name for name in logged if name == STAGE or name.startswith((f"{VAL_STAGE}loss/", f"{VAL_STAGE}accuracy/"))]
         told = self.metrics(*wanted).to_dict("records") if wanted else []
-        stage = {(row["run"], row["step"]): int(row["value"]) for row in told if row["metric"] == "curriculum/stage"}
+        stage = {(row["run"], row["step"]): int(row["value"]) for row in told if row["metric"] == STAGE}
         scores: dict[tuple[Any, ...], dict[str, float]] = {}
         for row in told:
-            kind, _, pool = row["metric"].removeprefix("val/stage_").partition("/")
+            kind, _, pool = row["metric"].removeprefix(VAL_STAGE).partition("/")
             if kind in ("loss", "accuracy"):
                 key = (row["run"], row["arm"], row["seed"], row["step"], stage.get((row["run"], row["step"])), int(pool))
                 scores.setdefault(key, {})[kind] = row["value"]
@@ -79,7 +80,7 @@ class Results:
         columns = ["run", "arm", "seed", "step", "stage", "pool", "loss", "accuracy"]
         return pd.DataFrame(rows, columns=columns).sort_values(["run", "step", "pool"], ignore_index=True)
 
-    def outcomes(self, metric: str = "final/nelbo_nats", unit: str = "nats per character") -> Outcomes:
+    def outcomes(self, metric: str = FINAL_NELBO, unit: str = "nats per character") -> Outcomes:
         """The last value of a metric by arm and seed, as `masklab.comparison` judges it; a run that did not finish has none.
 
         Raises RunError for a metric that no run has, and for two runs of one arm under one seed.

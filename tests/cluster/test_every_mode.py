@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from metric_names import unlisted
 
 from masklab.cluster.train.driver import train
 from masklab.config.command_line.main import main
@@ -172,3 +173,4 @@ def test_a_mode_goes_through_every_job(name: str, home: Path, root: Path, traine
     assert (folder / "evaluations" / "001" / "evaluation.json").exists()
     logged = kept(home, folder).data.metrics
     assert any(metric.startswith("evaluation/001") for metric in logged), sorted(logged)
+    assert not unlisted(logged)

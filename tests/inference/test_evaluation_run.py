@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from metric_names import unlisted
 from trained_run import copy_of, forge, newest
 
 from masklab.config.command_line.main import main
@@ -204,6 +205,7 @@ def test_evaluations_of_one_run_stand_beside_each_other_in_mlflow(home: Path, ro
     apart = second["stages"][1]["loss"] - second["against"]["stages"][1]["loss"]
     assert metrics["evaluation/002-sticky/difference/stage_loss/01"] == pytest.approx(apart)
     assert not any(name.startswith("evaluation/001-two/difference") for name in metrics)
+    assert not unlisted(metrics)
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {

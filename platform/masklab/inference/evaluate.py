@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,6 @@ from rich.text import Text
 from masklab.config.jobs.evaluate import EvaluateConfig
 from masklab.errors import CheckpointError, ConfigError, DataError, UserError
 from masklab.inference.held_out_text import held_out_text
-from masklab.inference.metrics import evaluation_metrics
 from masklab.inference.model_scores import ModelScores, estimate_json, rows_of, stage_pools
 from masklab.inference.output_folder import numbered_folder
 from masklab.inference.progress import RowProgress, SamplerProgress
@@ -32,6 +32,7 @@ from masklab.sampling.settings import SamplingSettings
 from masklab.sampling.text_statistics import ReferenceText, real_pieces, text_statistics
 from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import text_for
+from masklab.tracking.metrics import estimate_metrics, evaluation_section, in_section, sampler_metrics, stage_metrics
 from masklab.tracking.run_registration import add
 
 LEFT_OUT = (
@@ -156,6 +157,22 @@ class Outcome:
             out |= {"against": self.other.to_json(), "differences": apart}
         return out
 
+    def metrics(self) -> dict[str, float]:
+        """Metric name -> value: bounds, differences from the other model, stages and samplers; only what is finite."""
+        metrics: dict[str, float] = {}
+        for bound, values in self.scores.bounds.items():
+            metrics |= estimate_metrics(bound, values.estimate)
+        if self.other:
+            for bound, estimate in self.scores.differences(self.other).items():
+                metrics |= in_section("difference", estimate_metrics(bound, estimate))
+            for i, (own, its) in enumerate(zip(self.scores.stages, self.other.stages, strict=False)):
+                metrics |= in_section("difference", stage_metrics(i, {"loss": own.loss - its.loss}))
+        for i, stage in enumerate(self.scores.stages):
+            metrics |= stage_metrics(i, {"loss": stage.loss, "accuracy": stage.accuracy})
+        for row in self.samplers:
+            metrics |= sampler_metrics(row.name, row.means())
+        return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
     def curves(self, names: list[str]) -> dict[str, MaskRatioCurve]:
         """The curves that were measured, by the names of the models."""
         both = [self.scores, *([self.other] if self.other else [])]
@@ -177,7 +194,7 @@ def evaluate(config: EvaluateConfig, home: Path) -> int:
         _write(plan, outcome, folder)
         console.print(Text.assemble(("files  ", "dim"), str(folder)), soft_wrap=True)
         place = f"evaluations/{folder.name}"
-        metrics = evaluation_metrics(folder.name, config.curriculum.name, outcome.scores, outcome.other, outcome.samplers)
+        metrics = in_section(evaluation_section(folder.name, config.curriculum.name), outcome.metrics())
         if problem := add(trained.run, config.tracking, home, trained.iteration, metrics, folder, place):
             tell(console, problem)
     return 0

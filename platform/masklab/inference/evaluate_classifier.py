@@ -29,6 +29,7 @@ from masklab.reporting.plots import confusion_figure, save_figure
 from masklab.rng import RowStreams, root_key
 from masklab.text.labelled_corpus import LabelledCorpus, LabelledRows, padded
 from masklab.text.preparation import corpus_for
+from masklab.tracking.metrics import evaluation_section, in_section
 from masklab.tracking.run_registration import add
 from masklab.training.data.validation_pools import ValidationPool
 
@@ -70,8 +71,7 @@ def evaluate_labels(config: EvaluateConfig, home: Path) -> int:
         console.print(Text.assemble((f"{'texts':<12}", "dim"), f"{scores.rows:,} held out of {config.dataset.name}"))
         _write(trained, corpus, scores, folder)
         console.print(Text.assemble((f"{'files':<12}", "dim"), str(folder)), soft_wrap=True)
-        section = f"evaluation/{folder.name}-{config.dataset.name}"
-        metrics = {f"{section}/{name}": figure for name, figure in scores.figures.items()}
+        metrics = in_section(evaluation_section(folder.name, config.dataset.name), scores.figures)
         if problem := add(trained.run, config.tracking, home, trained.iteration, metrics, folder, f"evaluations/{folder.name}"):
             tell(console, problem)
     return 0
@@ -151,8 +151,7 @@ def evaluate_detector(config: EvaluateConfig, home: Path) -> int:
         }
         write_text(folder / "evaluation.json", json.dumps(facts, indent=1, ensure_ascii=False))
         console.print(Text.assemble(("files  ", "dim"), str(folder)), soft_wrap=True)
-        section = f"evaluation/{folder.name}-{config.curriculum.name}"
-        metrics = {f"{section}/{name}": figure for name, figure in figures["all"].items()}
+        metrics = in_section(evaluation_section(folder.name, config.curriculum.name), figures["all"])
         if problem := add(trained.run, config.tracking, home, trained.iteration, metrics, folder, f"evaluations/{folder.name}"):
             tell(console, problem)
     return 0

@@ -46,6 +46,17 @@ class SamplerFigures:
         evaluations = float(generation.evaluations.mean())
         return cls(name, evaluations, generation.characters_per_second, text_statistics(texts, reference))
 
+    def means(self) -> dict[str, float | None]:
+        """One number per statistic: of n-grams the longest. None is not measured."""
+        return {
+            "network_evaluations": self.evaluations,
+            "characters_per_second": self.characters_per_second,
+            "divergence": self.statistics.headline,
+            "distinct": self.statistics.distinct[-1],
+            "entropy": self.statistics.entropy,
+            "real_words": self.statistics.real_words,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; None stands for what could not be measured."""
         statistics = self.statistics

@@ -19,7 +19,7 @@ from masklab.tracking.mlflow_store import Store, make_database
 from masklab.tracking.params import flat_params
 from masklab.tracking.provenance import DatasetInput
 from masklab.tracking.spool.record import CreateRun
-from masklab.tracking.tracker import TELLING, LoggedSteps, Status
+from masklab.tracking.tracker import EVENT_METRICS, LoggedSteps, Status
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -160,7 +160,7 @@ def resume_run(store: Store, run_id: str, logged: LoggedSteps | None = None) -> 
                 "or use another run.name"
             )
         client.update_run(run_id, status="RUNNING")
-        logged = logged or LoggedSteps(*(_last_step(client, run_id, name) for name in TELLING))
+        logged = logged or LoggedSteps(*(_last_step(client, run_id, name) for name in EVENT_METRICS))
         return RunHandle(store, run_id, run.info.experiment_id, logged=logged)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from masklab.errors import TrackingError
+from masklab.tracking.metrics import value_metrics
 from masklab.tracking.mlflow_run import PARENT_TAG, RunHandle, children_under_way, create_run_record, end_run, milliseconds
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.provenance import DatasetInput
@@ -124,8 +125,7 @@ class NestedRuns:
         known = Spool(handle.folder).steps()
         records: list[Record] = []
         for step, point in values.items():
-            numbers = {f"values/{key}": float(value) for key, value in point.items() if not isinstance(value, str)}
-            missing = {name: value for name, value in numbers.items() if step > known.get(name, -1)}
+            missing = {name: value for name, value in value_metrics(point).items() if step > known.get(name, -1)}
             if missing:
                 records.append(Metrics(at=milliseconds(), step=step, values=missing))
         self._tell(handle, *records, *([Tags(at=milliseconds(), values={"lineage": lineage})] if lineage else []))

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from masklab.tracking.metrics import FINAL_LOSS, ROLLBACKS, SKIPPED_STEPS, STAGE, TRAIN_LOSS
+
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 STOPPING_SECONDS = 2.0
 """How long a process that was asked to stop sends what is left: all of it is kept, and can be sent later."""
 
 
-TELLING = ("train/loss", "curriculum/stage", "final/loss", "stability/skipped_steps", "stability/rollbacks")
-"""A metric of each kind of event that has figures, in the order of the fields of LoggedSteps."""
+EVENT_METRICS = (TRAIN_LOSS, STAGE, FINAL_LOSS, SKIPPED_STEPS, ROLLBACKS)
+"""One metric of each kind of event, in the order of the fields of LoggedSteps."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class LoggedSteps:
     @classmethod
     def of(cls, steps: Mapping[str, int]) -> LoggedSteps:
         """By the last step of each metric."""
-        return cls(*(steps.get(name, -1) for name in TELLING))
+        return cls(*(steps.get(name, -1) for name in EVENT_METRICS))
 
 
 class Tracker(Protocol):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from metric_names import unlisted
 from small_comparison import words
 
 from masklab.cluster.compare.driver import compare
@@ -149,6 +150,7 @@ def test_each_run_is_one_child_in_mlflow(resumed: Told, home: Path) -> None:
             run.data.metrics["final/nelbo_nats"] == resumed.known(run.data.params["arm"], int(run.data.params["seed"])).outcome.nelbo_nats
         )  # type: ignore[union-attr]
     assert parent.data.metrics.keys() == {f"nelbo_nats/{arm}" for arm in ("uniform", "sticky", "random")}
+    assert not unlisted(parent.data.metrics)
     assert "sticky" in parent.data.tags["mlflow.note.content"]
     assert {"comparison.json", "config.yaml", "table.md", "report.html", "report.md"} <= artifacts(home, parent.info.run_id)
 

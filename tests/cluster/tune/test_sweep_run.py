@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from metric_names import unlisted
 
 from masklab.cluster.connection import Share
 from masklab.cluster.tune.driver import _books, at_a_time, opening_record, tune
@@ -182,6 +183,7 @@ def test_each_trial_is_one_child_with_the_varied_parameters_only(resumed: Told, 
         assert child.data.params == {key: str(value) for key, value in trial.values.items()}
         assert child.data.metrics["final/nelbo_nats"] == trial.nelbo_nats
     assert parent.data.metrics["best/nelbo_nats"] == resumed.record.best.nelbo_nats
+    assert not unlisted(parent.data.metrics)
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{home}/mlflow.db")

@@ -12,6 +12,7 @@ from masklab.reporting.plots import save_figure
 from masklab.reporting.sweep.plots import coordinates_figure, history_figure, importance_figure, lineage_figure
 from masklab.reporting.sweep.record import FILE, SweepRecord
 from masklab.reporting.sweep.tables import lineage_lines, markdown_table, text_table
+from masklab.tracking.metrics import BEST_NELBO, TRIAL_NELBO
 from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.mlflow_tracker import MlflowTracker
 
@@ -59,7 +60,7 @@ def keep(record: SweepRecord, folder: Path, pictures: Iterable[Path], parent: Ru
     """Send what the sweep in `folder` has found, its pictures included, to its MLflow run, and end that."""
     tracker = MlflowTracker(parent, "driver", finish_seconds=300)
     for number, nats, best in history(record):
-        tracker.log_metrics({"trial/nelbo_nats": nats, "best/nelbo_nats": best}, number)
+        tracker.log_metrics({TRIAL_NELBO: nats, BEST_NELBO: best}, number)
     tracker.log_text(markdown_table(record), "table.md")
     if lines := list(lineage_lines(record)):
         tracker.log_text("\n".join(lines) + "\n", "lineage.txt")
