@@ -1,5 +1,6 @@
 # make train [ARGS="key=value ..."]   train one curriculum
-# make test                           lint, types, tests
+# make test                           lint, types, tests: every kind, large counts at a share
+# make test-full                      the same with all counts, before a release
 # make sync [ARGS="run=NAME"]         send what waits in run folders to MLflow
 # make ui                             browse the runs at http://127.0.0.1:5000
 # make venv                           only the virtual environment
@@ -10,16 +11,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: train test sync ui venv
+.PHONY: train test test-full sync ui venv
 
 train: venv
 	$(BIN)/python jobs/train.py $(ARGS)
 
-test: venv
+test test-full: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 10 $(if $(filter test-full,$@),--full)
 
 sync: venv
 	$(BIN)/python jobs/sync.py $(ARGS)

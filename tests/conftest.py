@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +10,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiers import VARIABLE
 
 ROOT = Path(__file__).parent.parent
-COUNTS: pytest.StashKey[list[str]] = pytest.StashKey()
-"""Lines of what the tests have counted."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--full`: all bad inputs, kills, damaged bytes and sweeps, in place of a share of each kind."""
+    parser.addoption("--full", action="store_true", help="run all counts in place of a share of each kind")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let every process of a full run know."""
+    if config.getoption("--full"):
+        os.environ[VARIABLE] = "1"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only a full run does. Give all tests of the Ray cluster to one process, first; of the others each file to one."""
+    if not config.getoption("--full"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else str(item.path)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,12 +48,13 @@ def one_thread() -> None:
 @pytest.fixture
 def told(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Keeps a line of what a test has counted; all of them are shown at the end of pytest's output."""
-    return request.config.stash.setdefault(COUNTS, []).append
+    return lambda line: request.node.user_properties.append(("counted", line))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show what was counted."""
-    if lines := config.stash.get(COUNTS, []):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was counted, in whichever process."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    if lines := [line for report in reports if report.when == "call" for name, line in report.user_properties if name == "counted"]:
         terminalreporter.section("counts")
         for line in lines:
             terminalreporter.line(line)

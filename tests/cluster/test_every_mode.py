@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from metric_names import unlisted
+from tiers import is_full
 
 from masklab.cluster.train.driver import train
 from masklab.config.command_line.main import main
@@ -64,6 +65,8 @@ CASES = {
     "masked_ratio": Case("masked_ratio", TEXT, "predict", SHARE, ("curriculum=uniform", "mode.generator_checkpoint=writer")),
     "token_labeller": Case("token_labeller", rows("per_token"), "predict", ("accuracy", "macro_f1")),
 }
+RESUMED = ("token_classifier", "masked_ratio")
+"""What a short test run stops and takes up again: a mode of characters, and one of labels that needs another run."""
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +146,9 @@ def test_a_mode_goes_through_every_job(name: str, home: Path, root: Path, traine
     whole = json.loads((folder / "summary.json").read_text())
     assert whole["iterations"] == 8
 
-    stop_after_the_first_checkpoint(folder)
-    assert trained(name, case) == folder
+    if is_full() or name in RESUMED:
+        stop_after_the_first_checkpoint(folder)
+        assert trained(name, case) == folder
     again = json.loads((folder / "summary.json").read_text())
     for key in ("batches_digest", "figures", "validation", "nelbo", "sample"):
         assert again[key] == whole[key], key

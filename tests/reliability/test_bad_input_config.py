@@ -11,6 +11,7 @@ from bad_input import SMALL, Victim, composing_once, many
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from tiers import share
 
 from masklab.config.jobs.registry import JOBS, JobTree
 from masklab.config.jobs.train import Config
@@ -131,20 +132,20 @@ def hold_overrides(victim: Victim, count: int) -> str:
     return f"overrides: {dict(victim.counts)}"
 
 
-def test_2000_overrides(victim: Victim, told: Callable[[str], None]) -> None:
-    told(hold_overrides(victim, 2000))
+def test_overrides(victim: Victim, told: Callable[[str], None]) -> None:
+    told(hold_overrides(victim, share(2000)))
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_50000_overrides(victim: Victim, told: Callable[[str], None]) -> None:
+def test_a_great_many_overrides(victim: Victim, told: Callable[[str], None]) -> None:
     told(hold_overrides(victim, 50_000))
 
 
-def test_2500_numbers_of_every_key(victim: Victim, told: Callable[[str], None]) -> None:
+def test_numbers_of_every_key(victim: Victim, told: Callable[[str], None]) -> None:
     victim.counts.clear()
 
-    @many(2500)
+    @many(share(2500))
     @given(
         st.lists(st.tuples(st.sampled_from([*NUMERIC, *(f"curriculum.stages.0.{key}" for key in STAGE)]), NUMBERS), min_size=1, max_size=3)
     )
@@ -153,7 +154,7 @@ def test_2500_numbers_of_every_key(victim: Victim, told: Callable[[str], None]) 
 
     hold()
     told(f"numbers: {dict(victim.counts)}")
-    assert victim.total >= 2500
+    assert victim.total >= share(2500)
 
 
 @pytest.mark.parametrize("key", NUMERIC)
@@ -162,12 +163,12 @@ def test_no_key_takes_a_number_that_no_machine_can_hold(victim: Victim, key: str
         victim.call([*victim.plain_text, f"{key}={number}"])
 
 
-def test_800_names(victim: Victim, told: Callable[[str], None]) -> None:
+def test_names(victim: Victim, told: Callable[[str], None]) -> None:
     victim.counts.clear()
     keys = ["run.name", "run.folder", "dataset.name", "dataset.path", "curriculum.name", "curriculum", "dataset", "model", "+experiment"]
     labelled = ["dataset.text_column", "dataset.label_column", "transfer.init_checkpoint", "mode.generator_checkpoint", "tracking.uri"]
 
-    @many(400)
+    @many(share(400))
     @given(st.sampled_from([*keys, *labelled, "tracking.experiment"]), NAMES)
     def hold(key: str, name: str) -> None:
         victim.call([*victim.plain_text, "tracking.enabled=true", f"{key}={name}"])
@@ -176,7 +177,7 @@ def test_800_names(victim: Victim, told: Callable[[str], None]) -> None:
 
     hold()
     told(f"names: {dict(victim.counts)}")
-    assert victim.total >= 800
+    assert victim.total >= share(800)
 
 
 @pytest.mark.parametrize("tree", [tree for name, tree in JOBS.items() if tree.inherited])
@@ -184,7 +185,7 @@ def test_names_of_checkpoints(victim: Victim, told: Callable[[str], None], tree:
     monkeypatch.setenv("MASKLAB_HOME", str(victim.home))
     victim.counts.clear()
 
-    @many(100)
+    @many(share(100))
     @given(NAMES)
     def hold(name: str) -> None:
         quoted = name.replace("\\", "\\\\").replace("'", "\\'")
@@ -246,7 +247,7 @@ def put(few: Victim, kind: str, content: bytes) -> list[str]:
     return [*text, f"{sign}{kind}=bad"]
 
 
-def test_900_files_of_yaml(few: Victim, told: Callable[[str], None]) -> None:
+def test_files_of_yaml(few: Victim, told: Callable[[str], None]) -> None:
     few.counts.clear()
     leaf = (
         st.none()
@@ -268,7 +269,7 @@ def test_900_files_of_yaml(few: Victim, told: Callable[[str], None]) -> None:
         | st.text(max_size=40).map(lambda t: t.encode("utf-16"))
     )
 
-    @many(900)
+    @many(share(900))
     @given(st.sampled_from(["curriculum", "dataset"]), content)
     def hold(kind: str, content: bytes) -> None:
         few.call(put(few, kind, content))
@@ -277,7 +278,7 @@ def test_900_files_of_yaml(few: Victim, told: Callable[[str], None]) -> None:
     (few.root / "curricula/bad.yaml").unlink()
     (few.root / "datasets/bad.yaml").unlink()
     told(f"files of YAML: {dict(few.counts)}")
-    assert few.total >= 900
+    assert few.total >= share(900)
 
 
 @pytest.mark.parametrize("text", HOSTILE_YAML, ids=lambda text: text[:24])

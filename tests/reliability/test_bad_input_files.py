@@ -15,6 +15,7 @@ import pytest
 from bad_input import PREPARE, Victim, composing_once, many
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import share
 
 from masklab.errors import DataError
 from masklab.text.dataset import Dataset
@@ -90,12 +91,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_300_files_of_each_kind(victim: Victim, told: Callable[[str], None], name: str) -> None:
+def test_files_of_each_kind(victim: Victim, told: Callable[[str], None], name: str) -> None:
     victim.counts.clear()
     file = victim.home / name
     labelled = "txt" not in name
 
-    @many(300)
+    @many(share(300))
     @given(KINDS[name], st.sampled_from(["class", "number", "per_token"]))
     def hold(content: bytes, kind: str) -> None:
         file.write_bytes(content)
@@ -104,10 +105,10 @@ def test_300_files_of_each_kind(victim: Victim, told: Callable[[str], None], nam
 
     hold()
     told(f"{name}: {dict(victim.counts)}")
-    assert victim.total >= 300
+    assert victim.total >= share(300)
 
 
-def test_300_folders_of_nanogpt(victim: Victim, told: Callable[[str], None]) -> None:
+def test_folders_of_nanogpt(victim: Victim, told: Callable[[str], None]) -> None:
     victim.counts.clear()
     folder = victim.home / "nanogpt"
     folder.mkdir()
@@ -118,7 +119,7 @@ def test_300_folders_of_nanogpt(victim: Victim, told: Callable[[str], None]) -> 
     metas = st.just(good) | tables.map(pickle.dumps) | st.binary(max_size=60) | value.map(pickle.dumps) | cut
     tokens = st.binary(max_size=80) | st.binary(min_size=40, max_size=40).map(lambda content: bytes(byte & 1 for byte in content))
 
-    @many(300)
+    @many(share(300))
     @given(metas, tokens, tokens)
     def hold(meta: bytes, train: bytes, validation: bytes) -> None:
         for name, content in (("meta.pkl", meta), ("train.bin", train), ("val.bin", validation)):
@@ -127,7 +128,7 @@ def test_300_folders_of_nanogpt(victim: Victim, told: Callable[[str], None]) -> 
 
     hold()
     told(f"nanoGPT folders: {dict(victim.counts)}")
-    assert victim.total >= 300
+    assert victim.total >= share(300)
 
 
 def told_of(name: str, content: bytes, folder: Path, source: str = "text") -> str:

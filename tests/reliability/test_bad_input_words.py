@@ -10,6 +10,7 @@ import pytest
 from bad_input import Victim, composing_once, many
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import share
 
 from masklab.config.jobs.registry import SAMPLE, TUNE
 from masklab.config.jobs.sample import SampleConfig
@@ -39,7 +40,7 @@ def prompted(config: SampleConfig) -> None:
     start_of(config.sampling, VOCABULARY, 64)
 
 
-def test_800_prompts(victim: Victim, told: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts(victim: Victim, told: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("masklab.config.compose.composition._inherited", lambda *_: {})
     victim.counts.clear()
     pieces = [
@@ -60,7 +61,7 @@ def test_800_prompts(victim: Victim, told: Callable[[str], None], monkeypatch: p
     ]
     prompts = st.lists(st.sampled_from(pieces) | st.text(max_size=5), max_size=8).map("".join)
 
-    @many(800)
+    @many(share(800))
     @given(prompts, st.sampled_from(["error", "mask", "drop"]), st.none() | st.integers(-1, 80))
     def hold(prompt: str, unknown: str, length: int | None) -> None:
         sizes = [] if length is None else [f"sampling.length={length}"]
@@ -68,10 +69,10 @@ def test_800_prompts(victim: Victim, told: Callable[[str], None], monkeypatch: p
 
     hold()
     told(f"prompts: {dict(victim.counts)}")
-    assert victim.total >= 800
+    assert victim.total >= share(800)
 
 
-def test_600_search_spaces(victim: Victim, told: Callable[[str], None]) -> None:
+def test_search_spaces(victim: Victim, told: Callable[[str], None]) -> None:
     victim.counts.clear()
     numbers = st.sampled_from(["1", "-1", "0", "1e400", "nan", "inf", "9" * 400, "1e-300", "", "a", "(", "'", "${a.b}", "0.5", "1e300"])
     calls = st.builds(
@@ -82,7 +83,7 @@ def test_600_search_spaces(victim: Victim, told: Callable[[str], None]) -> None:
     texts = calls | st.text(max_size=10)
     keys = st.sampled_from(["training.learning_rate", "training.max_iters", "model.dropout", "run.name", "tracking.uri", "curriculum", "x"])
 
-    @many(600)
+    @many(share(600))
     @given(st.dictionaries(keys, texts, max_size=2))
     def hold(space: dict[str, str]) -> None:
         quoted = ",".join(f'{key}: "{text}"' for key, text in space.items())
@@ -96,10 +97,10 @@ def test_600_search_spaces(victim: Victim, told: Callable[[str], None]) -> None:
 
     hold()
     told(f"search spaces: {dict(victim.counts)}")
-    assert victim.total >= 600
+    assert victim.total >= share(600)
 
 
-def test_150_older_configurations(victim: Victim, told: Callable[[str], None]) -> None:
+def test_older_configurations(victim: Victim, told: Callable[[str], None]) -> None:
     victim.counts.clear()
     file = victim.home / "train_older.py"
     names = ["batch_size", "block_size", "learning_rate", "dataset", "out_dir", "device", "start", "stages", "decay_lr", "eval_iters", "_x"]
@@ -128,7 +129,7 @@ def test_150_older_configurations(victim: Victim, told: Callable[[str], None]) -
             for path in written:
                 path.unlink(missing_ok=True)
 
-    @many(150)
+    @many(share(150))
     @given(st.lists(lines, max_size=4).map("\n".join))
     def hold(text: str) -> None:
         file.write_text(text, encoding="utf-8", errors="surrogatepass")
@@ -136,4 +137,4 @@ def test_150_older_configurations(victim: Victim, told: Callable[[str], None]) -
 
     hold()
     told(f"older configurations: {dict(victim.counts)}")
-    assert victim.total >= 150
+    assert victim.total >= share(150)

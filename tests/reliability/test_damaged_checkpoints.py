@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiers import share
 from torch import nn
 
 from masklab.errors import CheckpointError
@@ -23,7 +24,7 @@ from masklab.training.checkpoint.manifest import DAMAGED, FORMAT, MANIFEST, file
 from masklab.training.checkpoint.snapshot import Snapshot, _has_room
 from masklab.training.checkpoint.store import DAMAGED_KEPT, CheckpointStore, open_checkpoint
 
-CHANGES = 1000
+CHANGES = share(1000, one_in=7)
 DOCUMENTS = {"config.yaml": "training:\n  max_iters: 20\n", "vocabulary.json": '["a", "b"]', "corpus.json": '{"fingerprint": "f"}'}
 
 

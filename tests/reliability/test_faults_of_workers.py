@@ -84,7 +84,7 @@ def test_a_run_that_loses_its_worker_too_often_ends_with_the_reason(home: Path, 
     assert "workers were lost 1 times in a row" in error and "scaling.max_failures" in error
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)])
 def test_a_signal_ends_a_run_after_a_whole_step_which_is_saved(
     home: Path, root: Path, quiet: Path, number: signal.Signals, capfd: pytest.CaptureFixture[str], told: Callable[[str], None]
 ) -> None:

@@ -14,16 +14,17 @@ from pathlib import Path
 
 import pytest
 from killed_run import STEPS, Kill, Server, Story, newest_iteration
+from tiers import is_full, share
 
 from masklab.failpoints import NAMES
 from masklab.training.checkpoint.store import REPLACED
 
 pytestmark = pytest.mark.timeout(900)
-OCCURRENCES = 5
+OCCURRENCES = share(5)
 """Passes of each point at which a run is killed, evenly spread over all."""
 UNSEEN = {"restore.read", "restore.set_aside", "restore.put_back", "checkpoint.replaced"}
 """Points that a run which is not interrupted never passes."""
-TRIALS = 50
+TRIALS = share(50)
 
 
 @cache
@@ -111,7 +112,7 @@ def test_kills_at_every_named_point(home: Path, told: Callable[[str], None]) -> 
         trial.kill(kill)
         kills += trial.end()
     told_by("one worker, at every named point", told, kills)
-    assert kills >= 100
+    assert kills >= (100 if is_full() else len(NAMES) - len(UNSEEN))
 
 
 def test_kills_at_random_steps(home: Path, told: Callable[[str], None]) -> None:
@@ -126,7 +127,7 @@ def test_kills_at_random_steps(home: Path, told: Callable[[str], None]) -> None:
 
 def test_kills_within_a_recovery(home: Path, told: Callable[[str], None]) -> None:
     kills = 0
-    for number, point in enumerate(("restore.begun", "restore.read", "restore.set_aside", "restore.put_back") * 2):
+    for number, point in enumerate(("restore.begun", "restore.read", "restore.set_aside", "restore.put_back") * share(2)):
         trial = Trial(home, f"recovery-{number}")
         trial.kill(Kill("checkpoint.committed", 2 + number))
         newest = trial.folder / "checkpoints" / f"step_{newest_iteration(trial.folder):09d}"
@@ -168,12 +169,12 @@ def test_five_kills_in_a_row(home: Path, told: Callable[[str], None]) -> None:
 def test_kills_of_one_of_two_workers(home: Path, told: Callable[[str], None]) -> None:
     points = sweep(home, 2, 1)
     kills = 0
-    for number, kill in enumerate(points[:: max(1, len(points) // 12)]):
+    for number, kill in enumerate(points[:: max(1, len(points) // share(12, one_in=4))]):
         trial = Trial(home, f"two-{number}", size=2)
         trial.kill(kill)
         kills += trial.end()
     told_by("two workers", told, kills)
-    assert kills >= 10
+    assert kills >= share(12, one_in=4) - 1
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])

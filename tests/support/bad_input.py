@@ -37,7 +37,7 @@ SMALL = (
     "tracking.enabled=false",
 )
 DEFAULTS = ("annealed", "python_docs")
-PREPARE = JobTree("prepare_tree", "PrepareConfig", groups=RUN_GROUPS)
+PREPARE = JobTree("prepare", "PrepareConfig", groups=RUN_GROUPS)
 TREE_FOLDERS = ("curricula", "datasets", "jobs/conf")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from metric_names import unlisted
+from tiers import is_full
 
 from masklab.cluster.connection import Share
 from masklab.cluster.tune.driver import _books, at_a_time, opening_record, tune
@@ -230,7 +231,8 @@ def test_a_finished_sweep_is_only_shown(resumed: Told, command: Command, capsys:
 
 @pytest.mark.ray
 def test_halving_stops_what_is_worse_after_its_grace_and_nothing_else(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    rates = 'sweep.space={training.learning_rate: "choice(1e-2,1e-7,2e-7)"}'
+    worse = ["1e-7", "2e-7"] if is_full() else ["1e-7"]
+    rates = f'sweep.space={{training.learning_rate: "choice(1e-2,{",".join(worse)})"}}'
     asked = [rates, "run.name=halved", "sweep.search=grid", "sweep.scheduler=asha", "sweep.grace=0.2", "tracking.enabled=false"]
     told = command(*asked, "sweep.parallel=1")
     assert told.statuses == ["finished", "stopped", "stopped"]
@@ -307,6 +309,8 @@ def test_a_share_of_a_gpu_has_two_names_and_is_no_part_of_the_best_trials_comman
     assert not any("gpus_per_trial" in word for word in plan.retraining({}))
 
 
+@pytest.mark.full
+@pytest.mark.ray
 def test_four_trials_share_the_gpu_that_one_would_take(tmp_path: Path, text: str, root: Path) -> None:
     """On a cluster of its own, which says that it has a GPU; the trials meet, and then need none."""
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
@@ -323,12 +327,14 @@ def test_four_trials_share_the_gpu_that_one_would_take(tmp_path: Path, text: str
 
 @pytest.mark.ray
 def test_trials_of_several_workers_are_stopped_with_their_workers_and_finished_by_them(command: Command, ray_cluster: Any) -> None:
-    rates = 'sweep.space={training.learning_rate: "choice(1e-2,1e-7,2e-7)"}'
+    worse = ["1e-7", "2e-7"] if is_full() else ["1e-7"]
+    rates = f'sweep.space={{training.learning_rate: "choice(1e-2,{",".join(worse)})"}}'
     halved = ["run.name=nested", "sweep.search=grid", "sweep.scheduler=asha", "sweep.grace=0.2", "scaling.num_workers=2"]
     told = command(rates, *halved, "sweep.parallel=1")
     assert told.record
-    assert told.statuses == ["finished", "stopped", "stopped"], "one that follows on another that was stopped is trained all the same"
-    assert [trial.chars for trial in told.record.trials] == [20 * 4 * 32, 5 * 4 * 32, 5 * 4 * 32]
+    expected = ["finished", *("stopped" for _ in worse)]
+    assert told.statuses == expected, "one that follows on another that was stopped is trained all the same"
+    assert [trial.chars for trial in told.record.trials] == [20 * 4 * 32, *(5 * 4 * 32 for _ in worse)]
     assert told.record.trials[0].nelbo_nats and told.record.trials[0].overhead_seconds
     deadline = time.monotonic() + 30
     while ray_cluster.available_resources().get("CPU") != ray_cluster.cluster_resources()["CPU"]:
