@@ -2,6 +2,7 @@
 # make test                           lint, types, tests: every kind, large counts at a share
 # make test-full                      the same with all counts, before a release
 # make sync [ARGS="run=NAME"]         send what waits in run folders to MLflow
+# make reference                      write docs/config.md and the text of --help anew, after a change of a configuration key
 # make ui                             browse the runs at http://127.0.0.1:5000
 # make venv                           only the virtual environment
 
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: train test test-full sync ui venv
+.PHONY: train test test-full sync reference ui venv
 
 train: venv
 	$(BIN)/python jobs/train.py $(ARGS)
@@ -24,6 +25,9 @@ test test-full: venv
 
 sync: venv
 	$(BIN)/python jobs/sync.py $(ARGS)
+
+reference: venv
+	PYTHONPATH=platform $(BIN)/python -m masklab.config.command_line.reference
 
 ui: venv
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "sqlite:///$${MASKLAB_HOME:-$(CURDIR)}/mlflow.db"

@@ -10,7 +10,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "platform"))
 
 from masklab.config.command_line.main import main  # noqa: E402
-from masklab.config.jobs.registry import RUN_GROUPS, JobTree  # noqa: E402
+from masklab.config.jobs.registry import PREPARE  # noqa: E402
 
 if TYPE_CHECKING:
     from masklab.config.jobs.prepare import PrepareConfig
@@ -18,19 +18,6 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Make the corpus of a dataset: read the text, split it, and keep it ready for training.
 With import=FILE: carry a configuration of nanoGPT, or a dataset's training_config.py, over to files of masklab; nothing of it is run."""
-
-
-PREPARE = JobTree(
-    "prepare",
-    "PrepareConfig",
-    groups=RUN_GROUPS,
-    shorthands={"import": "older.file", "name": "older.name"},
-    examples=(
-        "dataset=shakespeare_char",
-        "import=config/train_shakespeare_char.py",
-        "import=data/mine/training_config.py name=mine",
-    ),
-)
 
 
 def prepare(config: PrepareConfig) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
 
-from masklab.config.command_line.help import blocks, manual
-from masklab.config.command_line.main import main
+from masklab.config.command_line.main import blocks, main, manual
+from masklab.config.command_line.reference import files
 from masklab.config.compose.composition import compose
 from masklab.config.compose.validation_messages import sections_in
 from masklab.config.compose.yaml_io import load
-from masklab.config.jobs.registry import COMPARE, EVALUATE, FLATTENED, SAMPLE, TRAIN, JobTree
+from masklab.config.jobs.registry import COMPARE, EVALUATE, FLATTENED, JOBS, SAMPLE, TRAIN, JobTree
 from masklab.config.jobs.train import Config
 from masklab.errors import DataError
 from masklab.sampling.settings import SamplingSettings
@@ -90,6 +91,22 @@ def test_help_lists_every_sampler_and_says_whose_a_key_is() -> None:
 def test_help_finds_a_section_for_every_part_of_the_tree(tree: JobTree) -> None:
     shown = {key.partition(".")[0] for block in blocks(tree) for key, _, _ in block}
     assert shown == set(tree.root_class().model_fields)
+
+
+def test_the_reference_of_all_keys_is_generated_from_the_sections() -> None:
+    for path, text in files().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path} differs from the sections' help lines: run `make reference`"
+
+
+@pytest.mark.parametrize("job", [*JOBS, "prepare", "benchmark"])
+def test_help_answers_within_half_a_second(job: str) -> None:
+    command = [sys.executable, f"jobs/{job}.py", "--help"]
+    seconds = []
+    for _ in range(3):  # the fastest of three, since other processes may hold this one up
+        start = time.perf_counter()
+        subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=60, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
 
 
 def test_help_names_the_files_of_every_group() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from legacy_files import PROJECT, STAGES, carried, composed, copied_project, left
 
-from masklab.config.command_line.help import manual
+from masklab.config.command_line.main import manual
 from masklab.config.compose.composition import compose
 from masklab.config.legacy.aliases import STAGE_KEYS
 from masklab.config.legacy.importer import carry_over

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from masklab.config.jobs.registry import TRAIN, JobTree
+from masklab.config.jobs.registry import FOLDERS, REFERENCE, TRAIN, JobTree
 from masklab.errors import ConfigError, UserError
 from masklab.io.redaction import redact
 from masklab.training.signals import INTERRUPTED, terminating_as_interrupt
@@ -62,8 +63,6 @@ def _line(message: str) -> str:
 
 def _dispatch(job: str, description: str, run: Run, root: Path, arguments: list[str], tree: JobTree) -> int:
     if "--help" in arguments or "-h" in arguments:
-        from masklab.config.command_line.help import manual
-
         print(manual(job, description, root, tree), end="")
         return 0
     overrides, show = _without_cfg(arguments)
@@ -98,3 +97,39 @@ def _without_cfg(arguments: list[str]) -> tuple[list[str], bool]:
         else:
             rest.append(word)
     return rest, show
+
+
+def manual(job: str, description: str, root: Path, tree: JobTree = TRAIN) -> str:
+    """The help of a job of the project `root`."""
+    files = {group: sorted(file.stem for file in (root / FOLDERS[group]).glob("*.yaml")) for group in tree.groups}
+    group = "[GROUP=NAME ...] " if tree.groups else ""
+    lines = [
+        f"usage: python jobs/{job}.py {group}[SECTION.KEY=VALUE ...] [--cfg job] [--help]",
+        "",
+        description,
+        "",
+        "  --cfg job   print the resolved configuration and stop",
+        "  --help      print this text and stop",
+        "",
+    ]
+    if tree.groups:
+        lines += ["Groups (a file each; the keys of a file can be overridden):"]
+        lines += [*(f"  {group + '=':<12} {', '.join(names)}" for group, names in files.items()), ""]
+    lines += ["Examples:", *(f"  python jobs/{job}.py {example}".rstrip() for example in tree.examples), ""]
+    if tree.shorthands:
+        lines += ["Other names:", *(f"  {short + '=':<12} means {whole}=" for short, whole in tree.shorthands.items()), ""]
+    if tree.inherited:
+        lines += [f"From the run that checkpoint= names, unless given: {', '.join(tree.inherited)}.", ""]
+    lines.append("Keys (the chosen files may set other values than these defaults):" if tree.groups else "Keys:")
+    for block in blocks(tree):
+        lines += ["", *(f"  {key:<38} {default:<16} {text}".rstrip() for key, default, text in block)]
+    return "\n".join([*lines, ""])
+
+
+def blocks(tree: JobTree) -> Iterator[list[tuple[str, str, str]]]:
+    """For each section of a job its keys, with their defaults and help lines; the keys outside of sections first."""
+    content = json.loads(REFERENCE.read_text(encoding="utf-8"))
+    for section, block in content["jobs"][tree.module]:
+        prefix = f"{section}." if section else ""
+        keys = content["blocks"][block]
+        yield [(prefix + key, default, f"{text} ({kind})" if " | " in kind else text) for key, kind, default, text in keys]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ FOLDERS = {
     "sweep": "jobs/conf/sweep",
 }
 """The project's folder of each group's files."""
+REFERENCE = Path(__file__).resolve().parents[1] / "command_line/reference.json"
+"""The keys of all jobs with their help lines, which `make reference` generates."""
 RUN_GROUPS = ("curriculum", "dataset", "mode", "model", "experiment")
 """The groups of a training run."""
 
@@ -118,6 +121,17 @@ SYNC = JobTree(
         "",
         "run=NAME",
         "run=NAME tracking.uri=http://host:5000",
+    ),
+)
+PREPARE = JobTree(
+    "prepare",
+    "PrepareConfig",
+    groups=RUN_GROUPS,
+    shorthands={"import": "older.file", "name": "older.name"},
+    examples=(
+        "dataset=shakespeare_char",
+        "import=config/train_shakespeare_char.py",
+        "import=data/mine/training_config.py name=mine",
     ),
 )
 JOBS = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "predict": PREDICT, "compare": COMPARE, "tune": TUNE, "sync": SYNC}
