@@ -174,9 +174,9 @@ def _type(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if origin in (tuple, list):
         return f"list of {_type(arguments[0])}"
     limits = [(sign, getattr(data, word, None)) for data in metadata for word, sign in BOUNDS.items()]
-    bounds = [f"{sign} {limit:,}" for sign, limit in limits if limit is not None and limit < 2**63]
-    words = " and ".join(bounds) if annotation in (int, float) else ""
-    return f"{TYPES.get(annotation, 'mapping')} {words}".strip()
+    bounds = [f"{sign} {bound:,}" for sign, bound in limits if bound is not None and bound < 2**63]
+    limit = " and ".join(bounds) if annotation in (int, float) else ""
+    return f"{TYPES.get(annotation, 'mapping')} {limit}".strip()
 
 
 def _one_line(text: str | None) -> str:
