@@ -28,15 +28,15 @@ class Diffusion(Masking):
     """Each sequence has a time t ~ U(0, 1), or Beta, stratified over the global batch, and masks each position with `1 - alpha_t`."""
 
     type: Literal["diffusion"] = "diffusion"
-    """Which strategy this is."""
+    """Name of the masking strategy."""
     schedule: Schedule = Linear()
-    """How the mask probability grows with t: a name, or a mapping of its type and keys."""
+    """Noise schedule, by which the mask probability grows with t: a name, or a mapping of its type and keys."""
     timesteps: int | None = Field(default=None, ge=1)
-    """Draw t from 1/N, 2/N, .. 1 for this N; from the whole interval when not given."""
+    """Draw t from the grid 1/N, 2/N, ..., 1 with this N. If null, from the whole interval."""
     beta: tuple[Shape, Shape] | None = None
-    """Draw t from Beta(a, b), bell-shaped where both are above 1; evenly when not given."""
+    """Draw t from Beta(a, b), which is bell-shaped if both are above 1. If null, uniformly."""
     restore_elbo: bool = True
-    """With beta: divide the ELBO's weight by the density of t, so that the weighted loss is the ELBO still; else leave it alone."""
+    """With beta: divide the ELBO weight by the density of t, so that the weighted loss is still the ELBO. false keeps the weight."""
 
     @model_validator(mode="after")
     def _restores_something(self) -> Self:

@@ -22,7 +22,7 @@ class ExactCount(Masking):
     """
 
     type: Literal["exact_count"] = "exact_count"
-    """Which strategy this is."""
+    """Name of the masking strategy."""
 
     def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:
         """Select exactly k positions; the probability of a row is k/T."""

@@ -45,7 +45,7 @@ class Masking(Section):
     """A distribution over sets of positions: frozen configuration that also masks."""
 
     replacement: Replacement = Replacement()
-    """What a selected position becomes: shares of mask, random character and unchanged."""
+    """What replaces a selected position: shares of the mask token, of a random character, and of positions left unchanged."""
 
     @abstractmethod
     def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:

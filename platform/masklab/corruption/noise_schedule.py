@@ -23,7 +23,7 @@ class NoiseSchedule(Section):
     """A probability p(t) = 1 - alpha_t that never falls while t goes from 0 to 1."""
 
     type: str
-    """Which schedule this is."""
+    """Name of the noise schedule."""
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -54,9 +54,9 @@ class Linear(NoiseSchedule):
     """p = (1 - eps) t + eps (LLaDA, Nie et al. 2025, algorithm 1): the floor keeps 1/p finite."""
 
     type: Literal["linear"] = "linear"
-    """Which schedule this is."""
+    """Name of the noise schedule."""
     eps: float = Field(default=1e-3, ge=0, lt=1)
-    """p at t = 0."""
+    """Mask probability at t = 0."""
 
     def value(self, t: Times) -> Times:
         """A straight line from eps to 1."""
@@ -71,11 +71,11 @@ class Cosine(NoiseSchedule):
     """p = 1 - cos^2(w (t + offset)) / cos^2(w offset), w = pi / (2 + 2 offset) (Nichol and Dhariwal 2021, eq. 17), at most `clip`."""
 
     type: Literal["cosine"] = "cosine"
-    """Which schedule this is."""
+    """Name of the noise schedule."""
     offset: float = Field(default=0.008, ge=0, le=1)
-    """How far past its flat start the cosine begins."""
+    """Offset by which the cosine starts past its flat part."""
     clip: float = Field(default=0.999, gt=0, le=1)
-    """The highest p; where it is reached p stays constant, and its derivative is 0."""
+    """Highest mask probability; from where it is reached, the probability is constant and its derivative 0."""
 
     def value(self, t: Times) -> Times:
         """Slow at first, and exactly 0 at t = 0."""
@@ -101,9 +101,9 @@ class Polynomial(NoiseSchedule):
     """p = t^power (MD4, Shi et al. 2024): the higher the power, the longer few positions are masked."""
 
     type: Literal["polynomial"] = "polynomial"
-    """Which schedule this is."""
+    """Name of the noise schedule."""
     power: float = Field(default=2.0, gt=0, le=100)
-    """The exponent of t."""
+    """Exponent of t."""
 
     def value(self, t: Times) -> Times:
         """From 0 to 1."""
@@ -119,9 +119,9 @@ class LogLinear(NoiseSchedule):
     """p = 1 - exp(-sigma) with total noise sigma = -log(1 - (1 - eps) t) (SEDD, Lou et al. 2024), so p = (1 - eps) t."""
 
     type: Literal["loglinear"] = "loglinear"
-    """Which schedule this is."""
+    """Name of the noise schedule."""
     eps: float = Field(default=1e-3, ge=0, lt=1)
-    """1 - p at t = 1: the share of positions still visible there."""
+    """Share of positions still visible at t = 1."""
 
     def value(self, t: Times) -> Times:
         """A straight line from 0 to 1 - eps."""
@@ -139,7 +139,7 @@ class Geometric(NoiseSchedule):
     """
 
     type: Literal["geometric"] = "geometric"
-    """Which schedule this is."""
+    """Name of the noise schedule."""
     sigma_min: float = Field(default=1e-4, gt=0)
     """Total noise at t = 0."""
     sigma_max: float = Field(default=20.0, gt=0)

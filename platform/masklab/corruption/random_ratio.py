@@ -19,11 +19,11 @@ class RandomRatio(Masking):
     """Each sequence draws a ratio r ~ U(min_ratio, max_ratio) and selects each of its positions with probability r."""
 
     type: Literal["random"] = "random"
-    """Which strategy this is."""
+    """Name of the masking strategy."""
     min_ratio: Probability = 0.0
-    """Lowest ratio."""
+    """Lowest mask ratio."""
     max_ratio: Probability
-    """Highest ratio."""
+    """Highest mask ratio."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -24,11 +24,11 @@ class Replacement(Section):
     """Shares of the selected positions; BERT's are 0.8/0.1/0.1 (Devlin et al. 2019, section 3.1)."""
 
     mask: Probability = 1.0
-    """Share that becomes the mask token."""
+    """Share replaced by the mask token."""
     random: Probability = 0.0
-    """Share that becomes a character drawn evenly from the vocabulary."""
+    """Share replaced by a character drawn uniformly from the vocabulary."""
     keep: Probability = 0.0
-    """Share that stays as it is, and is predicted all the same."""
+    """Share left unchanged, and predicted nevertheless."""
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> Self:

@@ -37,11 +37,11 @@ class RunLength(Masking):
     """A stationary two-state chain along the sequence: it leaves a run with probability 1/m, and begins one with r / (m (1 - r))."""
 
     type: Literal["run_length"] = "run_length"
-    """Which strategy this is."""
+    """Name of the masking strategy."""
     mask_ratio: Probability
-    """Stationary share r of selected positions; below 1."""
+    """Expected share of masked positions (r), below 1."""
     mean_run: float = Field(ge=1)
-    """Mean length m of the runs of selected positions, in characters."""
+    """Mean length of a run of masked positions (m), in characters."""
 
     @model_validator(mode="after")
     def _chain_exists(self) -> Self:

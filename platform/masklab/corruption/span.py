@@ -28,9 +28,9 @@ class Span(Masking):
     """2n end points, uniform and independent; sorted and paired in turn, each pair bounds an inclusive span."""
 
     type: Literal["span"] = "span"
-    """Which strategy this is."""
+    """Name of the masking strategy."""
     spans_count: int = Field(ge=1)
-    """Number n of spans; some may touch or overlap at an end point."""
+    """Number of spans. Spans may touch or share an end point."""
 
     def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:
         """Select the spans; the probability of every row is the expected ratio."""

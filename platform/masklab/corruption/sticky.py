@@ -45,15 +45,15 @@ class Sticky(Masking):
     """
 
     type: Literal["sticky"] = "sticky"
-    """Which strategy this is."""
+    """Name of the masking strategy."""
     mask_ratio: Probability
-    """Share of positions that is masked in every sequence, rounded up to whole positions; at least one."""
+    """Share of positions masked in every sequence, rounded up to at least one position."""
     p_start: Probability
-    """Probability, each round, of a position without a masked neighbour."""
+    """Probability per round that a position without a masked neighbour is masked."""
     p_extend: Probability
-    """Probability, each round, of a position next to a masked one."""
+    """Probability per round that a position next to a masked one is masked."""
     trim: Literal["random", "edges"] = "random"
-    """Overshoot is taken back evenly from all masked positions, or from the ends of runs so that they stay whole."""
+    """How surplus masks are removed: evenly from all masked positions, or from the ends of runs so that no run is split."""
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:

@@ -17,7 +17,7 @@ class Unmasked(Masking):
     """Selects nothing."""
 
     type: Literal["none"] = "none"
-    """Which strategy this is."""
+    """Name of the masking strategy."""
 
     def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:
         """No position, in any row."""

@@ -17,25 +17,25 @@ class Curriculum(Section):
     """Stages that get harder when validation stops improving (Bengio et al. 2009), or one stage for a baseline."""
 
     name: str = Field(default="custom", max_length=LONGEST_OF_CURRICULA)
-    """What tables and runs call it."""
+    """Name in tables and run names."""
     description: str = ""
-    """One sentence for a reader of the run."""
+    """One sentence that describes it to a reader of the run."""
     stages: tuple[Stage, ...] = Field(min_length=1)
     """The stages, first to last."""
     patience: int = Field(default=5, ge=1)
-    """Stale evaluations in a row that end a stage, for the stages that do not say."""
+    """Evaluations in a row without improvement that end a stage. Applies to stages that do not set it."""
     min_delta: float = Field(default=0.0, ge=0)
-    """How far below the best a loss must be to count as improved, for the stages that do not say; nats per character."""
+    """Minimum decrease of the loss, in nats per character, that counts as an improvement. Applies to stages that do not set it."""
     mixing: Literal["current", "cumulative", "all"] = "current"
-    """Rows come from the current stage, evenly from all up to it, or evenly from all stages at all times."""
+    """Training rows use masks of the current stage, of all stages up to it in equal shares (cumulative), or always of all stages."""
     advance_on: Literal["all_stages", "current_stage"] = "all_stages"
-    """The figure that must improve: the mean over the validation stages, or the current stage's own."""
+    """Loss that must improve: the mean over the validation stages, or that of the current stage."""
     stop_when_stale: bool = False
-    """End the run when the last stage has gone stale, rather than train on to the budget's end."""
+    """End the run when the last stage stops improving, instead of training to the end of the budget."""
     validation_stages: tuple[Stage, ...] | None = Field(default=None, min_length=1)
-    """Stages whose pools are scored at each evaluation; the training stages when not given."""
+    """Stages that each evaluation is scored on. If null, the training stages."""
     advance_over: tuple[int, ...] | None = Field(default=None, min_length=1)
-    """Numbers of the validation stages whose mean must improve; all of them, each once, when not given."""
+    """Indices of the validation stages whose mean loss must improve. If null, all of them, each once."""
 
     @field_validator("name")
     @classmethod

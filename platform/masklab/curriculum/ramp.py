@@ -24,19 +24,19 @@ class Ramp(Section):
     """
 
     n_stages: int = Field(default=4, ge=2, le=64)
-    """Stages of the ramp itself."""
+    """Number of stages of the ramp, without the uniform tail."""
     start: float = Field(default=0.15, gt=0, lt=1)
     """Mask ratio of the first stage."""
     end: float = Field(default=0.9, gt=0, lt=1)
-    """Mask ratio of the last stage of the ramp; below start for a descent."""
+    """Mask ratio of the last stage of the ramp; below start, the ramp descends."""
     shape: Literal["linear", "geometric", "cosine"] = "linear"
-    """Equal steps, equal factors, or steps that are small at both ends."""
+    """Steps of the mask ratio: equal (linear), equal factors (geometric), or small at both ends (cosine)."""
     exponent: float = Field(default=1.0, gt=0, le=10)
-    """Of the way gone: above 1 the ramp dwells near its start, below 1 near its end."""
+    """Exponent of the ramp's progress: above 1 it spends more time near its start, below 1 near its end."""
     stickiness: float = Field(default=0.0, ge=0, le=1)
-    """How far masks cluster: 0 for scattered ones, 1 for runs eight times as long as by chance."""
+    """How strongly masks cluster: 0 for independent positions, 1 for runs eight times as long as by chance."""
     uniform_tail: float = Field(default=TAIL, ge=0, lt=1)
-    """Share of the budget, at its end, for uniform diffusion, so that every mask ratio is trained; 0 for none."""
+    """Share of the budget for a final stage of uniform diffusion, which trains every mask ratio. 0 for none."""
 
     @property
     def ratios(self) -> tuple[float, ...]:

@@ -14,15 +14,15 @@ class Stage(Section):
     """One step of a curriculum. In a file its masking keys stand beside its own: `{type: sticky, mask_ratio: 0.2, patience: 5}`."""
 
     masking: MaskingStrategy
-    """How positions are selected, and what becomes of them."""
+    """How positions are selected, and what replaces them."""
     patience: int | None = Field(default=None, ge=1)
-    """Stale evaluations in a row that end the stage; the curriculum's when not given."""
+    """Evaluations in a row without improvement that end the stage. If null, the curriculum's."""
     min_delta: float | None = Field(default=None, ge=0)
-    """How far below the best a loss must be to count as improved; the curriculum's when not given."""
+    """Minimum decrease of the loss that counts as an improvement. If null, the curriculum's."""
     max_iters: int | None = Field(default=None, ge=1)
-    """The stage ends after this many iterations of its own at the latest."""
+    """Maximum number of iterations in this stage."""
     max_share: float | None = Field(default=None, gt=0, le=1)
-    """The stage ends after this share of the run's whole budget at the latest."""
+    """Maximum share of the run's whole budget for this stage."""
 
     @model_validator(mode="before")
     @classmethod

@@ -14,29 +14,29 @@ class EvaluationSettings(Section):
     """What is scored, and how closely. Settings that agree score the same windows under the same masks, whatever the model."""
 
     sequences: int = Field(default=12288, ge=2)
-    """Masked windows behind the NELBO by exact count."""
+    """Masked windows that the exact-count NELBO is estimated on."""
     process_sequences: int = Field(default=2048, ge=2)
-    """Masked windows behind the NELBO of the forward process."""
+    """Masked windows that the continuous-time NELBO is estimated on."""
     seed: int = Field(default=20_240_601, ge=0, lt=2**63)
-    """Decides every mask and every order of generation."""
+    """Random seed of the masks and of the generation orders."""
     batch_size: int = Field(default=64, ge=1)
-    """Windows that go through the model at a time; it changes no figure."""
+    """Windows in one forward pass. It does not change the metrics."""
     context: int = Field(default=0, ge=0)
-    """Visible characters before each scored block, never masked; at least 1 wherever a language model is scored."""
+    """Visible, never masked characters before each scored block; at least 1 if a language model is scored."""
     schedule: Schedule = Linear()
     """Noise schedule of the continuous-time NELBO."""
     timesteps: int | None = Field(default=None, ge=1)
-    """Discrete steps of that process; continuous time when not given."""
+    """Discrete time steps of that NELBO. If null, continuous time."""
     orders: int = Field(default=4, ge=1)
-    """Orders of generation that the importance-weighted bound averages over (K)."""
+    """Generation orders (K) that the importance-weighted bound averages over."""
     order_sequences: int = Field(default=8, ge=0)
-    """Windows behind that bound, each `orders` times its length in passes through the network; 0 leaves it out."""
+    """Windows that this bound is estimated on; each costs orders x length forward passes. 0 skips the bound."""
     curve_levels: int = Field(default=16, ge=0)
-    """Mask ratios, evenly spaced up to 1, at which the cross-entropy is measured; 0 leaves the curve out."""
+    """Number of mask ratios, evenly spaced up to 1, at which the cross-entropy is measured. 0 skips this curve."""
     curve_sequences: int = Field(default=128, ge=2)
-    """Windows behind each point of that curve."""
+    """Windows per point of that curve."""
     stage_sequences: int = Field(default=256, ge=1)
-    """Windows behind the figures of each validation stage."""
+    """Windows that the metrics of each validation stage are computed on."""
 
     @model_validator(mode="after")
     def _enough_for_a_standard_error(self) -> Self:

@@ -13,27 +13,27 @@ class ModelConfig(Section):
     """Size and make of the transformer, in nanoGPT's words where it has them."""
 
     n_layer: int = Field(default=4, ge=1, le=10_000)
-    """Transformer blocks."""
+    """Number of transformer blocks."""
     n_head: int = Field(default=4, ge=1, le=1_000_000)
-    """Attention heads in each block."""
+    """Attention heads per block."""
     n_embd: int = Field(default=128, ge=2, le=1_000_000)
-    """Channels; a multiple of n_head that leaves each head an even number of them."""
+    """Channels (C): a multiple of n_head, with an even number of channels per head."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of activations dropped after the embedding and after each branch of a block; attention weights keep theirs."""
+    """Dropout rate after the embedding and after each branch of a block. Attention weights are not dropped."""
     bias: bool = False
-    """Whether linear layers and layer norms have a bias."""
+    """Give linear layers and layer norms a bias."""
     norm: Literal["rms", "layer"] = "layer"
-    """RMSNorm (Zhang and Sennrich 2019) or LayerNorm (Ba et al. 2016), which takes half the time on a CPU."""
+    """RMSNorm (Zhang and Sennrich 2019), or LayerNorm (Ba et al. 2016), which takes half the time on a CPU."""
     activation: Literal["gelu", "swiglu"] = "gelu"
-    """GELU on 4 n_embd hidden channels, or SwiGLU (Shazeer 2020) on fewer, for as many parameters."""
+    """GELU on 4 n_embd hidden channels, or SwiGLU (Shazeer 2020) on fewer channels with as many parameters."""
     qk_norm: bool = True
     """Normalise queries and keys in each head (Henry et al. 2020)."""
     tied_head: bool = True
-    """Whether the output layer is the embedding of the characters."""
+    """Share the weights of the output layer with the character embedding."""
     time_conditioning: bool = False
-    """Tell the network the share of masked positions, through its norms."""
+    """Condition the network's norms on the share of masked positions."""
     rope_base: float = Field(default=10000.0, gt=1)
-    """Base of the rotary wavelengths (Su et al. 2021), which run from 2 pi to nearly 2 pi rope_base positions."""
+    """Base of the rotary embedding (Su et al. 2021). Its wavelengths range from 2 pi to nearly 2 pi rope_base positions."""
 
     @model_validator(mode="after")
     def _heads_divide_the_channels(self) -> Self:

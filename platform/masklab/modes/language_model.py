@@ -20,7 +20,7 @@ class LanguageModel(CharacterMode):
     """Predict each character from those before it: the reference to which masked diffusion is compared."""
 
     type: Literal["language_model"] = "language_model"
-    """Which mode this is."""
+    """What the model learns to predict."""
 
     causal: ClassVar[bool] = True
 

@@ -51,7 +51,7 @@ class ModeBatch:
 
 
 class Mode(Section):
-    """What is predicted from what."""
+    """What the model learns to predict."""
 
     causal: ClassVar[bool] = False
     """Whether a position sees only itself and those before it."""

@@ -43,15 +43,15 @@ class ReplacedTokenDetector(Mode):
     """Tell at each position whether the character is the original one."""
 
     type: Literal["replaced_token_detector"] = "replaced_token_detector"
-    """Which mode this is."""
+    """What the model learns to predict."""
     replacement: Literal["random", "fragments", "generator"] = "random"
-    """What stands in for the stage's masks: uniform characters, pieces of the text right after, or samples of a mask predictor."""
+    """What replaces masked positions: random characters, pieces of the text that follows, or samples of a mask predictor (generator)."""
     generator_checkpoint: str | None = Field(default=None, min_length=1)
     """Run or checkpoint of the mask predictor, for replacement=generator."""
     generator_digest: str | None = None
-    """SHA-256 of the mask predictor's weights; found when the run begins."""
+    """SHA-256 of the mask predictor's weights. Filled in when the run begins."""
     class_weights: ClassWeights = "balanced"
-    """What a position counts for in training: 1 (none), or the less the more of its class the stage makes (balanced)."""
+    """Weight of a position in the loss: 1 (none), or inverse to how often the stage produces its class (balanced)."""
 
     judges: ClassVar[bool] = True
 

@@ -49,21 +49,19 @@ class SequenceClassifier(Mode):
     """Predict the label of a whole text."""
 
     type: Literal["sequence_classifier"] = "sequence_classifier"
-    """Which mode this is."""
+    """What the model learns to predict."""
     pooling: Literal["cls", "mean", "statistics"] = "statistics"
-    """What stands for a text: the position of [CLS] (cls), the mean over its characters (mean), or mean and deviation (statistics).
-
-    Those of `statistics` (Snyder et al. 2018) are standardised, which is what a head on frozen weights needs.
-    """
+    """How a text becomes one vector: the features at [CLS] (cls), their mean over the characters (mean), or mean and standard deviation
+    (statistics; Snyder et al. 2018). The latter are standardised, which a head on frozen weights needs."""
     class_weights: ClassWeights = "none"
-    """What rows of a class count for in training: 1 (none), or the less the more rows it has, 1 on average (balanced)."""
+    """Weight of a row in the loss: 1 (none), or inverse to the frequency of its class, 1 on average (balanced)."""
 
     target: Literal["label", "masked_ratio"] = "label"
-    """What is predicted: the label of a text, or the share of its characters that a mask predictor has filled in (masked_ratio)."""
+    """What is predicted: the label of a text, or the share of its characters that a mask predictor wrote (masked_ratio)."""
     generator_checkpoint: str | None = Field(default=None, min_length=1)
     """Run or checkpoint of the mask predictor, for target=masked_ratio."""
     generator_digest: str | None = None
-    """SHA-256 of the mask predictor's weights; found when the run begins."""
+    """SHA-256 of the mask predictor's weights. Filled in when the run begins."""
 
     @model_validator(mode="after")
     def _generator_goes_with_its_target(self) -> Self:

@@ -20,7 +20,7 @@ class TokenClassifier(CharacterMode):
     """Predict the original character at every selected position."""
 
     type: Literal["token_classifier"] = "token_classifier"
-    """Which mode this is."""
+    """What the model learns to predict."""
 
     fills_masks: ClassVar[bool] = True
     judges: ClassVar[bool] = True

@@ -36,11 +36,11 @@ class TokenLabeller(Mode):
     """Predict the label of each character."""
 
     type: Literal["token_labeller"] = "token_labeller"
-    """Which mode this is."""
+    """What the model learns to predict."""
     num_classes: int | None = Field(default=None, ge=2)
-    """How many classes the labels must have; as many as they have when not given."""
+    """Number of classes that the labels must have. If null, any number."""
     class_weights: ClassWeights = "none"
-    """What characters of a class count for in training: 1 (none), or the less the more there are, 1 on average (balanced)."""
+    """Weight of a character in the loss: 1 (none), or inverse to the frequency of its class, 1 on average (balanced)."""
 
     @property
     def needs_masks(self) -> bool:

@@ -34,11 +34,11 @@ class Autoregressive(Sampler):
     exceeds_block_size: ClassVar[bool] = True
 
     strategy: Literal["autoregressive"] = "autoregressive"
-    """Which sampler this is."""
+    """Name of the sampler."""
     stride: int | None = Field(default=None, ge=1)
-    """Characters by which a full window moves on; half of the model's block_size when not given."""
+    """Characters by which a full window is shifted. If null, half of the model's block_size."""
     cache: bool = True
-    """Keep keys and values, rather than pass the whole window through the network for each character; it changes no text."""
+    """Cache attention keys and values instead of recomputing the window for each character. It does not change the texts."""
 
     def check(self, block_size: int) -> None:
         """Raise ConfigError if the window would move on by more than it holds."""

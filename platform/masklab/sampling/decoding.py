@@ -17,15 +17,15 @@ class Decoding(Section):
     """How a character is drawn from the network's distribution: repetition penalty, temperature, top-k, top-p, in this order."""
 
     temperature: float = Field(default=1.0, ge=0)
-    """Divides the logits; 0 takes the most probable character."""
+    """Divisor of the logits. 0 always takes the most probable character."""
     top_k: int | None = Field(default=None, ge=1)
-    """Only this many of the most probable characters can be drawn; all when not given."""
+    """Draw only from this many most probable characters. If null, from all."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Only the fewest most probable characters that make up this probability can be drawn."""
+    """Draw only from the smallest set of most probable characters whose probabilities sum to at least this."""
     repetition_penalty: float = Field(default=1.0, gt=0)
-    """Raises the probability of characters that stand nearby to this power, so that above 1 they are drawn less."""
+    """Exponent of the probability of characters that occur nearby. Above 1 they are drawn less often."""
     repetition_window: int = Field(default=8, ge=1)
-    """Characters on either side that count as nearby."""
+    """Characters on each side of a position that count as nearby."""
 
     def draw(
         self, logits_MV: NDArray[np.float64], u_M: NDArray[np.float64], nearby_MV: NDArray[np.bool_] | None = None

@@ -24,7 +24,7 @@ class FirstHitting(Sampler):
     """
 
     strategy: Literal["first_hitting"] = "first_hitting"
-    """Which sampler this is."""
+    """Name of the sampler."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
         """Yield once for each position that is masked in any row."""

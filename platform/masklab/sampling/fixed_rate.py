@@ -24,9 +24,9 @@ class FixedRate(Sampler):
     """
 
     strategy: Literal["fixed_rate"] = "fixed_rate"
-    """Which sampler this is."""
+    """Name of the sampler."""
     steps: int = Field(default=100, ge=1)
-    """Steps from fully masked to text."""
+    """Number of sampling steps."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
         """Yield `steps` times, or fewer where all is written before."""

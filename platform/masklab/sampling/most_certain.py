@@ -29,13 +29,13 @@ class MostCertain(Sampler):
     """
 
     strategy: str
-    """Which sampler this is."""
+    """Name of the sampler."""
     steps: int = Field(default=64, ge=1)
-    """Steps from fully masked to text."""
+    """Number of sampling steps."""
     schedule: Schedule = Linear()
-    """How the share of masked positions falls."""
+    """Noise schedule that sets the masked share after each step."""
     randomness_strength: float = Field(default=0.0, ge=0, le=1e6)
-    """Scale of the Gumbel noise on the log of the certainty, times the share of steps left; 0 takes the most certain, no other."""
+    """Scale of the Gumbel noise added to log certainty, times the share of steps left. 0 always takes the most certain positions."""
 
     @abstractmethod
     def log_certainty(self, prediction: Prediction) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ class Confidence(MostCertain):
     """
 
     strategy: Literal["confidence"] = "confidence"
-    """Which sampler this is."""
+    """Name of the sampler."""
 
     def log_certainty(self, prediction: Prediction) -> NDArray[np.float64]:
         """Log-probability of the drawn character."""
@@ -82,7 +82,7 @@ class Margin(MostCertain):
     """By the difference of the two largest probabilities (Kim et al. 2025, "Train for the worst, plan for the best", section 4)."""
 
     strategy: Literal["margin"] = "margin"
-    """Which sampler this is."""
+    """Name of the sampler."""
 
     def log_certainty(self, prediction: Prediction) -> NDArray[np.float64]:
         """Log of the difference."""
@@ -96,7 +96,7 @@ class Entropy(MostCertain):
     """
 
     strategy: Literal["entropy"] = "entropy"
-    """Which sampler this is."""
+    """Name of the sampler."""
 
     def log_certainty(self, prediction: Prediction) -> NDArray[np.float64]:
         """Minus the entropy."""

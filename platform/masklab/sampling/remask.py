@@ -30,17 +30,17 @@ class Remask(Sampler):
     """
 
     strategy: Literal["remask"] = "remask"
-    """Which sampler this is."""
+    """Name of the sampler."""
     steps: int | None = Field(default=None, ge=1)
-    """Steps from fully masked to text; 25 when not given, unless ratios lists them."""
+    """Number of sampling steps. If null, 25; with a list of ratios do not set it, since the list has its own number of steps."""
     ratios: Literal["linear", "cosine"] | Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = "linear"
-    """Share masked again after step i: 1 - i / steps, cos(pi/2 i / steps), or a list, after which one more step leaves nothing masked."""
+    """Share of positions remasked after step i: 1 - i / steps (linear), cos(pi/2 i / steps) (cosine), or the i-th value of a list."""
     remask_by: Literal["random", "entropy", "detector"] = "entropy"
-    """What is masked again: anything, what was written at the highest entropy, or what a second network doubts most."""
+    """Which characters are remasked: random ones, those predicted at the highest entropy, or those a detector network doubts most."""
     randomness_strength: float = Field(default=0.0, ge=0, le=1)
-    """How far chance takes part in what is masked again: 0 leaves it to the doubt alone, 1 to chance."""
+    """Weight of chance in the choice of what is remasked: 0 ranks by doubt alone, 1 is purely random."""
     detector_checkpoint: str | None = None
-    """Checkpoint or run of the network that doubts, for remask_by=detector."""
+    """Checkpoint or run of the detector network, for remask_by=detector."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -29,15 +29,15 @@ class ReMDM(Sampler):
     """
 
     strategy: Literal["remdm"] = "remdm"
-    """Which sampler this is."""
+    """Name of the sampler."""
     steps: int = Field(default=64, ge=1)
-    """Steps from fully masked to text."""
+    """Number of sampling steps."""
     schedule: Schedule = Linear()
-    """How the share of masked positions falls."""
+    """Noise schedule that sets the masked share after each step."""
     remdm_schedule: Literal["cap", "rescale"] = "cap"
-    """Probability of masking again: the largest possible one, or eta if that is less (cap), or eta times the largest (rescale)."""
+    """Probability of remasking: the smaller of eta and the largest possible one (cap), or eta times the largest (rescale)."""
     eta: float = Field(default=0.02, ge=0, le=1)
-    """How much is masked again in a step, 0 for nothing; for twice the steps, half of it masks as often again."""
+    """Strength of remasking per step; 0 remasks nothing. For twice as many steps, half the value remasks about as much in total."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
         """Yield `steps` times."""

@@ -57,15 +57,15 @@ class SemiAutoregressive(Sampler):
     exceeds_block_size: ClassVar[bool] = True
 
     strategy: Literal["semi_autoregressive"] = "semi_autoregressive"
-    """Which sampler this is."""
+    """Name of the sampler."""
     block_length: int = Field(default=32, ge=1)
-    """Positions that are written together; at most the model's block_size."""
+    """Positions written together as one block; at most the model's block_size."""
     inner: Literal["stochastic", "first_hitting", "confidence", "margin", "entropy", "fixed_rate", "threshold", "remask", "remdm"] = (
         "confidence"
     )
     """The sampler that writes each block."""
     block_steps: int | None = Field(default=None, ge=1)
-    """Steps for each block; as many as the inner sampler takes by itself when not given."""
+    """Steps per block. If null, the default of the inner sampler."""
 
     @model_validator(mode="after")
     def _inner_counts_steps(self) -> Self:

@@ -17,19 +17,19 @@ class SamplingSettings(Decoding):
     """From masks to text. The sampler's keys stand beside these: `sampling.strategy=confidence sampling.steps=32`."""
 
     sampler: SamplingStrategy = Stochastic()
-    """The reverse process, from a fully masked block to text; for a language model, autoregressive when not given."""
+    """The sampler that turns a fully masked block into text. If not given, stochastic; for a language model, autoregressive."""
     num_samples: int = Field(default=1, ge=1, le=100_000)
-    """Texts to generate."""
+    """Number of texts to generate."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Seed of the generated texts."""
+    """Random seed of the generated texts."""
     length: int | None = Field(default=None, ge=1)
-    """Characters of a text, the prompt's included; training.block_size, or the prompt's own length, when not given."""
+    """Length of a text in characters, prompt included. If null, the model's block_size, or the length of a prompt with numbered gaps only."""
     prompt: str = ""
-    """Given characters: a prefix, or a template in which [5] stands for five characters to be written and [*] for all the rest."""
+    """Fixed characters: a prefix, or a template in which [5] is a gap of five characters and [*] a gap that takes all the rest."""
     unknown: Literal["error", "mask", "drop"] = "error"
-    """What becomes of a prompt's characters that are not in the vocabulary: refused, written by the model, or left out."""
+    """Characters of the prompt outside the vocabulary: raise an error, let the model write them (mask), or leave them out (drop)."""
     batch_size: int = Field(default=64, ge=1)
-    """Texts in one pass through the network; it changes no text."""
+    """Texts in one forward pass. It does not change the texts."""
 
     @model_validator(mode="before")
     @classmethod

@@ -27,11 +27,11 @@ class Stochastic(Sampler):
     """
 
     strategy: Literal["stochastic"] = "stochastic"
-    """Which sampler this is."""
+    """Name of the sampler."""
     steps: int = Field(default=64, ge=1)
-    """Steps from fully masked to text."""
+    """Number of sampling steps."""
     schedule: Schedule = Linear()
-    """How the share of masked positions falls."""
+    """Noise schedule that sets the masked share after each step."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
         """Yield `steps` times."""

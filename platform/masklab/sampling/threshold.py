@@ -25,9 +25,9 @@ class Threshold(Sampler):
     """
 
     strategy: Literal["threshold"] = "threshold"
-    """Which sampler this is."""
+    """Name of the sampler."""
     threshold: float = Field(default=0.9, ge=0, le=1)
-    """Largest probability from which on a position is written: 0 writes all at once, 1 hardly ever more than one at a time."""
+    """A position is written if its most probable character has at least this probability. 0 writes all at once, 1 one a step."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
         """Yield until all is written, at most once for each masked position."""

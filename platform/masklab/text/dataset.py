@@ -21,23 +21,23 @@ class Dataset(Section):
     """The text of a run."""
 
     name: str = "custom"
-    """What tables and the corpus's file call it; a dataset file's own name unless it says otherwise."""
+    """Name in tables and in the file name of the prepared corpus. By default the name of the dataset file."""
     source: SourceName
-    """Where the text comes from: python_docs, text, shakespeare_char or nanogpt; with labels: labelled or python_packages."""
+    """Source of the text. labelled and python_packages have labels, the others are plain text."""
     path: str | None = None
-    """The file or folder to read, for the sources that need one."""
+    """File or folder to read, for sources that need one."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
-    """Share held out: characters at the end, or rows of each class; a nanogpt folder keeps the split it has."""
+    """Share held out for validation: the last characters of a text, or rows of each class. A nanogpt folder keeps its own split."""
     windows: Placement = "anywhere"
-    """Training windows begin anywhere, at paragraphs, or lie side by side and are each read once in an epoch (epochs)."""
+    """Training windows start anywhere, start at paragraphs, or tile the text so that each is read once per epoch (epochs)."""
     text_column: str | None = None
-    """Column of the texts in a labelled file; text unless given."""
+    """Column of the texts in a labelled file. If null, `text`."""
     label_column: str | None = None
-    """Column of the labels in a labelled file; label unless given."""
+    """Column of the labels in a labelled file. If null, `label`."""
     label_type: LabelType | None = None
-    """What a labelled file's labels are: class (unless given), number, or per_token, a class for each character."""
+    """Labels of a labelled file: one class or one number per text, or a class for each character (per_token). If null, class."""
     max_rows: int | None = Field(default=None, ge=1)
-    """Most labelled rows to train on, the classes in proportion; the held-out rows stay the same."""
+    """Maximum number of labelled training rows, drawn in proportion to the classes. The validation rows stay the same."""
 
     @field_validator("name")
     @classmethod

@@ -42,15 +42,15 @@ class StabilitySettings(Section):
     """Steps whose loss or gradient is not finite, or whose loss is a spike, change no weight. What is done about many in a row."""
 
     spike_sigmas: float | None = Field(default=20.0, gt=0)
-    """Robust standard deviations above the median of the last losses from which a loss is a spike, and its step skipped; null for none."""
+    """A step is skipped if its loss exceeds the median of the last losses by this many robust standard deviations. null disables this."""
     spike_window: int = Field(default=128, ge=8)
-    """Losses that median and deviation are taken of; a stage has no spikes before it has so many."""
+    """Number of last losses that median and deviation are computed from. A stage cannot have spikes before it has this many."""
     rollback_after: int = Field(default=10, ge=1)
-    """Steps skipped in a row after which the run goes back to the weights of its last good checkpoint, and on with the next batches."""
+    """Skipped steps in a row after which the run rolls back to its last good checkpoint and continues with the next batches."""
     max_rollbacks: int = Field(default=3, ge=0)
-    """Times that a run goes back; the next time it stops with an error."""
+    """Maximum number of rollbacks. If one more is needed, the run stops with an error."""
     rollback_lr_factor: float = Field(default=1.0, gt=0, le=1)
-    """Factor of the learning rate from each time on that the run goes back."""
+    """Factor by which each rollback multiplies the learning rate from then on."""
 
     def check(self, state: SpikeState, iteration: int, words: str) -> None:
         """Raise InstabilityError where the run has gone back as often as it may, and would have to at `iteration`, as `words` tell."""

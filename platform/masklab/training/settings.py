@@ -15,14 +15,14 @@ BUDGETS = ("max_iters", "max_chars", "max_masked_chars", "max_minutes")
 
 
 class RunSettings(Section):
-    """Names and numbers that identify a run."""
+    """Name, seed and folder of the run."""
 
     name: str | None = None
-    """Name of the run and of its folder; the curriculum and the time of day when not given. The same name resumes."""
+    """Name of the run and of its folder. If null, it is made of the curriculum and the time. An existing name resumes that run."""
     seed: int = Field(default=1337, ge=0, lt=2**63)
-    """Decides initial weights, windows and masks."""
+    """Random seed of the initial weights, the training windows and the masks."""
     folder: str | None = None
-    """Where run folders lie; `runs` in the project folder when not given."""
+    """Parent folder of run folders. If null, `runs` in the project folder."""
 
     @field_validator("name")
     @classmethod
@@ -34,11 +34,11 @@ class ObjectiveSettings(Section):
     """Cross-entropy at the selected positions: how it is weighted, then how it is reduced."""
 
     weighting: Literal["none", "inverse_mask_prob", "inverse_sqrt_mask_ratio", "elbo"] = "none"
-    """Weight of a sequence's cross-entropies: 1, 1/probability, 1/sqrt of the share that was selected, or the ELBO's own."""
+    """Weight of a sequence's loss: 1, 1 / its mask probability, 1 / sqrt(its masked share), or the ELBO weight."""
     normalisation: Literal["masked_mean", "per_token", "per_sequence"] = "masked_mean"
-    """Divide by the batch's masked positions, by all its positions, or average the sequences' masked means, as the yardstick does."""
+    """Divide the summed loss by the batch's masked positions, by all its positions, or average the masked means of its sequences."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target spread evenly over the real characters, in training only."""
+    """Probability mass of the target that is spread evenly over the real characters, in training only."""
 
     def describe(self) -> str:
         """E.g. `none weighting, masked_mean`."""
@@ -50,41 +50,41 @@ class TrainingSettings(Section):
     """Budget, batch and optimizer."""
 
     max_iters: int | None = Field(default=None, ge=1)
-    """Budget in optimizer steps; 600 when no budget at all is given. The run ends at the first budget that is spent."""
+    """Budget in optimizer steps. 600 if no budget is given. The run ends as soon as one of its budgets is spent."""
     max_chars: int | None = Field(default=None, ge=1)
-    """Budget in characters seen, over all workers; what fills up short rows counts too."""
+    """Budget in characters over all workers, padding included."""
     max_masked_chars: int | None = Field(default=None, ge=1)
-    """Budget in masked characters, those that are predicted, over all workers."""
+    """Budget in masked (predicted) characters over all workers."""
     max_minutes: float | None = Field(default=None, gt=0)
     """Budget in minutes of the training loop, evaluations included."""
     batch_size: int = Field(default=16, ge=1)
-    """Sequences in one forward and backward pass."""
+    """Sequences in one forward and backward pass, over all workers."""
     gradient_accumulation_steps: int = Field(default=1, ge=1)
-    """Passes in one optimizer step; the global batch is batch_size times this, whatever the number of workers."""
+    """Passes per optimizer step. The global batch is batch_size times this, for any number of workers."""
     block_size: int = Field(default=128, ge=1, le=1 << 20)
     """Characters in a sequence (T)."""
     learning_rate: float = Field(default=3e-3, gt=0)
-    """Highest learning rate."""
+    """Peak learning rate, reached after the warm-up."""
     warmup_iters: int = Field(default=100, ge=0)
-    """Steps over which the learning rate rises from 0."""
+    """Steps over which the learning rate rises linearly from 0."""
     lr_decay_iters: int | None = Field(default=None, ge=1)
-    """Step at which the cosine reaches min_lr; the end of the budget, whatever its unit, when not given."""
+    """Step at which the cosine decay reaches min_lr. If null, the end of the budget, whatever its unit."""
     min_lr: float | None = Field(default=None, ge=0)
-    """Lowest learning rate; a tenth of the highest when not given."""
+    """Final learning rate. If null, a tenth of learning_rate."""
     weight_decay: float = Field(default=0.1, ge=0)
-    """Decoupled weight decay, on matrices only."""
+    """Decoupled weight decay of AdamW, applied to matrices only."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
-    """AdamW's first moment decay."""
+    """Decay rate of AdamW's first moment."""
     beta2: float = Field(default=0.99, ge=0, lt=1)
-    """AdamW's second moment decay."""
+    """Decay rate of AdamW's second moment."""
     grad_clip: float = Field(default=1.0, ge=0)
-    """Largest global gradient norm; 0 switches clipping off."""
+    """Maximum global gradient norm. 0 disables clipping."""
     eval_interval: int = Field(default=60, ge=1)
     """Steps between evaluations."""
     log_interval: int = Field(default=10, ge=1)
-    """Steps between logged training figures."""
+    """Steps between logged training metrics."""
     checkpoint_interval: int | None = Field(default=None, ge=1)
-    """Steps between checkpoints; at every evaluation when not given."""
+    """Steps between checkpoints. If null, one at every evaluation."""
 
     @model_validator(mode="before")
     @classmethod
@@ -120,45 +120,45 @@ class ValidationSettings(Section):
     """The frozen pools that every evaluation scores, and the yardstick's."""
 
     sequences: int = Field(default=64, ge=1)
-    """Masked sequences in each validation stage's pool."""
+    """Masked sequences in the fixed validation pool of each stage."""
     nelbo_sequences: int = Field(default=256, ge=2)
-    """Masked sequences behind the NELBO at each evaluation."""
+    """Masked sequences that the NELBO is estimated on at each evaluation."""
     final_nelbo_sequences: int = Field(default=4096, ge=2)
-    """Masked sequences behind the final NELBO."""
+    """Masked sequences that the final NELBO is estimated on."""
     seed: int = Field(default=20_240_601, ge=0, lt=2**63)
-    """Masks of the pools: shared by all runs, so that their differences are paired. Not run.seed."""
+    """Random seed of the pools' masks, independent of run.seed: all runs share the pools, so that their differences are paired."""
     batch_size: int | None = Field(default=None, ge=1)
-    """Sequences in one forward pass of an evaluation; four times training.batch_size when not given."""
+    """Sequences in one forward pass of an evaluation. If null, four times training.batch_size."""
 
 
 class BatchSettings(Section):
     """How batches reach the loop. None of these changes a batch."""
 
     producer: bool = True
-    """Make batches in an actor on each node ahead of time, rather than in the loop itself."""
+    """Make batches ahead of time in an actor on each node, not in the loop. Trials of compare and tune always run with false."""
     chunk_steps: int = Field(default=16, ge=1)
-    """Steps bundled into one object of the object store."""
+    """Steps whose batches are sent together, as one object in Ray's object store."""
     prefetch_chunks: int = Field(default=4, ge=1)
-    """Chunks asked for ahead of the one in use."""
+    """Chunks requested ahead of the one in use."""
     timeout_seconds: float = Field(default=10.0, gt=0)
-    """How long the loop waits for a chunk before it makes the batches itself."""
+    """Seconds that the loop waits for a chunk before it makes those batches itself."""
 
 
 class ScalingSettings(Section):
     """Workers and what each of them takes of the cluster."""
 
     num_workers: Workers | tuple[Workers, Workers] = 1
-    """Data-parallel training workers; as [1,4] from 1 to 4 of them, as many as the cluster has room for from time to time."""
+    """Data-parallel training workers. A range such as [1,4] makes the run elastic: it uses as many workers as the cluster has room for."""
     use_gpu: bool | None = None
-    """One GPU for each worker; wherever the cluster has enough of them when not given."""
+    """Give each worker one GPU. If null, do so when the cluster has enough GPUs."""
     cpus_per_worker: int | None = Field(default=None, ge=1)
-    """CPU cores, and so threads, for each worker; an even share of the cluster when not given."""
+    """CPU cores (and threads) of each worker. If null, an even share of the cluster."""
     max_failures: int = Field(default=3, ge=0)
-    """How often in a row, without a new checkpoint between, workers that were lost are started again."""
+    """Restarts of lost workers in a row, without a new checkpoint in between, before the run fails."""
     grace_seconds: float = Field(default=30.0, gt=0)
-    """How long a run that is asked to stop has for the step under way and its checkpoint."""
+    """Seconds that a run has, once asked to stop, to finish its step and write a checkpoint."""
     resize_seconds: float = Field(default=30.0, gt=0)
-    """How often a run of fewer workers than it could have looks whether there is room for more."""
+    """Seconds between checks whether an elastic run can get more workers."""
     ray_logs: bool = False
     """Show what Ray and the workers print."""
 
@@ -193,9 +193,9 @@ class ComputeSettings(Section):
     """Device and number format."""
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
-    """Where the model runs: the best there is when auto."""
+    """Device of the model; auto picks the best available."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Autocast format: bfloat16 on a GPU that has it and float32 elsewhere when auto; float16 uses a gradient scaler."""
+    """Autocast format; auto is bfloat16 on a GPU that supports it and float32 elsewhere. float16 uses a gradient scaler."""
 
 
 class SystemSettings(ComputeSettings):

@@ -35,19 +35,19 @@ class TransferSettings(Section):
     """Where the first weights come from, and which of them are trained."""
 
     init_checkpoint: str | None = None
-    """Weights to begin with, from any mode: a run's name, its folder, one of its checkpoints, or RUN/best. The sizes come from there."""
+    """Source of the initial weights and model sizes, of any mode: a run's name or folder, a checkpoint's folder, or RUN/best."""
     mode: Literal["fine_tuning", "feature_extraction"] = "fine_tuning"
-    """Train all weights (fine_tuning), or the head alone on frozen features (feature_extraction)."""
+    """Train all weights (fine_tuning), or only the head on frozen features (feature_extraction)."""
     unfreeze_at_iter: int | None = Field(default=None, ge=1)
-    """Step from which feature_extraction trains all weights; never when not given."""
+    """Step at which feature_extraction starts to train all weights. If null, never."""
     unfreeze_lr_factor: float = Field(default=1.0, gt=0)
-    """Learning rate of the unfrozen weights, relative to that of the head."""
+    """Learning rate of the unfrozen weights, as a factor of the head's."""
     unfreeze_warmup_iters: int = Field(default=0, ge=0)
-    """Steps over which the rate of the unfrozen weights rises from 0."""
+    """Steps over which the learning rate of the unfrozen weights rises from 0."""
     layer_lr_decay: float = Field(default=1.0, gt=0, le=1)
-    """Factor of the learning rate from each layer to the one below it, the head having the whole (Howard and Ruder 2018)."""
+    """Learning rate of each layer as a factor of the layer above it; the head has the full rate (Howard and Ruder 2018)."""
     lineage: tuple[Ancestor, ...] = ()
-    """The checkpoint that init_checkpoint named as the run began, then those that it descends from; filled in, not given."""
+    """The checkpoint behind init_checkpoint, then those it was itself initialised from. Filled in by masklab; do not set it."""
 
     @property
     def source(self) -> Ancestor | None:

@@ -18,13 +18,13 @@ class EqualBudget(Section):
     """What each run of a comparison may spend, in one unit; the others are reported."""
 
     max_chars: int | None = Field(default=None, ge=1)
-    """Characters seen."""
+    """Characters of training, padding included."""
     max_masked_chars: int | None = Field(default=None, ge=1)
-    """Masked characters, those that are predicted."""
+    """Masked (predicted) characters of training."""
     max_flops: float | None = Field(default=None, gt=0)
-    """Floating-point operations of training, forward and backward: a number of characters, since all runs have one model."""
+    """Floating-point operations, forward and backward. Converted to characters, since all runs have the same model."""
     max_minutes: float | None = Field(default=None, gt=0)
-    """Minutes of the training loop; runs beside each other slow each other down."""
+    """Minutes of the training loop. Runs that share a machine slow each other down, so prefer another unit."""
 
     @model_validator(mode="after")
     def _one_unit(self) -> Self:
@@ -48,23 +48,23 @@ class CompareSettings(Section):
     """What is compared."""
 
     curricula: tuple[str, ...] = ()
-    """Names of curriculum files, each compared with its controls and with the baseline."""
+    """Names of curriculum files. Each is compared with its controls and with the baseline."""
     controls: tuple[ControlName, ...] | None = None
-    """Arms that tell what a gain is due to: uniform (the baseline), reversed, shuffled, mixture, last_only, uniform_tail; all when null."""
+    """Control arms, which show what a gain is due to. uniform is the baseline. If null, all."""
     seeds: int = Field(default=5, ge=2)
-    """Runs of each arm, under run.seed, run.seed + 1 and so on; raise it to add to a finished comparison."""
+    """Runs per arm, with seeds run.seed, run.seed + 1, ... Raise it to extend a finished comparison."""
     budget: EqualBudget | None = None
-    """What each run may spend, one of budget.max_chars, .max_masked_chars, .max_flops and .max_minutes; in place of training's own."""
+    """Budget of each run, instead of training's: exactly one of max_chars, max_masked_chars, max_flops and max_minutes."""
     margin: float = Field(default=0.0, ge=0)
-    """The smallest difference that matters, nats per character."""
+    """Smallest difference that matters, in nats per character."""
     tail_share: float = Field(default=0.25, gt=0, lt=1)
-    """Share of the budget that the control uniform_tail gives to uniform masks in the end."""
+    """Share of the budget, at its end, that the control uniform_tail trains with uniform masks."""
     curve_levels: int = Field(default=8, ge=1)
-    """Mask ratios, evenly spaced up to 1, at which the final weights' cross-entropy is measured."""
+    """Number of mask ratios, evenly spaced up to 1, at which the cross-entropy of the final weights is measured."""
     curve_sequences: int = Field(default=128, ge=2)
-    """Windows behind each of these points."""
+    """Windows per point of that curve."""
     parallel: int | None = Field(default=None, ge=1)
-    """Runs at a time at most; as many as the cluster holds when not given."""
+    """Maximum number of runs at a time. If null, as many as the cluster has room for."""
 
     @field_validator("curricula", "controls")
     @classmethod
@@ -88,7 +88,7 @@ class CompareConfig(Config):
     compare: CompareSettings = CompareSettings()
     """What is compared."""
     report: str | None = Field(default=None, min_length=1)
-    """Name or folder of a comparison whose report is written again; nothing is trained."""
+    """Name or folder of a comparison whose report is written anew; nothing is trained."""
 
     @field_validator("mode")
     @classmethod

@@ -24,9 +24,9 @@ class StatisticsSettings(Section):
     """Which samplers are compared by the text that they write."""
 
     samplers: tuple[str, ...] = ()
-    """Samplers in the table, by their names; only that of sampling.strategy when none is named."""
+    """Names of the samplers in the table. If empty, only sampling.strategy."""
     steps: tuple[int, ...] = Field(default=(8, 16, 32, 64, 128, 256), min_length=1)
-    """Numbers of steps at which each of these is tried that has any."""
+    """Numbers of steps to try each sampler with, if it has steps."""
 
     @field_validator("samplers")
     @classmethod
@@ -48,24 +48,24 @@ class ComparedSamples(SamplingSettings):
     """How the text is generated that is compared with real text."""
 
     num_samples: int = Field(default=64, ge=1)
-    """Texts that each sampler writes."""
+    """Number of texts that each sampler writes."""
 
 
 class EvaluateConfig(Section):
     """The figures of a trained model."""
 
     checkpoint: str = Field(min_length=1)
-    """The model: the name of a run, a run's folder (its newest checkpoint; RUN/best is its best), or one checkpoint's folder."""
+    """The model: a run's name or folder (its newest checkpoint; RUN/best for its best), or a checkpoint's folder."""
     against: str | None = Field(default=None, min_length=1)
-    """Another model, scored on the same windows and masks for the difference of the two."""
+    """Second model, scored on the same windows and masks to measure the difference."""
     output: str | None = Field(default=None, min_length=1)
-    """Folder of the evaluations, each in a numbered folder of its own; `evaluations` in the run's folder when not given."""
+    """Parent folder of the numbered evaluation folders. If null, `evaluations` in the run's folder."""
     dataset: Dataset
     """The text, whose validation split is scored."""
     curriculum: Curriculum
-    """Its validation stages are scored."""
+    """The curriculum whose validation stages are scored."""
     evaluation: EvaluationSettings = EvaluationSettings()
-    """What is scored, and how closely."""
+    """What is measured, on how many windows."""
     sampling: ComparedSamples = ComparedSamples()
     """How text is generated."""
     statistics: StatisticsSettings = StatisticsSettings()
@@ -73,4 +73,4 @@ class EvaluateConfig(Section):
     system: ComputeSettings = ComputeSettings()
     """Device and number format."""
     tracking: StoreSettings = StoreSettings()
-    """Where the run is kept, which the figures are added to."""
+    """MLflow store of the run, to which the metrics are added."""

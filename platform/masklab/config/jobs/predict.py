@@ -13,23 +13,23 @@ class TextsSettings(Section):
     """The texts that labels are predicted for."""
 
     path: str = Field(min_length=1)
-    """The file: CSV, TSV, JSON lines or Parquet with a column of texts, .gz or not."""
+    """File with a column of texts: CSV, TSV, JSON lines or Parquet, optionally compressed as .gz."""
     text_column: str | None = None
-    """The column; the one that the model was trained on, or text, when not given."""
+    """Column of the texts. If null, the column the model was trained on, else `text`."""
 
 
 class PredictConfig(Section):
     """Labels by a trained classifier."""
 
     checkpoint: str = Field(min_length=1)
-    """The model: the name of a run, a run's folder (its newest checkpoint; RUN/best is its best), or one checkpoint's folder."""
+    """The model: a run's name or folder (its newest checkpoint; RUN/best for its best), or a checkpoint's folder."""
     dataset: TextsSettings
     """The texts."""
     output: str | None = Field(default=None, min_length=1)
-    """The file to write, .csv or .tsv; a new one in predictions in the run's folder when not given."""
+    """File to write, .csv or .tsv. If null, a new file under `predictions` in the run's folder."""
     batch_size: int = Field(default=64, ge=1)
-    """Texts that go through the network at a time."""
+    """Texts in one forward pass."""
     system: ComputeSettings = ComputeSettings()
     """Device and number format."""
     tracking: StoreSettings = StoreSettings()
-    """Where the run is kept, which a file in its folder is added to."""
+    """MLflow store of the run, to which the file is added."""

@@ -15,9 +15,9 @@ class OlderSettings(Section):
     """A configuration of nanoGPT, or of a masked-training program made from it, to be written as files of today."""
 
     file: str | None = None
-    """Python file of assignments, which is read and never run."""
+    """Python file of assignments. It is parsed, never executed."""
     name: str | None = Field(default=None, max_length=LONGEST_OF_CURRICULA)
-    """Name of the files that are written, jobs/conf/experiment/NAME.yaml and curricula/NAME.yaml; that of the older file when not given."""
+    """NAME of the files to write, jobs/conf/experiment/NAME.yaml and curricula/NAME.yaml. If null, the name of the older file."""
 
     @field_validator("name")
     @classmethod
@@ -31,7 +31,7 @@ class PrepareConfig(Config):
     """A dataset to prepare, or an older configuration to carry over."""
 
     older: OlderSettings = OlderSettings()
-    """An older configuration to carry over."""
+    """An older configuration to import."""
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

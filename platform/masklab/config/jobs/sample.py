@@ -16,22 +16,22 @@ class WatchSettings(Section):
     """How the generation is shown, step by step."""
 
     live: bool | None = None
-    """Show the texts as they are written; wherever the output is a terminal when not given."""
+    """Show the texts in the terminal as they are written. If null, only if the output is a terminal."""
     html: bool = False
-    """Write a page that plays the steps back."""
+    """Write an HTML page that plays the steps back."""
     gif: bool = False
-    """Write an animation of the steps of the first text."""
+    """Write an animated GIF of the first text's steps."""
     colour_by: Literal["step", "confidence"] = "step"
-    """What the colour of a character tells in the terminal and the animation: when it was written, or how sure the model was."""
+    """Meaning of a character's colour in the terminal and the GIF: the step it was written at, or the model's confidence."""
 
 
 class SampleConfig(Section):
     """Texts from a trained model."""
 
     checkpoint: str = Field(min_length=1)
-    """The model: the name of a run, a run's folder (its newest checkpoint; RUN/best is its best), or one checkpoint's folder."""
+    """The model: a run's name or folder (its newest checkpoint; RUN/best for its best), or a checkpoint's folder."""
     output: str | None = Field(default=None, min_length=1)
-    """Folder of the sets of samples, each in a numbered folder of its own; `samples` in the run's folder when not given."""
+    """Parent folder of the numbered sample folders. If null, `samples` in the run's folder."""
     sampling: SamplingSettings = SamplingSettings()
     """How text is generated."""
     watch: WatchSettings = WatchSettings()
@@ -39,4 +39,4 @@ class SampleConfig(Section):
     system: ComputeSettings = ComputeSettings()
     """Device and number format."""
     tracking: StoreSettings = StoreSettings()
-    """Where the run is kept, which the samples are added to."""
+    """MLflow store of the run, to which the samples are added."""

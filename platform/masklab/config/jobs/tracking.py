@@ -8,21 +8,21 @@ from masklab.schema import Section
 
 
 class StoreSettings(Section):
-    """Where runs are kept."""
+    """Where the run is logged."""
 
     uri: str | None = Field(default=None, min_length=1)
-    """MLflow store; MLFLOW_TRACKING_URI when not given, else the SQLite file `mlflow.db` in the project folder."""
+    """MLflow store. If null, MLFLOW_TRACKING_URI, else the SQLite file `mlflow.db` in the project folder."""
     enabled: bool = True
-    """Keep the run in MLflow; its folder is written either way."""
+    """Log the run to MLflow. Its folder is written in any case."""
 
 
 class TrackingSettings(StoreSettings):
     """Where a new run is kept."""
 
     experiment: str = Field(default="masklab", min_length=1, max_length=500)
-    """MLflow experiment that the run belongs to."""
+    """Name of the MLflow experiment."""
     offline: bool = False
-    """Send nothing: all that is for MLflow waits in the run's folder until `make sync` sends it."""
+    """Send nothing to MLflow now: the records stay in the run's folder until `make sync` sends them."""
 
     @property
     def is_sent(self) -> bool:

@@ -33,35 +33,35 @@ class Config(Section):
     """Everything that a run can be told. Only the dataset and the curriculum have no defaults."""
 
     run: RunSettings = RunSettings()
-    """Names and numbers that identify a run."""
+    """Name, seed and folder of the run."""
     dataset: Dataset
-    """The text, and where windows are cut from it."""
+    """The text, its split, and how windows are cut from it."""
     curriculum: Curriculum
-    """The stages, and the rule for moving on."""
+    """The stages, and the rule for advancing to the next."""
     model: ModelConfig = ModelConfig()
     """The transformer."""
     mode: AnyMode = TokenClassifier()
-    """What is predicted from what."""
+    """What the model learns to predict."""
     objective: ObjectiveSettings = ObjectiveSettings()
     """Weighting and reduction of the loss."""
     training: TrainingSettings = TrainingSettings()
     """Budget, batch and optimizer."""
     validation: ValidationSettings = ValidationSettings()
-    """Pools and the yardstick."""
+    """Validation pools and the NELBO."""
     batches: BatchSettings = BatchSettings()
-    """How batches reach the loop."""
+    """How batches are made ahead of time."""
     scaling: ScalingSettings = ScalingSettings()
-    """Workers and their share of the cluster."""
+    """Workers and their resources."""
     system: SystemSettings = SystemSettings()
     """Device and number format."""
     tracking: TrackingSettings = TrackingSettings()
-    """Where runs are kept."""
+    """Where the run is logged."""
     sampling: SamplingSettings = SamplingSettings()
-    """How samples are drawn."""
+    """How the run's sample is generated."""
     transfer: TransferSettings = TransferSettings()
-    """Whose weights a run begins with, and which of them it trains."""
+    """Initial weights from another run, and which of them are trained."""
     stability: StabilitySettings = StabilitySettings()
-    """What is done about steps whose loss or gradient is not finite, and about spikes of the loss."""
+    """How non-finite losses or gradients and loss spikes are handled."""
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

@@ -35,32 +35,32 @@ class SweepSettings(Section):
     """What is searched, and how."""
 
     space: dict[str, str] = Field(default={})
-    """Keys, each with a distribution: log(LOW, HIGH), uniform(LOW, HIGH), int(LOW, HIGH) or choice(A, B)."""
+    """Searched keys, each with a distribution: log(LOW, HIGH), uniform(LOW, HIGH), int(LOW, HIGH) or choice(A, B)."""
     search: Literal["grid", "random", "optuna"] = "random"
-    """How points are chosen: all combinations, at random, or by what earlier ones have shown (TPE)."""
+    """How points are chosen: all combinations (grid), at random, or by the results of earlier trials (optuna, with TPE)."""
     scheduler: Literal["none", "asha", "pbt"] = "none"
-    """What becomes of trials that fall behind: nothing; they end early (successive halving, by characters seen); or, in a population, they
-    take over the weights of better ones and vary their values (population based training)."""
+    """What happens to trials that fall behind: nothing (none), they end early (asha: successive halving by characters), or they copy the
+    weights of better trials and change their values (pbt: population based training)."""
     grace: float = Field(default=0.25, gt=0, le=1)
-    """Share of the budget that each trial is trained for before it may be stopped."""
+    """Share of the budget that each trial trains before asha may stop it."""
     reduction_factor: float = Field(default=3.0, gt=1)
-    """One in so many trials goes on at each of these points, which lie so many times apart."""
+    """Halving rate (eta) of asha: at each rung the best 1/eta of the trials continue, and rungs are eta times further apart."""
     interval: float = Field(default=0.1, gt=0, le=0.5)
-    """Share of the budget after which, each time, the worst of a population take over the weights of the best."""
+    """Share of the budget between two exploit steps of pbt, in which the worst trials copy the weights of the best."""
     quantile: float = Field(default=0.25, gt=0, le=0.5)
-    """Share of a population that takes over, and of those that are taken over."""
+    """Bottom fraction of the population that copies weights, and top fraction that is copied (pbt exploit)."""
     resample: float = Field(default=0.25, ge=0, le=1)
-    """Chance that a value which is taken over is drawn afresh, and not moved by a fifth."""
+    """Probability that a copied hyperparameter is resampled instead of multiplied by 0.8 or 1.2 (pbt explore)."""
     num_trials: int | None = Field(default=None, ge=1)
-    """Trials; 8 when not given, and for a grid all its points."""
+    """Number of trials. If null, 8, or all points of a grid."""
     grid_points: int = Field(default=3, ge=2)
-    """Values of each number in a grid, evenly spaced between its ends."""
+    """Values per numeric key in a grid, evenly spaced between its ends."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Decides which points are drawn; the trials themselves have run.seed."""
+    """Random seed of the points. The trials themselves use run.seed."""
     parallel: int | None = Field(default=None, ge=1)
-    """Trials at a time at most; as many as the cluster holds when not given."""
+    """Maximum number of trials at a time. If null, as many as the cluster has room for."""
     gpus_per_trial: float | None = Field(default=None, gt=0, le=1)
-    """Share of a GPU for each trial, e.g. 0.5 for two trials on one; a whole one wherever there are enough when not given."""
+    """Share of a GPU per trial, e.g. 0.5 for two trials on one GPU. If null, a whole GPU if there are enough."""
 
     @field_validator("space")
     @classmethod
