@@ -32,7 +32,7 @@ class Remask(Sampler):
     strategy: Literal["remask"] = "remask"
     """Name of the sampler."""
     steps: int | None = Field(default=None, ge=1)
-    """Number of sampling steps. If null, 25; with a list of ratios do not set it, since the list has its own number of steps."""
+    """Sampling steps; 25 if null. Leave it out with a list of ratios, which has its own number of steps."""
     ratios: Literal["linear", "cosine"] | Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = "linear"
     """Share of positions remasked after step i: 1 - i / steps (linear), cos(pi/2 i / steps) (cosine), or the i-th value of a list."""
     remask_by: Literal["random", "entropy", "detector"] = "entropy"

@@ -23,7 +23,7 @@ class SamplingSettings(Decoding):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Random seed of the generated texts."""
     length: int | None = Field(default=None, ge=1)
-    """Length of a text in characters, prompt included. If null, the model's block_size, or the length of a prompt with numbered gaps only."""
+    """Characters of a text, prompt included. If null, the model's block_size, or the length of a prompt with numbered gaps only."""
     prompt: str = ""
     """Fixed characters: a prefix, or a template in which [5] is a gap of five characters and [*] a gap that takes all the rest."""
     unknown: Literal["error", "mask", "drop"] = "error"
