@@ -108,14 +108,14 @@ def test_a_margin_asks_for_the_whole_interval_beyond_it() -> None:
     assert one(arm, baseline, margin=0.02).verdict is BETTER
     within = one(arm, baseline, margin=0.05)
     assert within.verdict is SAME
-    assert "any difference is smaller than the margin of 0.050" in sentence(within)
+    assert "any difference is smaller than the margin of 0.0500" in sentence(within)
 
 
 def test_too_few_seeds_to_see_the_margin_is_said_with_the_number_that_would_do() -> None:
     contrast = one([2.2, 2.4, 2.1], [2.25, 2.3, 2.15], margin=0.02)
     assert contrast.verdict is TOO_FEW
     assert contrast.seeds_needed is not None and contrast.seeds_needed > 100
-    assert f"a difference of 0.020 needs {contrast.seeds_needed} seeds" in sentence(contrast)
+    assert f"a difference of 0.0200 needs {contrast.seeds_needed} seeds" in sentence(contrast)
 
 
 def test_two_seeds_decide_nothing() -> None:
@@ -129,7 +129,7 @@ def test_identical_runs_are_not_told_apart_and_have_no_undefined_figure() -> Non
     contrast = one([2.2, 2.3, 2.4], [2.2, 2.3, 2.4])
     assert (contrast.difference, contrast.stderr, contrast.low, contrast.high, contrast.p, contrast.p_holm) == (0, 0, 0, 0, 1, 1)
     assert (contrast.verdict, contrast.detectable, contrast.seeds_needed) == (SAME, None, None)
-    assert sentence(contrast) == "sticky and uniform cannot be told apart: they have the same figure under each of 3 seeds."
+    assert sentence(contrast) == "sticky and uniform cannot be told apart: they have the same NELBO under each of 3 seeds."
 
 
 @pytest.mark.parametrize(("seeds", "verdict"), [(5, SAME), (6, WORSE)])
@@ -137,7 +137,7 @@ def test_a_constant_difference_is_judged_by_sign_flips_and_questioned(seeds: int
     baseline = [2.0 + 0.1 * i for i in range(seeds)]
     contrast = one([x + 0.1 for x in baseline], baseline)
     assert contrast.p == 2 / 2**seeds and contrast.verdict is verdict
-    assert "0.100 nats per character above uniform" in sentence(contrast) and "Do the seeds differ?" in sentence(contrast)
+    assert "0.1000 nats per character above uniform" in sentence(contrast) and "Do the seeds differ?" in sentence(contrast)
 
 
 def test_a_missing_seed_is_said() -> None:
@@ -172,19 +172,19 @@ SHOWN = Contrast(
 
 def test_the_sentence_reads_as_one() -> None:
     assert sentence(SHOWN) == (
-        "sticky is worse than uniform by 0.031 ± 0.008 nats per character "
-        "(95 % interval 0.013 to 0.049, p = 0.004 after Holm over 2 pairs, 5 seeds)."
+        "sticky is worse than uniform by 0.0310 ± 0.0080 nats per character "
+        "(95 % interval 0.0130 to 0.0490, p = 0.004 after Holm over 2 pairs, 5 seeds)."
     )
     better = dataclasses.replace(SHOWN, difference=-0.031, low=-0.049, high=-0.013, pairs=1, p_holm=1e-5, margin=0.01, verdict=BETTER)
     assert sentence(better) == (
-        "sticky is better than uniform by 0.031 ± 0.008 nats per character, beyond the margin of 0.010 "
-        "(95 % interval 0.013 to 0.049, p < 0.001 of a paired t test, 5 seeds)."
+        "sticky is better than uniform by 0.0310 ± 0.0080 nats per character, beyond the margin of 0.0100 "
+        "(95 % interval 0.0130 to 0.0490, p < 0.001 of a paired t test, 5 seeds)."
     )
     same = dataclasses.replace(SHOWN, difference=-0.004, low=-0.022, high=0.0001, p_holm=0.62, verdict=SAME)
     assert sentence(same) == (
-        "sticky and uniform cannot be told apart: sticky is below by 0.004 ± 0.008 nats per character "
-        "(95 % interval −0.022 to 0.000, p = 0.62 after Holm over 2 pairs, 5 seeds); "
-        "5 seeds would show a difference of 0.035 four times in five."
+        "sticky and uniform cannot be told apart: sticky is below by 0.0040 ± 0.0080 nats per character "
+        "(95 % interval −0.0220 to 0.0001, p = 0.62 after Holm over 2 pairs, 5 seeds); "
+        "5 seeds would show a difference of 0.0350 four times in five."
     )
 
 

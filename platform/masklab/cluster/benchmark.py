@@ -32,6 +32,7 @@ from masklab.config.compose.composition import compose
 from masklab.config.home import home_of
 from masklab.config.jobs.train import Config
 from masklab.corruption.throughput import measure
+from masklab.reporting.tables import table_lines
 from masklab.text.corpus import TokenCorpus
 from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.preparation import corpus_for, text_for
@@ -208,22 +209,22 @@ def report(config: Config, project: Path) -> Iterator[str]:
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, ray {ray.__version__}"
     yield f"Machine: {os.cpu_count()} cores ({platform.machine()}), {versions}"
     yield ""
-    yield "| masks of 1,024 positions, 64 rows a draw, one core | masks/s | M positions/s | beside drawing and comparing a uniform |"
-    yield "|---|---|---|---|"
-    for row in measure():
-        yield f"| {row.name} | {row.masks_per_second:,.0f} | {row.positions_per_second / 1e6:,.0f} | {row.relative:.2f} |"
+    head = ("masks of 1,024 positions, 64 rows a draw, one core", "masks/s", "M positions/s", "relative to drawing and comparing a uniform")
+    rows = ((m.name, f"{m.masks_per_second:,.0f}", f"{m.positions_per_second / 1e6:,.0f}", f"{m.relative:.2f}") for m in measure())
+    yield from table_lines(head, rows)
     yield ""
     first = seconds_to_first_step(project)
     connect(project / "platform", config.scaling.ray_logs)
     speed = measure_loop(config, text_for(config.dataset, home_of(project) / ".corpora"))
     ray.shutdown()
-    yield "| the loop | figure |"
-    yield "|---|---|"
-    yield f"| steps/s on Ray, fed by the producer actor | {speed.on_ray:.2f} |"
-    yield f"| steps/s in one process, batches preloaded | {speed.preloaded:.2f} |"
-    yield f"| ratio, median of {speed.rounds} rounds in turn | {speed.ratio:.3f} |"
-    yield f"| share of the time spent waiting for data | {speed.data_wait_fraction:.3%} |"
-    yield f"| seconds from `jobs/train.py` to the end of its first step | {first:.1f} |"
+    speeds = [
+        ("steps/s on Ray, fed by the producer actor", f"{speed.on_ray:.2f}"),
+        ("steps/s in one process, batches preloaded", f"{speed.preloaded:.2f}"),
+        (f"ratio, median of {speed.rounds} rounds in turn", f"{speed.ratio:.3f}"),
+        ("share of the time spent waiting for data", f"{speed.data_wait_fraction:.3%}"),
+        ("seconds from jobs/train.py to the end of its first step", f"{first:.1f}"),
+    ]
+    yield from table_lines(("the loop", "value"), speeds)
 
 
 OVERRIDES = ("mode=sequence_classifier", "validation.sequences=16")

@@ -20,14 +20,14 @@ from masklab.inference.model_scores import ModelScores
 from masklab.likelihood.estimate import Estimate
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
-from masklab.reporting.numbers import rate
+from masklab.reporting.numbers import MISSING, rate
+from masklab.reporting.tables import markdown_table
 from masklab.sampling.generation import Generation
 from masklab.sampling.settings import SamplingSettings
 from masklab.sampling.text_statistics import ReferenceText, TextStatistics, text_statistics
 from masklab.text.vocabulary import Vocabulary
 
 COLUMNS = ("sampler", "network evaluations a text", "characters/s", "n-gram divergence, bits", "real words")
-MISSING = "–"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def cells(row: SamplerFigures) -> tuple[str, ...]:
 
 def markdown(rows: Sequence[SamplerFigures]) -> str:
     """The table for a file."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in (COLUMNS, ("---",) * len(COLUMNS), *map(cells, rows)))
+    return markdown_table(COLUMNS, map(cells, rows))
 
 
 def lengths_of(generation: Generation) -> list[int]:
@@ -195,12 +195,12 @@ def _curve(curve: MaskRatioCurve) -> Table:
     shown = range(len(curve.mask_ratio) - 1, -1, -step)[::-1]
     table = _table("masked", *(f"{curve.mask_ratio[i]:.0%}" for i in shown))
     table.add_row("nats per character", *(f"{curve.cross_entropy[i]:.3f}" for i in shown))
-    table.add_row("right", *(f"{curve.accuracy[i]:.1%}" for i in shown))
+    table.add_row("accuracy", *(f"{curve.accuracy[i]:.1%}" for i in shown))
     return table
 
 
 def _stages(scores: ModelScores, other: tuple[str, ModelScores] | None) -> Table:
-    table = _table("validation stage", "loss", "right", "p(true)", *([f"loss of {other[0]}"] if other else []))
+    table = _table("validation stage", "loss", "accuracy", "p(true char)", *([f"loss of {other[0]}"] if other else []))
     for i, stage in enumerate(scores.stages):
         beside = [f"{other[1].stages[i].loss:.4f}"] if other else []
         table.add_row(f"{i} {stage.title}", f"{stage.loss:.4f}", f"{stage.accuracy:.1%}", f"{stage.true_probability:.1%}", *beside)

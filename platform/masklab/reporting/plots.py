@@ -161,7 +161,7 @@ def confusion_figure(counts: Sequence[Sequence[int]] | NDArray[np.int64], names:
     axes.spines[:].set_visible(False)
     axes.set_xlabel("predicted", color=INK)
     axes.set_ylabel("true", color=INK)
-    axes.set_title(f"{title} ({whole.trace() / max(whole.sum(), 1):.1%} of {whole.sum():,} right)", loc="left", color=INK, fontsize=10.5)
+    axes.set_title(f"{title} (accuracy {whole.trace() / max(whole.sum(), 1):.1%} of {whole.sum():,})", loc="left", color=INK, fontsize=10.5)
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
     return figure
 

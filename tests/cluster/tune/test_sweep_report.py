@@ -14,7 +14,7 @@ from masklab.config.search.search_space import Choice, Uniform, Whole
 from masklab.config.search.search_space import draw as draw_point
 from masklab.reporting.sweep.plots import coordinates_figure, history_figure, place
 from masklab.reporting.sweep.record import SweepRecord, TrialRecord
-from masklab.reporting.sweep.tables import markdown_table, text_table
+from masklab.reporting.sweep.tables import markdown_trials, text_table
 
 SPACE = {"training.learning_rate": "log(0.0001,0.01)", "model.n_layer": "int(1,4)", "curriculum": "choice(sticky,random)"}
 READ = {"training.learning_rate": Uniform(1e-4, 1e-2, log=True), "model.n_layer": Whole(1, 4), "curriculum": Choice(("sticky", "random"))}
@@ -47,7 +47,7 @@ def test_the_table_has_the_best_first_and_every_trial_once() -> None:
     rows = list(text_table(SMALL))
     assert [row[:3] for row in rows[1:]] == ["001", "002", "000", "003", "004"]
     assert all(key in rows[0] for key in SPACE)
-    assert r"it \| broke" in markdown_table(SMALL)
+    assert r"it \| broke" in markdown_trials(SMALL)
     assert "trial 001, 2.0000" in description(SMALL)
 
 

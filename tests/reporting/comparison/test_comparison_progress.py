@@ -13,7 +13,7 @@ from rich.console import Console
 from masklab.errors import RunError
 from masklab.reporting.comparison.findings import Findings
 from masklab.reporting.comparison.record import ArmRecord, BudgetRecord, ComparisonRecord, LeftOutRecord, OutcomeRecord, RunRecord
-from masklab.reporting.comparison.tables import arm_rows, markdown_table, text_table
+from masklab.reporting.comparison.tables import arm_rows, markdown_arms, text_table
 from masklab.reporting.comparison.terminal import ComparisonTerminal, show_findings
 
 FIGURES = {"uniform": (2.00, 2.10, 2.05), "sticky": (2.10, 2.25, 2.12)}
@@ -102,7 +102,7 @@ def test_the_table_takes_differences_seed_by_seed_and_says_the_verdict() -> None
     assert [part.strip() for part in head.split("  ") if part] == ["arm", "seeds", "NELBO, nats", "to uniform", "95 % interval", "verdict"]
     assert [first.split()[0], second.split()[0]] == ["uniform", "sticky"]
     assert second.endswith("  " + sticky.contrast.verdict.value)
-    assert markdown_table(record()).count("\n") == 3
+    assert markdown_arms(record()).count("\n") == 3
 
 
 def test_the_verdicts_of_the_table_are_those_of_the_report(tmp_path: Path) -> None:

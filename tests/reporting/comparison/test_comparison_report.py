@@ -19,11 +19,11 @@ from masklab.curriculum.controls import CONTROLS
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import RunError
 from masklab.reporting.comparison.findings import Findings
-from masklab.reporting.comparison.numbers import amount_words, decimals, probability, signed, spread
 from masklab.reporting.comparison.plots import GRID
 from masklab.reporting.comparison.record import ComparisonRecord
 from masklab.reporting.comparison.report import summary_markdown, write_report
 from masklab.reporting.comparison.verdict_text import READINGS, conclusion, reasons, sentence
+from masklab.reporting.numbers import amount, decimals, decimals_of, probability, signed, spread
 from masklab.reporting.plots import FAINT, INK
 
 BASELINE = "uniform"
@@ -100,13 +100,14 @@ def test_the_tables_have_the_numbers_of_the_statistics(whole: Path) -> None:
     figures = {arm.name: {seed: story.nelbo(arm.name, seed) for seed in story.seeds} for arm in story.arms.arms}
     for c in contrasts(Outcomes.of(figures), [("rising", BASELINE), ("sticky", BASELINE)]):
         (row,) = rows(text, c.arm, BASELINE)
-        digits = decimals(c.stderr)
+        digits = decimals_of(c)
         assert row[2] == f"{signed(c.difference, digits)} ± {c.stderr:.{digits}f}"
         assert row[4] == f"{signed(c.low, digits)} to {signed(c.high, digits)}"
         assert row[5].replace("&lt;", "<") == probability(c.p_holm) and row[6] == probability(c.p_sign_flip)
         assert row[7:9] == [str(len(c.seeds)), str(c.seeds_needed)]
         assert row[9] == f"{c.detectable:.{digits}f}" and row[10] == c.verdict.value
         assert sentence(c).replace("<", "&lt;") in text
+        assert f" {row[2][1:]} nats" in sentence(c), "one contrast has the same digits in its sentence and in its table"
     mean, deviation = np.mean(list(figures["sticky"].values())), np.std(list(figures["sticky"].values()), ddof=1)
     assert f"| **sticky** | 5 | {mean:.4f} ± {deviation:.4f} |" in text
 
@@ -192,14 +193,14 @@ def test_failed_runs_are_told_with_their_reasons_and_left_out_of_the_figures(tmp
 def test_one_finished_seed_is_no_verdict(tmp_path: Path) -> None:
     _, text = report(ODD["one seed left"], tmp_path)
     assert "**rising: no verdict.** Nothing can be said yet: rising and uniform have 1 of 5 seeds in common" in text
-    assert "8 of 10 runs have no final figure yet" in text
+    assert "8 of 10 runs have no final NELBO yet" in text
     assert rows(text, "rising", BASELINE)[0][2:] == ["–"] * 8 + ["no verdict"]
 
 
 def test_the_limits_of_the_answer_are_said_beside_it(whole: Path) -> None:
     text = (whole / "report.md").read_text(encoding="utf-8")
     assert "They say nothing of other texts, models or budgets" in text
-    assert "(about 0.0060 nats, one standard error) is shared by all arms, and no number of seeds takes it away" in text
+    assert "(about 0.0060 nats, one standard error) is shared by all arms, and no number of seeds removes it" in text
 
 
 def test_controls_left_out_are_told(whole: Path) -> None:
@@ -326,4 +327,4 @@ def test_figures_in_words() -> None:
     assert [signed(x, 2) for x in (0.031, -0.031, -0.001)] == ["+0.03", "−0.03", "0.00"]
     assert [spread(x, 1) for x in ([1.0, 3.0], [1.0], [None], [])] == ["2.0 ± 1.4", "1.0", "–", "–"]
     assert [decimals(x) for x in (0.02, 0.00004, 0.0, 1e-12)] == [4, 5, 4, 6]
-    assert [amount_words(x) for x in (812, 2e6, 1.04e13, 9.999e12)] == ["812", "2.00M", "1.04e13", "1.00e13"]
+    assert [amount(x) for x in (812, 2e6, 1.04e13, 9.999e12)] == ["812", "2.00M", "1.04e13", "1.00e13"]

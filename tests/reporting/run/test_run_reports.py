@@ -181,7 +181,7 @@ def test_a_confusion_matrix_is_drawn_where_texts_have_classes(tmp_path: Path) ->
     assert (tmp_path / "figures" / "confusion.png").stat().st_size > 1000
     axes = confusion_figure(((3, 1), (0, 5)), ("no", "yes", "never"), "mine").axes[0]
     assert sorted(text.get_text() for text in axes.texts) == ["1", "3", "5"]
-    assert axes.get_title("left") == "mine (88.9% of 9 right)"
+    assert axes.get_title("left") == "mine (accuracy 88.9% of 9)"
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]])
 
 

@@ -36,7 +36,10 @@ def test_a_file_gets_plain_lines(tmp_path: Path) -> None:
     lines = text.splitlines()
     assert "stage 1 of 1 begins: diffusion, linear   stage 0 ended: 5 evaluations without improvement" in lines
     (line,) = [line for line in lines if "iteration    100  validation" in line]
-    assert line == " 25%  iteration    100  validation 2.7000  NELBO 4.040 bits/char  8.0x random  [2.400 3.000]  improved: 2.4000"
+    assert (
+        line
+        == " 25%  iteration    100  validation 2.7000  NELBO 4.040 bits/char  p(true char) vs chance 8.0x  [2.400 3.000]  improved: 2.4000"
+    )
     assert sum("5 evaluations without improvement" in line for line in lines) == 2, "once when it happens and once in the summary"
 
 

@@ -22,7 +22,7 @@ from masklab.config.jobs.compare import CompareConfig
 from masklab.reporting.comparison.findings import Findings
 from masklab.reporting.comparison.record import FILE, ComparisonRecord
 from masklab.reporting.comparison.report import summary_markdown, write_report
-from masklab.reporting.comparison.tables import arm_rows, markdown_table
+from masklab.reporting.comparison.tables import arm_rows, markdown_arms
 from masklab.reporting.comparison.terminal import ComparisonTerminal, show_findings
 from masklab.tracking.metrics import arm_metric
 from masklab.tracking.mlflow_run import RunHandle
@@ -143,7 +143,7 @@ def _keep(plan: ComparisonPlan, record: ComparisonRecord, files: Sequence[Path],
     """Send what the comparison has found, and the `files` of its report, to its MLflow run, and end that."""
     tracker = MlflowTracker(parent, "driver", finish_seconds=300)
     tracker.log_metrics({arm_metric(row.arm): row.nats for row in arm_rows(record) if row.nats is not None}, len(record.seeds))
-    tracker.log_text(markdown_table(record), "table.md")
+    tracker.log_text(markdown_arms(record), "table.md")
     for path in (plan.folder.path / FILE, plan.folder.path / "config.yaml", *files):
         tracker.log_artifact(path, str(path.parent.relative_to(plan.folder.path)).strip("."))
     tracker.describe(summary_markdown(plan.folder.path))

@@ -11,7 +11,7 @@ from masklab.reporting.numbers import fixed
 from masklab.reporting.plots import save_figure
 from masklab.reporting.sweep.plots import coordinates_figure, history_figure, importance_figure, lineage_figure
 from masklab.reporting.sweep.record import FILE, SweepRecord
-from masklab.reporting.sweep.tables import lineage_lines, markdown_table, text_table
+from masklab.reporting.sweep.tables import lineage_lines, markdown_trials, text_table
 from masklab.tracking.metrics import BEST_NELBO, TRIAL_NELBO
 from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.mlflow_tracker import MlflowTracker
@@ -61,7 +61,7 @@ def keep(record: SweepRecord, folder: Path, pictures: Iterable[Path], parent: Ru
     tracker = MlflowTracker(parent, "driver", finish_seconds=300)
     for number, nats, best in history(record):
         tracker.log_metrics({TRIAL_NELBO: nats, BEST_NELBO: best}, number)
-    tracker.log_text(markdown_table(record), "table.md")
+    tracker.log_text(markdown_trials(record), "table.md")
     if lines := list(lineage_lines(record)):
         tracker.log_text("\n".join(lines) + "\n", "lineage.txt")
     for path in (folder / FILE, folder / "config.yaml"):
@@ -92,4 +92,4 @@ def description(record: SweepRecord) -> str:
         parts += ["Lineage:\n\n" + "\n".join(f"- {line}" for line in lines)]
     elif record.scheduler != "pbt" and (shares := importance_of(record)):
         parts += ["Share of the variance that a key explains: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items())]
-    return "\n\n".join([*parts, markdown_table(record)])
+    return "\n\n".join([*parts, markdown_trials(record)])

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from masklab.comparison.verdict import Verdict
 from masklab.io.atomic_file import write_text
-from masklab.reporting.comparison.answer import UNITS, answer, summary, verdicts
-from masklab.reporting.comparison.blocks import Block, Bullets, Code, Folded, Heading, Paragraph, Picture
-from masklab.reporting.comparison.findings import Curves, Findings
+from masklab.reporting.comparison.blocks import Answer, Block, Bullets, Code, Folded, Heading, Paragraph, Picture
+from masklab.reporting.comparison.findings import Curves, Findings, Group
 from masklab.reporting.comparison.html import page
 from masklab.reporting.comparison.markdown import markdown
-from masklab.reporting.comparison.numbers import MISSING, amount_words, counted
-from masklab.reporting.comparison.plots import dwell_figure, matrix_figure, paired_figure, picture, reach_figure
+from masklab.reporting.comparison.plots import Dots, dwell_figure, forest_figure, matrix_figure, paired_figure, picture, reach_figure
 from masklab.reporting.comparison.tables import (
     dwell_table,
     figures_table,
@@ -20,15 +19,100 @@ from masklab.reporting.comparison.tables import (
     runs_table,
     spending_table,
     targets_table,
+    verdict_table,
 )
 from masklab.reporting.comparison.terminal import MOST_NOTICED, failures, noticed
-from masklab.reporting.numbers import duration
+from masklab.reporting.comparison.verdict_text import NOTE, UNITS, conclusion, headline, lead, limits, reasons
+from masklab.reporting.numbers import MISSING, amount, counted, duration
 
 
 def chapters(findings: Findings) -> tuple[Block, ...]:
     """All of the report."""
-    parts = (answer, verdicts, _final_figures, _budget, _learning, _stages, _mask_ratios, _dwell, _cost, _troubles, _repetition)
+    parts = (_answer, _verdicts, _final_figures, _budget, _learning, _stages, _mask_ratios, _dwell, _cost, _troubles, _repetition)
     return (Heading(f"Comparison {findings.record.name}", 1), *(block for part in parts for block in part(findings)))
+
+
+def summary(findings: Findings) -> tuple[Block, ...]:
+    """The answer with its table beneath the first sentence, for a place that may cut off the rest."""
+    heading, first, *rest = _answer(findings)
+    table = [verdict_table(findings.families[0])] if findings.families[0].pairs else []
+    return (heading, first, *table, *rest)
+
+
+def _answer(findings: Findings) -> Iterator[Block]:
+    """Each compared curriculum against the baseline, and what its controls say."""
+    record = findings.record
+    yield Heading("The answer")
+    yield Paragraph(lead(findings))
+    if unfinished := [run for run in record.runs if run.status in ("waiting", "running", "interrupted")]:
+        yield Paragraph(
+            f"The comparison is not finished: {len(unfinished)} of {counted(len(record.runs), 'run')} have no final NELBO yet. "
+            "All that follows rests on those that have one."
+        )
+    for group in findings.groups:
+        yield _answer_of(findings, group)
+    yield Paragraph(limits(findings), note=True)
+
+
+def _answer_of(findings: Findings, group: Group) -> Answer:
+    pair = findings.pair(group.curriculum, str(findings.record.baseline))
+    verdict = pair.contrast.verdict if pair and pair.contrast else None
+    return Answer(
+        name=group.curriculum,
+        description=findings.arm(group.curriculum).description,
+        badge=verdict.value if verdict else "no verdict",
+        kind={Verdict.BETTER: "better", Verdict.WORSE: "worse"}.get(verdict, "open") if verdict else "open",
+        sentence=headline(pair) if pair else "There is no baseline to compare it with.",
+        reasons=reasons(findings, group),
+        conclusion=conclusion(findings, group),
+    )
+
+
+def _verdicts(findings: Findings) -> Iterator[Block]:
+    """The tables of contrasts, and their differences seed by seed."""
+    tables = [family for family in findings.families if family.pairs]
+    if not tables:
+        return
+    yield Heading("Verdicts")
+    yield Paragraph(
+        "Holm's correction is made within each of these tables. The first is the question that the comparison was made for, and is kept "
+        "small for it; the others explain. The chance that anything at all is found where there is nothing is at most 5 % in each table, "
+        "not in all together."
+    )
+    for number, family in enumerate(tables):
+        yield Heading(family.title, 3)
+        yield verdict_table(family)
+        if number == 0:
+            yield Paragraph(NOTE + (f" The margin is {findings.record.margin:g} nats." if findings.record.margin else ""), note=True)
+    without = [pair for family in tables for pair in family.pairs if not pair.contrast]
+    if without:
+        yield Bullets(tuple(f"No verdict: {pair.missing}." for pair in without))
+    yield from _forests(findings)
+
+
+def _dots_to_baseline(findings: Findings) -> tuple[Dots, ...]:
+    """The differences of all arms to the baseline, each curriculum with its controls beneath it."""
+    first, _, others = findings.families
+    order, compared = [arm.name for arm in findings.record.arms], {pair.arm for pair in first.pairs}
+    tested = sorted((*first.tested, *others.tested), key=lambda contrast: order.index(contrast.arm))
+    return tuple(Dots(c.arm, findings.outcomes.difference(c.arm, c.baseline).values, c, c.arm not in compared) for c in tested)
+
+
+def _dots_to_controls(findings: Findings) -> tuple[Dots, ...]:
+    """The differences of the curricula to their own controls."""
+    pairs = findings.families[1].tested
+    return tuple(Dots(f"{c.arm} − {c.baseline}", findings.outcomes.difference(c.arm, c.baseline).values, c) for c in pairs)
+
+
+def _forests(findings: Findings) -> Iterator[Block]:
+    margin, caption = findings.record.margin, "Each seed's difference as a dot, the mean as a diamond with its 95 % interval. "
+    colours = "Blue is better and orange worse after the correction; a hollow diamond decides nothing."
+    if rows := _dots_to_baseline(findings):
+        words = f"{caption}{colours} Controls are set in beneath their curriculum."
+        yield picture("forest-baseline", forest_figure(rows, f"to {findings.record.baseline}", margin), words)
+    if rows := _dots_to_controls(findings):
+        words = f"The curricula beside their own controls. {caption}{colours}"
+        yield picture("forest-controls", forest_figure(rows, "to the control", margin), words)
 
 
 def _final_figures(findings: Findings) -> Iterator[Block]:
@@ -146,7 +230,7 @@ def _cost(findings: Findings) -> Iterator[Block]:
     yield Paragraph(
         f"{counted(len(outcomes), 'run')} took {duration(seconds)} of training, the runs' own times added up, "
         f"{sum(o.chars for o in outcomes):,} characters, {sum(o.masked_chars for o in outcomes):,} of them masked, and "
-        f"{amount_words(sum(flops)) if flops else 'an unknown number of'} floating-point operations."
+        f"{amount(sum(flops)) if flops else 'an unknown number of'} floating-point operations."
     )
 
 
@@ -172,7 +256,7 @@ def _repetition(findings: Findings) -> Iterator[Block]:
         "dataset": f"{record.dataset}, fingerprint {record.corpus_fingerprint}",
         "pools": f"digest {record.pools_digest}, {record.yardstick_sequences:,} sequences under the yardstick",
         "model": f"{record.parameters:,} parameters, blocks of {record.block_size:,}, {record.vocabulary_size:,} characters, "
-        f"{amount_words(record.flops_per_char)} floating-point operations a character",
+        f"{amount(record.flops_per_char)} floating-point operations a character",
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
         "commit": record.git_commit or MISSING,
         "MLflow": f"run {record.mlflow_run_id}; {record.browse}" if record.mlflow_run_id else "not kept there",

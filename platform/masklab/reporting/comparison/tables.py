@@ -14,19 +14,21 @@ from masklab.comparison.reach import reach, targets
 from masklab.comparison.verdict import Verdict
 from masklab.reporting.comparison.blocks import Table
 from masklab.reporting.comparison.findings import Family, Findings, Pair, families_of
-from masklab.reporting.comparison.numbers import (
+from masklab.reporting.comparison.record import ComparisonRecord, OutcomeRecord
+from masklab.reporting.numbers import (
     MISSING,
-    amount_words,
-    decimals,
-    detectable_words,
-    mean_amount,
+    amount,
+    decimals_of,
+    duration,
+    fixed,
+    mean_of,
     probability,
-    seeds_words,
+    seeds_needed,
+    seeds_used,
     signed,
     spread,
 )
-from masklab.reporting.comparison.record import ComparisonRecord, OutcomeRecord
-from masklab.reporting.numbers import duration, fixed
+from masklab.reporting.tables import aligned_lines, markdown_table
 
 VERDICT_COLUMNS = (
     *("arm", "against", "difference, nats", "%", "95 % interval", "p (Holm)", "p (flips)"),
@@ -48,18 +50,18 @@ def _verdict_row(pair: Pair) -> tuple[str, ...]:
     c = pair.contrast
     if c is None:
         return (pair.arm, pair.baseline, *[MISSING] * 8, "no verdict")
-    digits = decimals(c.stderr)
+    digits = decimals_of(c)
     return (
         c.arm,
         c.baseline,
-        f"{signed(c.difference, digits)} ± {c.stderr:.{digits}f}",
+        f"{signed(c.difference, digits)} ± {fixed(c.stderr, digits)}",
         MISSING if c.percent is None else signed(c.percent, 2),
         f"{signed(c.low, digits)} to {signed(c.high, digits)}",
         probability(c.p_holm),
         probability(c.p_sign_flip),
-        str(len(c.seeds)) if len(c.seeds) == c.asked else f"{len(c.seeds)} of {c.asked}",
-        seeds_words(c),
-        detectable_words(c),
+        seeds_used(c),
+        seeds_needed(c),
+        fixed(c.detectable, digits),
         c.verdict.value,
     )
 
@@ -75,17 +77,16 @@ def figures_table(findings: Findings) -> Table:
 
 def _figures_row(findings: Findings, arm: str) -> tuple[str, ...]:
     outcomes = _outcomes(findings, arm)
-    seconds = [o.train_seconds for o in outcomes if o.train_seconds is not None]
     return (
         arm,
         str(len(outcomes)),
         spread([o.nelbo_nats for o in outcomes], 4),
         spread([o.nelbo_bpc for o in outcomes], 4),
-        fixed(_mean(o.nelbo_stderr for o in outcomes), 4),
-        mean_amount([o.masked_chars for o in outcomes]),
-        mean_amount([o.chars for o in outcomes]),
-        mean_amount([o.flops for o in outcomes]),
-        duration(statistics.fmean(seconds)) if seconds else MISSING,
+        fixed(mean_of([o.nelbo_stderr for o in outcomes]), 4),
+        _amount([o.masked_chars for o in outcomes]),
+        _amount([o.chars for o in outcomes]),
+        _amount([o.flops for o in outcomes]),
+        duration(mean_of([o.train_seconds for o in outcomes])),
     )
 
 
@@ -100,7 +101,7 @@ def spending_table(findings: Findings) -> Table:
             alike = math.isclose(low, high)
             ends = ("all alike", "") if alike else (f"({least})", f"({most})")
             ratio = f"{high / low:.3g}" if low else MISSING
-            rows.append((measure, f"{amount_words(low)} {ends[0]}", MISSING if alike else f"{amount_words(high)} {ends[1]}", ratio))
+            rows.append((measure, f"{amount(low)} {ends[0]}", MISSING if alike else f"{amount(high)} {ends[1]}", ratio))
     return Table(("measure", "least", "most", "most / least"), tuple(rows))
 
 
@@ -112,7 +113,7 @@ def targets_table(findings: Findings) -> Table:
     rows = []
     for aim in aims:
         reached = [reach(list(curves[str(arm)].values()), aim, lasting=True) for arm in arms]
-        words = [MISSING if r.median is None else amount_words(r.median) for r in reached]
+        words = [MISSING if r.median is None else amount(r.median) for r in reached]
         shares = ["" if r.reached == r.runs else f" ({r.reached} of {r.runs})" for r in reached]
         rows.append((f"{aim:.3f}", *(word + share for word, share in zip(words, shares, strict=True))))
     return Table(("target, nats", *map(str, arms)), tuple(rows))
@@ -173,16 +174,16 @@ def _iterations(findings: Findings, arm: str) -> list[list[int]]:
 
 def _spent(outcomes: Sequence[OutcomeRecord]) -> dict[str, float | None]:
     figures = ("chars", "masked_chars", "flops", "train_seconds", "iterations")
-    return {measure: _mean(getattr(o, name) for o in outcomes) for measure, name in zip(SPENDING, figures, strict=True)}
+    return {measure: mean_of([getattr(o, name) for o in outcomes]) for measure, name in zip(SPENDING, figures, strict=True)}
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+def _amount(values: Iterable[float | None]) -> str:
+    mean = mean_of(list(values))
+    return MISSING if mean is None else amount(mean)
 
 
-WORDS = (0, 5)
-"""The columns that hold words, not figures."""
+RIGHT = (1, 2, 3, 4)
+"""The columns that hold numbers."""
 
 
 @dataclass(frozen=True)
@@ -221,24 +222,17 @@ def arm_rows(record: ComparisonRecord) -> tuple[ArmRow, ...]:
 
 def text_table(record: ComparisonRecord) -> Iterator[str]:
     """The rows as aligned lines."""
-    rows = [columns(record), *(row.cells() for row in arm_rows(record))]
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = enumerate(zip(row, widths, strict=True))
-        yield "  ".join(cell.ljust(width) if i in WORDS else cell.rjust(width) for i, (cell, width) in cells).rstrip()
+    return aligned_lines(columns(record), [row.cells() for row in arm_rows(record)], RIGHT)
 
 
-def markdown_table(record: ComparisonRecord) -> str:
+def markdown_arms(record: ComparisonRecord) -> str:
     """The rows as a table of Markdown."""
-    heads = columns(record)
-    rule = tuple("---" if i in WORDS else "---:" for i in range(len(heads)))
-    rows = [heads, rule, *(row.cells() for row in arm_rows(record))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown_table(columns(record), [row.cells() for row in arm_rows(record)], RIGHT)
 
 
 def _apart(contrast: Contrast | None) -> tuple[str, str]:
     """The difference and its interval; below zero where the arm is better."""
     if contrast is None:
         return MISSING, MISSING
-    digits = decimals(contrast.stderr)
+    digits = decimals_of(contrast)
     return signed(contrast.difference, digits), f"{signed(contrast.low, digits)} to {signed(contrast.high, digits)}"

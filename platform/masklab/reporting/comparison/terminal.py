@@ -12,10 +12,9 @@ from rich.status import Status
 from rich.text import Text
 
 from masklab.reporting.comparison.findings import Findings, finished
-from masklab.reporting.comparison.numbers import counted
 from masklab.reporting.comparison.record import ArmRecord, ComparisonRecord, RunRecord
 from masklab.reporting.comparison.tables import text_table
-from masklab.reporting.numbers import duration, fixed
+from masklab.reporting.numbers import counted, duration, fixed
 
 MOST_NOTICED, MOST_NAMED = 8, 3
 """Things that runs noticed, and arms in which, that are named without being asked for."""

@@ -1,18 +1,66 @@
-"""What the controls of a curriculum say about it, in words: what its figure is due to, and what it is not.
+"""The verdict in sentences: the lead of a report, the sentence on each pair, what the controls explain, and the limits of it all.
 
-That nothing is found is never taken to mean that nothing is there: what the seeds would have shown is said instead.
+A difference that is not found is never reported as no difference: the sentence says which difference these seeds would have shown.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from masklab.comparison.contrast import Contrast
-from masklab.comparison.power import MOST_SEEDS
 from masklab.comparison.verdict import Verdict
 from masklab.reporting.comparison.findings import ControlArm, Findings, Group, Pair
-from masklab.reporting.comparison.numbers import decimals, detectable_words, listed, probability
+from masklab.reporting.numbers import amount, counted, decimals_of, fixed, listed, mean_of, probability, seeds_needed, seeds_used
+
+BETTER, WORSE, SAME, TOO_FEW = Verdict.BETTER, Verdict.WORSE, Verdict.NOT_DISTINGUISHABLE, Verdict.TOO_FEW_SEEDS
+UNITS = {
+    "max_chars": "characters",
+    "max_masked_chars": "masked characters",
+    "max_flops": "floating-point operations",
+    "max_minutes": "minutes of training",
+}
+NOTE = (
+    "Differences are taken between runs with the same seed, below zero where the arm is better; ± is one standard error. The interval is "
+    "for its pair alone, and the verdict rests on p of the paired t test after Holm's correction over the table. The sign-flip test beside "
+    "it assumes less and needs more seeds. Seeds needed: how many would show a difference of this size, or of the margin where one is set, "
+    "four times in five; detectable: the smallest difference that the present seeds would show as often."
+)
+
+
+def lead(findings: Findings) -> str:
+    """The first sentence of a report: the verdict on every curriculum at equal budget."""
+    record = findings.record
+    verdicts = {pair.arm: pair.contrast.verdict if pair.contrast else None for pair in findings.families[0].pairs}
+    at = f"{amount(record.budget.amount)} {UNITS[record.budget.unit]} a run, {counted(len(record.seeds), 'seed')}"
+    if not verdicts:
+        return f"No baseline was trained, so no curriculum is compared with plain uniform masking here ({at})."
+    words = {
+        BETTER: f"better than {record.baseline}",
+        WORSE: f"worse than {record.baseline}",
+        SAME: f"not distinguishable from {record.baseline}",
+        TOO_FEW: "undecided for too few seeds",
+        None: "undecided for want of finished runs",
+    }
+    parts = [([arm for arm, own in verdicts.items() if own is verdict], predicate) for verdict, predicate in words.items()]
+    clauses = [f"{listed(arms)} {'are' if len(arms) > 1 else 'is'} {predicate}" for arms, predicate in parts if arms]
+    return f"At equal budget ({at}): {'; '.join(clauses)}."
+
+
+def limits(findings: Findings) -> str:
+    """What the intervals do not cover."""
+    record = findings.record
+    error = mean_of([run.outcome.nelbo_stderr for run in record.runs if run.outcome])
+    size = "" if error is None else f" (about {fixed(error, 4)} nats, one standard error)"
+    return (
+        "The intervals hold for seeds: for other first weights and other batches of the same recipe. They say nothing of other texts, "
+        f"models or budgets. All runs are scored on the same {record.yardstick_sequences:,} held-out sequences under the same masks; the "
+        f"error of that score itself{size} is shared by all arms, and no number of seeds removes it."
+    )
+
+
+def headline(pair: Pair) -> str:
+    """The sentence on a pair, or the reason why there is none."""
+    return sentence(pair.contrast) if pair.contrast else f"Nothing can be said yet: {pair.missing}."
 
 
 def sentence(contrast: Contrast) -> str:
@@ -29,40 +77,37 @@ def sentence(contrast: Contrast) -> str:
 
 
 def _decided(c: Contrast) -> str:
-    beyond = f", beyond the margin of {_number(c.margin, _digits(c))}" if c.margin else ""
+    beyond = f", beyond the margin of {fixed(c.margin, decimals_of(c))}" if c.margin else ""
     return f"{c.arm} is {c.verdict.value} than {c.baseline} by {_amount(c)}{beyond} ({_evidence(c, c.difference < 0)})."
 
 
 def _undecided(c: Contrast) -> str:
-    digits = _digits(c)
+    digits = decimals_of(c)
     if c.margin and -c.margin < c.low and c.high < c.margin:
-        rest = f"any difference is smaller than the margin of {_number(c.margin, digits)}"
+        rest = f"any difference is smaller than the margin of {fixed(c.margin, digits)}"
     else:
         assert c.detectable is not None
-        rest = f"{_count(len(c.seeds), 'seed')} would show a difference of {_number(c.detectable, digits)} four times in five"
+        rest = f"{counted(len(c.seeds), 'seed')} would show a difference of {fixed(c.detectable, digits)} four times in five"
     return f"{c.arm} and {c.baseline} cannot be told apart: {_above_or_below(c)} ({_evidence(c)}); {rest}."
 
 
 def _too_few(c: Contrast) -> str:
-    needed = f"over {MOST_SEEDS:,}" if c.seeds_needed is None else f"{c.seeds_needed:,}"
-    rest = f"a difference of {_number(c.margin or abs(c.difference), _digits(c))} needs {needed} seeds"
+    rest = f"a difference of {fixed(c.margin or abs(c.difference), decimals_of(c))} needs {seeds_needed(c)} seeds"
     return f"Too few seeds to tell {c.arm} from {c.baseline}: {_above_or_below(c)} ({_evidence(c)}); {rest}."
 
 
 def _without_spread(c: Contrast) -> str:
-    seeds = _count(len(c.seeds), "seed")
+    seeds = counted(len(c.seeds), "seed")
     if c.difference == 0:
-        return f"{c.arm} and {c.baseline} cannot be told apart: they have the same figure under each of {seeds}."
-    side = f"{c.arm} is {_number(abs(c.difference), _digits(c))} {c.unit} {'below' if c.difference < 0 else 'above'} {c.baseline}"
-    return (
-        f"{side} under each of {seeds}, to the last digit ({_p(c.p_holm)} after Holm, by sign flips): {c.verdict.value}. "
-        "Do the seeds differ?"
-    )
+        return f"{c.arm} and {c.baseline} cannot be told apart: they have the same NELBO under each of {seeds}."
+    difference = f"{c.arm} is {fixed(abs(c.difference), decimals_of(c))} {c.unit} {'below' if c.difference < 0 else 'above'} {c.baseline}"
+    p = probability(c.p_holm, "p")
+    return f"{difference} under each of {seeds}, to the last digit ({p} after Holm, by sign flips): {c.verdict.value}. Do the seeds differ?"
 
 
 def _amount(c: Contrast) -> str:
-    digits = _digits(c)
-    return f"{_number(abs(c.difference), digits)} ± {_number(c.stderr, digits)} {c.unit}"
+    digits = decimals_of(c)
+    return f"{fixed(abs(c.difference), digits)} ± {fixed(c.stderr, digits)} {c.unit}"
 
 
 def _above_or_below(c: Contrast) -> str:
@@ -70,40 +115,17 @@ def _above_or_below(c: Contrast) -> str:
 
 
 def _evidence(c: Contrast, mirrored: bool = False) -> str:
-    """The interval, turned round where the sentence speaks of an improvement; the test; the seeds."""
-    digits = _digits(c)
+    """The interval, mirrored where the sentence states an improvement; the test; the seeds."""
+    digits = decimals_of(c)
     low, high = (-c.high, -c.low) if mirrored else (c.low, c.high)
-    holm = f"after Holm over {_count(c.pairs, 'pair')}" if c.pairs > 1 else "of a paired t test"
-    seeds = _count(len(c.seeds), "seed") if len(c.seeds) == c.asked else f"{len(c.seeds)} of {_count(c.asked, 'seed')}"
-    return f"{c.level * 100:g} % interval {_number(low, digits)} to {_number(high, digits)}, {_p(c.p_holm)} {holm}, {seeds}"
-
-
-def _digits(c: Contrast) -> int:
-    """Decimals that show the standard error: at least three, at most six."""
-    size = c.stderr or abs(c.difference)
-    return min(max(3, -math.floor(math.log10(size))), 6) if size else 3
-
-
-def _number(value: float, digits: int) -> str:
-    shown = f"{value:.{digits}f}"
-    # a rounded zero has no sign, and a minus sign is not a hyphen
-    return shown.lstrip("-") if float(shown) == 0 else shown.replace("-", "−")
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-BETTER, WORSE, SAME, TOO_FEW = Verdict.BETTER, Verdict.WORSE, Verdict.NOT_DISTINGUISHABLE, Verdict.TOO_FEW_SEEDS
+    holm = f"after Holm over {counted(c.pairs, 'pair')}" if c.pairs > 1 else "of a paired t test"
+    seeds = f"{seeds_used(c)} {'seed' if c.asked == 1 else 'seeds'}"
+    return f"{c.level * 100:g} % interval {fixed(low, digits)} to {fixed(high, digits)}, {probability(c.p_holm, 'p')} {holm}, {seeds}"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a control's contrast means, by its verdict on the curriculum beside the control, and the `thing` that it takes away."""
+    """What each verdict on the curriculum against a control means; `thing` is the part that the control removes."""
 
     thing: str
     better: str
@@ -145,21 +167,16 @@ READINGS = {
 }
 
 
-def headline(pair: Pair) -> str:
-    """The sentence about a curriculum and the baseline; in its place the reason why there is none."""
-    return sentence(pair.contrast) if pair.contrast else f"Nothing can be said yet: {pair.missing}."
-
-
 def reasons(findings: Findings, group: Group) -> tuple[str, ...]:
-    """One sentence for each control of the curriculum, and one for each that was left out."""
-    told = [_reason(findings, group.curriculum, control) for control in group.controls]
-    standing_in = {control.control for control in group.controls}
-    left_out = (x for x in findings.record.left_out if x.controls_for == group.curriculum and x.control not in standing_in)
-    return (*told, *(f"{_title(x.control)} is left out: {x.reason}." for x in left_out))
+    """A sentence on each control of the curriculum, and on each that was left out."""
+    sentences = [_reason(findings, group.curriculum, control) for control in group.controls]
+    compared = {control.control for control in group.controls}
+    left_out = (x for x in findings.record.left_out if x.controls_for == group.curriculum and x.control not in compared)
+    return (*sentences, *(f"{_title(x.control)} is left out: {x.reason}." for x in left_out))
 
 
 def conclusion(findings: Findings, group: Group) -> str:
-    """What the controls say together; empty where they say nothing."""
+    """What the controls say together; empty where that is nothing."""
     first = findings.pair(group.curriculum, str(findings.record.baseline))
     verdict = first.contrast.verdict if first and first.contrast else None
     if verdict is BETTER:
@@ -180,13 +197,12 @@ def _reason(findings: Findings, curriculum: str, control: ControlArm) -> str:
 
 
 def _evidence_of_difference(contrast: Contrast) -> str:
-    p = probability(contrast.p_holm)
-    digits = decimals(contrast.stderr)
-    amount = f"{abs(contrast.difference):.{digits}f} ± {contrast.stderr:.{digits}f} nats"
-    by = f"is {amount} {'above' if contrast.difference <= 0 else 'below'} it, p {p if p.startswith('<') else f'= {p}'}"
+    digits = decimals_of(contrast)
+    difference = f"{fixed(abs(contrast.difference), digits)} ± {fixed(contrast.stderr, digits)} nats"
+    by = f"is {difference} {'above' if contrast.difference <= 0 else 'below'} it, {probability(contrast.p_holm, 'p')}"
     if contrast.verdict in (BETTER, WORSE) or contrast.detectable is None:
         return by
-    return f"{by}; a difference of {detectable_words(contrast)} would show four times in five"
+    return f"{by}; a difference of {fixed(contrast.detectable, digits)} would show four times in five"
 
 
 def _of_an_advantage(findings: Findings, group: Group) -> str:
@@ -211,7 +227,7 @@ def _of_a_loss(findings: Findings, group: Group) -> str:
 
 
 def _things(findings: Findings, group: Group, verdict: Verdict) -> list[str]:
-    """What those controls take away beside which the curriculum has this `verdict`; a tail takes nothing away."""
+    """The parts of the curriculum that are removed by the controls with this `verdict`; a tail removes nothing."""
     pairs = ((c.control, findings.pair(group.curriculum, c.arm)) for c in group.controls if c.control != "uniform_tail")
     return [READINGS[control].thing for control, pair in pairs if pair and pair.contrast and pair.contrast.verdict is verdict]
 

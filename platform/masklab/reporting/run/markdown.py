@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from masklab.reporting.numbers import duration, fixed, title_of, written
+from masklab.reporting.numbers import MISSING, duration, fixed, title_of, written
 from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import NelboSummary, RunSummary
+from masklab.reporting.tables import escaped, markdown_table
 
 SAMPLE_CHARS = 1500
 
@@ -25,7 +26,7 @@ def summary_markdown(summary: RunSummary) -> str:
         _pool_table(summary),
     ]
     if summary.troubles:
-        parts.append("**Noticed**\n\n" + "\n".join(f"- {_plain(words)}" for words in summary.troubles))
+        parts.append("**Noticed**\n\n" + "\n".join(f"- {escaped(words)}" for words in summary.troubles))
     if summary.sample:
         fence = "`" * 4
         parts.append(f"**Sample**\n\n{fence}text\n{summary.sample[:SAMPLE_CHARS]}\n{fence}")
@@ -40,24 +41,17 @@ def _yardstick(nelbo: NelboSummary | None) -> str:
 
 
 def _heading(curriculum: str, description: str, objective: str) -> list[str]:
-    return [f"### Curriculum `{curriculum}`", *([_plain(description)] if description else []), f"Objective: {_plain(objective)}"]
-
-
-def _table(columns: list[str], rows: list[list[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return [f"### Curriculum `{curriculum}`", *([escaped(description)] if description else []), f"Objective: {escaped(objective)}"]
 
 
 def _plan_table(info: RunInfo) -> str:
-    rows = [[str(i), _plain(stage.title), f"{stage.expected_ratio:.0%}"] for i, stage in enumerate(info.stages)]
-    return _table(["stage", "masking", "masked"], rows)
+    rows = [[str(i), stage.title, f"{stage.expected_ratio:.0%}"] for i, stage in enumerate(info.stages)]
+    return markdown_table(["stage", "masking", "masked"], rows)
 
 
 def _stage_table(summary: RunSummary) -> str:
-    rows = [
-        [str(i), _plain(s.title), _iteration(s.began_at), _iteration(s.ended_at), _plain(s.reason)] for i, s in enumerate(summary.stages)
-    ]
-    return _table(["stage", "masking", "from", "to", "ended because"], rows)
+    rows = [[str(i), s.title, _iteration(s.began_at), _iteration(s.ended_at), s.reason] for i, s in enumerate(summary.stages)]
+    return markdown_table(["stage", "masking", "from", "to", "ended because"], rows)
 
 
 def _pool_table(summary: RunSummary) -> str:
@@ -65,7 +59,7 @@ def _pool_table(summary: RunSummary) -> str:
     rows = [
         [
             str(i),
-            _plain(p.title),
+            p.title,
             fixed(p.best_loss, 4),
             _iteration(p.best_iteration),
             fixed(p.final_loss, 4),
@@ -73,13 +67,10 @@ def _pool_table(summary: RunSummary) -> str:
         ]
         for i, p in enumerate(summary.validation)
     ]
-    return _table(["pool", "masking", "best loss", "at", "final loss", *(f"final {name.replace('_', ' ')}" for name in names)], rows)
+    return markdown_table(
+        ["pool", "masking", "best loss", "at", "final loss", *(f"final {name.replace('_', ' ')}" for name in names)], rows
+    )
 
 
 def _iteration(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
-
-
-def _plain(words: str) -> str:
-    """One line of Markdown in which no character has a meaning of its own to a table or to HTML."""
-    return " ".join(words.split()).replace("|", "\\|").replace("<", "&lt;")
+    return MISSING if value is None else f"{value:,}"

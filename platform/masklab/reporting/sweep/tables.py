@@ -9,32 +9,27 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from masklab.reporting.numbers import duration, fixed, si
+from masklab.reporting.numbers import MISSING, duration, fixed, si
 from masklab.reporting.sweep.record import SweepRecord, Takeover, TrialRecord
+from masklab.reporting.tables import aligned_lines, markdown_table
 
 COLUMNS = ("trial", "NELBO nats/char", "bits/char")
 
 
-def rows(record: SweepRecord) -> list[tuple[str, ...]]:
-    """The head, then a row for each trial."""
+def text_table(record: SweepRecord) -> Iterator[str]:
+    """The trials as aligned lines."""
+    return aligned_lines(*_head_and_rows(record))
+
+
+def markdown_trials(record: SweepRecord) -> str:
+    """The trials as a table of Markdown."""
+    return markdown_table(*_head_and_rows(record))
+
+
+def _head_and_rows(record: SweepRecord) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     others = [trial for trial in record.trials if trial not in record.ranked]
     keys = list(record.space)
-    return [(*COLUMNS, *keys, "status"), *(_cells(trial, keys) for trial in (*record.ranked, *others))]
-
-
-def text_table(record: SweepRecord) -> Iterator[str]:
-    """The rows as aligned lines."""
-    table = rows(record)
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    for row in table:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def markdown_table(record: SweepRecord) -> str:
-    """The rows as a table of Markdown."""
-    head, *body = rows(record)
-    lines = [head, ("---",) * len(head), *body]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines)
+    return (*COLUMNS, *keys, "status"), [_cells(trial, keys) for trial in (*record.ranked, *others)]
 
 
 def lineage_lines(record: SweepRecord) -> Iterator[str]:
@@ -47,9 +42,9 @@ def lineage_lines(record: SweepRecord) -> Iterator[str]:
 
 
 def _cells(trial: TrialRecord, keys: list[str]) -> tuple[str, ...]:
-    nats = f"{fixed(trial.nelbo_nats, 4)} ± {fixed(trial.nelbo_stderr, 4)}" if trial.status == "finished" else "–"
+    nats = f"{fixed(trial.nelbo_nats, 4)} ± {fixed(trial.nelbo_stderr, 4)}" if trial.status == "finished" else MISSING
     status = f"{trial.status}: {trial.reason}" if trial.reason else trial.status
-    return trial.name, nats, fixed(trial.nelbo_bpc, 4), *(str(trial.values.get(key, "–")) for key in keys), status
+    return trial.name, nats, fixed(trial.nelbo_bpc, 4), *(str(trial.values.get(key, MISSING)) for key in keys), status
 
 
 class SweepTerminal:
