@@ -21,7 +21,7 @@ from masklab.modes.replaced_token_detector import ReplacedTokenDetector, fragmen
 from masklab.rng import RowStreams, root_key
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import Vocabulary
-from masklab.training.step import LossModule
+from masklab.training.loss import LossModule
 
 LETTERS = Vocabulary(tuple("abcdefgh"))
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from masklab.text.label_values import LabelType
 from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.labelled_split import Splitting, cleaned
 from masklab.text.sources.origin import Example
-from masklab.training.step import LossModule
+from masklab.training.loss import LossModule
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(n_layer=2, n_head=2, n_embd=32)

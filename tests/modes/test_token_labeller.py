@@ -16,7 +16,7 @@ from masklab.rng import RowStreams, root_key
 from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.labelled_split import Splitting, cleaned
 from masklab.text.sources.origin import Example
-from masklab.training.step import LossModule
+from masklab.training.loss import LossModule
 
 metrics = pytest.importorskip("sklearn.metrics")
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from masklab.training.checkpoint.store import CheckpointStore, open_checkpoint
 from masklab.training.data.batch_maker import LocalSource
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
-from masklab.training.ranks import Ranks
+from masklab.training.worker import Worker
 
 SHARE = 0.02
 """Of the time between two checkpoints."""
@@ -42,7 +42,7 @@ def test_saving_the_default_run_costs_less_than_a_fiftieth(
 ) -> None:
     made = compose([], root).recipe
     source = LocalSource(made.batch_maker(corpus), 0, made.training.rows_per_step)
-    loop = Loop(made, corpus.vocabulary, made.pools(corpus), source, Precision.of(made.system, torch.device("cpu")), Ranks())
+    loop = Loop(Worker(made, corpus.vocabulary, Precision.of(made.system, torch.device("cpu"))), made.pools(corpus), source)
     next(loop.run())
     store, state = CheckpointStore(tmp_path, {}), loop.position.to_json()
     step = seconds_of(loop._step)

@@ -29,9 +29,9 @@ from masklab.training.data.batch_maker import LocalSource
 from masklab.training.events import EvaluationDone, Event, RunFinished, RunStopped, StepDone
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
-from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
 from masklab.training.stop import StopRequest
+from masklab.training.worker import Worker
 
 MODES = ("token_classifier", "language_model", "replaced_token_detector", "token_labeller", "sequence_classifier")
 INTERRUPTED_AT = (1, 3, 8, 9, 13, 19)
@@ -93,7 +93,7 @@ def part(made: Recipe, corpus: Corpus, folder: Path, seen: Seen, until: int | No
     labels = corpus.labels if isinstance(corpus, LabelledCorpus) else None
     precision = Precision.of(made.system, torch.device("cpu"))
     store = CheckpointStore(folder, {})
-    loop = Loop(made, corpus.vocabulary, made.pools(corpus), source, precision, Ranks(), store=store, labels=labels, request=request)
+    loop = Loop(Worker(made, corpus.vocabulary, precision, labels), made.pools(corpus), source, store, request)
 
     def listener(name: str) -> None:
         if name == "step.taken" and loop.position.iteration == until:
@@ -166,7 +166,7 @@ class SteadySource(LocalSource):
 def test_a_budget_of_minutes_goes_on_at_its_pace(corpus: TokenCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("masklab.training.budget.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr("masklab.training.loop.Budget", lambda *given: Budget(*given, started=clock[0]))
+    monkeypatch.setattr("masklab.training.accounting.Budget", lambda *given: Budget(*given, started=clock[0]))
     monkeypatch.setattr("test_exact_resume.LocalSource", SteadySource)
     monkeypatch.setattr(SteadySource, "clock", clock, raising=False)
     made = made_for("token_classifier", max_iters=None, max_minutes=20 / 60)

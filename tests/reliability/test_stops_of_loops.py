@@ -25,6 +25,7 @@ from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
 from masklab.training.settings import ObjectiveSettings, SystemSettings, TrainingSettings, ValidationSettings
 from masklab.training.stop import Agreement, StopRequest
+from masklab.training.worker import Worker
 
 STEPS = 12
 
@@ -68,7 +69,7 @@ def run(corpus: TokenCorpus, folder: Path, request: StopRequest, ranks: Ranks | 
     wrap = DistributedDataParallel if ranks.size > 1 else (lambda module: module)
     precision = Precision.of(made.system, torch.device("cpu"))
     store = CheckpointStore(folder, {})
-    loop = Loop(made, corpus.vocabulary, made.pools(corpus), source, precision, ranks, wrap=wrap, store=store, request=request)
+    loop = Loop(Worker(made, corpus.vocabulary, precision, None, ranks, wrap), made.pools(corpus), source, store, request)
     events = list(loop.run())
     return events, b"".join(np.ascontiguousarray(p.detach().numpy()).tobytes() for p in loop.model.parameters())
 

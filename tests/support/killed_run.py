@@ -43,6 +43,7 @@ from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
 from masklab.training.transfer_settings import TransferSettings
+from masklab.training.worker import Worker
 
 torch.set_num_threads(1)
 STEPS = 24
@@ -138,7 +139,7 @@ def loop_in(folder: Path, diary: Diary, ranks: Ranks, dropout: float = DROPOUT) 
     precision = Precision.of(made.system, torch.device("cpu"))
     store = CheckpointStore(folder / "checkpoints", {"config.yaml": "a: 1\n", "vocabulary.json": "[]"})
     wrap = DistributedDataParallel if ranks.size > 1 else (lambda module: module)
-    return Loop(made, corpus.vocabulary, pools, source, precision, ranks, wrap=wrap, store=store)
+    return Loop(Worker(made, corpus.vocabulary, precision, None, ranks, wrap), pools, source, store)
 
 
 def _note(diary: Diary, event: Event) -> None:

@@ -18,12 +18,14 @@ from masklab.training.data.batch import Batch, BatchKey
 from masklab.training.data.batch_maker import BatchSource, LocalSource
 from masklab.training.events import Event
 from masklab.training.loop import Loop
+from masklab.training.loss import LossModule
 from masklab.training.optimizer import learning_rate, make_optimizer, set_rates
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
-from masklab.training.step import LossModule, micro_batches
+from masklab.training.step import micro_batches
 from masklab.training.stop import StopRequest
+from masklab.training.worker import Worker
 
 NAN, INF = float("nan"), float("inf")
 
@@ -58,7 +60,7 @@ def poisoned_loop(
     source = Poisoned(LocalSource(made.batch_maker(corpus), *ranks.part(made.training.rows_per_step)), factors)
     wrap = DistributedDataParallel if ranks.size > 1 else (lambda module: module)
     precision = precision or Precision.of(made.system, torch.device("cpu"))
-    return Loop(made, corpus.vocabulary, made.pools(corpus), source, precision, ranks, wrap=wrap, store=store, request=request)
+    return Loop(Worker(made, corpus.vocabulary, precision, None, ranks, wrap), made.pools(corpus), source, store, request)
 
 
 def of_kind(events: list[Event], kind: type) -> list[Any]:

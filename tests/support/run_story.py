@@ -73,7 +73,7 @@ def evaluation(losses: tuple[float, ...] = (2.0, 2.5), model_vs_random: float = 
         stages=tuple(StageScore(loss, {"accuracy": 0.4, "true_probability": 0.3}) for loss in losses),
         nelbo=Nelbo(mean + 0.1, 0.01, (mean + 0.1) / math.log(2), 512),
         loss=mean,
-        figures={"accuracy": 0.41, "model_vs_random": model_vs_random},
+        metrics={"accuracy": 0.41, "model_vs_random": model_vs_random},
         mask_ratio=0.21,
         run_length=1.25,
         seconds=0.5,

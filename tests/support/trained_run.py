@@ -19,6 +19,7 @@ from masklab.training.loop import Loop
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.run_folder import RunFolder
+from masklab.training.worker import Worker
 
 
 def config_for(text: Path, **sections: dict[str, Any]) -> Config:
@@ -45,7 +46,8 @@ def train_into(home: Path, config: Config) -> RunFolder:
     source = LocalSource(recipe.batch_maker(corpus), *Ranks().part(recipe.training.rows_per_step))
     store = CheckpointStore(run.checkpoints, documents(config, corpus))
     precision = Precision.of(recipe.system, torch.device("cpu"))
-    for _ in Loop(recipe, corpus.vocabulary, recipe.pools(corpus), source, precision, store=store, labels=corpus.labels).run():
+    worker = Worker(recipe, corpus.vocabulary, precision, corpus.labels)
+    for _ in Loop(worker, recipe.pools(corpus), source, store).run():
         pass
     return run
 

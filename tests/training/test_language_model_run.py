@@ -27,6 +27,7 @@ from masklab.training.loop import Loop
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
+from masklab.training.worker import Worker
 
 CPU = torch.device("cpu")
 
@@ -40,7 +41,7 @@ def made(**training: Any) -> Recipe:
 def loop_of(made: Recipe, corpus: TokenCorpus, ranks: Ranks | None = None, store: CheckpointStore | None = None) -> Loop:
     ranks = ranks or Ranks()
     source = LocalSource(made.batch_maker(corpus), *ranks.part(made.training.rows_per_step))
-    return Loop(made, corpus.vocabulary, made.pools(corpus), source, Precision.of(made.system, CPU), ranks, store=store)
+    return Loop(Worker(made, corpus.vocabulary, Precision.of(made.system, CPU), ranks=ranks), made.pools(corpus), source, store)
 
 
 def last_of(events: list[Event]) -> RunFinished:
@@ -89,7 +90,7 @@ def _evaluation(corpus: TokenCorpus, ranks: Ranks, batch_size: int = 4) -> list[
     run = loop_of(made(batch_size=batch_size), corpus, ranks)
     found = run.evaluator.evaluate(run.model, 0)
     assert found.nelbo is not None
-    return [found.loss, found.nelbo.nats, found.nelbo.stderr, *found.figures.values()]
+    return [found.loss, found.nelbo.nats, found.nelbo.stderr, *found.metrics.values()]
 
 
 def test_an_evaluation_is_the_same_whatever_the_batch_size_and_the_number_of_workers(corpus: TokenCorpus, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from masklab.training.loop import Loop
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
+from masklab.training.worker import Worker
 
 
 def loop_of(made: Recipe, corpus: TokenCorpus, ranks: Ranks | None = None, store: CheckpointStore | None = None) -> Loop:
@@ -28,7 +29,8 @@ def loop_of(made: Recipe, corpus: TokenCorpus, ranks: Ranks | None = None, store
     source = LocalSource(made.batch_maker(corpus), *ranks.part(made.training.rows_per_step))
     wrap = DistributedDataParallel if ranks.size > 1 else (lambda module: module)
     precision = Precision.of(made.system, torch.device("cpu"))
-    return Loop(made, corpus.vocabulary, made.pools(corpus), source, precision, ranks, wrap=wrap, store=store)
+    worker = Worker(made, corpus.vocabulary, precision, ranks=ranks, wrap=wrap)
+    return Loop(worker, made.pools(corpus), source, store)
 
 
 def of_kind(events: list[Event], kind: type) -> list[Any]:

@@ -19,13 +19,13 @@ from masklab.model.transformer import Transformer
 from masklab.modes.token_classifier import TokenClassifier
 from masklab.text.corpus import TokenCorpus
 from masklab.training.data.batch import Batch, BatchKey, digest_of
-from masklab.training.loss import denominator, row_coefficients
+from masklab.training.loss import LossModule, denominator, row_coefficients
 from masklab.training.optimizer import make_optimizer
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
 from masklab.training.settings import ObjectiveSettings
-from masklab.training.step import LossModule, Stepper, StepResult
+from masklab.training.step import Stepper, StepResult
 
 V, EXTENDED, MASK = 5, 8, 5
 WEIGHTINGS = get_args(ObjectiveSettings.model_fields["weighting"].annotation)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masklab.errors import InstabilityError
-from masklab.training.loss_spikes import LARGEST, OVERFLOWS, Rollback, Skip, SpikeState, StabilitySettings, StepOutcome, settle
+from masklab.training.loss_spikes import LARGEST, OVERFLOWS, Rollback, Skip, SpikeState, StabilitySettings, StepOutcome, update
 
 NAN, INF = float("nan"), float("inf")
 
@@ -24,7 +24,7 @@ def steps(*losses: float, first: int = 0, limit: float = LARGEST) -> tuple[StepO
 
 def after(*losses: float, state: SpikeState | None = None, **sections: float | None) -> SpikeState:
     made = StabilitySettings.model_validate(sections)
-    return settle((state or SpikeState()).told(steps(*losses)), made).state
+    return update((state or SpikeState()).observe(steps(*losses)), made).state
 
 
 @settings(deadline=None)
@@ -34,7 +34,7 @@ def test_the_limit_is_the_median_and_its_deviation_of_the_last_losses(losses: li
     made = StabilitySettings(spike_window=window, spike_sigmas=sigmas)
     level = 0.0
     for i, loss in enumerate(losses):
-        state = settle(state.told(steps(loss, first=i)), made).state
+        state = update(state.observe(steps(loss, first=i)), made).state
         last = np.array(losses[: i + 1][-window:])
         if len(last) < window:
             assert state.limit == LARGEST
@@ -58,7 +58,7 @@ def test_a_long_tail_is_no_spike_and_a_jump_out_of_steady_losses_is() -> None:
         state, skipped = SpikeState(), 0
         for i, loss in enumerate(losses):
             skipped += loss > state.limit
-            state = settle(state.told(steps(loss, first=i, limit=state.limit)), StabilitySettings()).state
+            state = update(state.observe(steps(loss, first=i, limit=state.limit)), StabilitySettings()).state
         assert skipped == state.skipped_steps == spikes
 
 
@@ -70,7 +70,7 @@ def test_what_was_skipped_never_enters_the_statistics(losses: list[float]) -> No
     for i, loss in enumerate(losses):
         if loss <= state.limit:
             taken.append(loss)
-        state = settle(state.told(steps(loss, first=i, limit=state.limit)), made).state
+        state = update(state.observe(steps(loss, first=i, limit=state.limit)), made).state
     assert state.window == tuple(taken[-8:])
     assert state.skipped_steps == len(losses) - len(taken)
 
@@ -79,10 +79,10 @@ def test_what_was_skipped_never_enters_the_statistics(losses: list[float]) -> No
 @given(st.lists(st.sampled_from([1.0, 1.1, NAN, INF]), max_size=40), st.lists(st.integers(1, 7), max_size=40))
 def test_how_often_one_looks_changes_what_was_skipped_in_nothing(losses: list[float], cuts: list[int]) -> None:
     made = StabilitySettings(spike_sigmas=None, rollback_after=1000)
-    whole = settle(SpikeState().told(steps(*losses)), made).state
+    whole = update(SpikeState().observe(steps(*losses)), made).state
     state, done = SpikeState(), 0
     for cut in [*cuts, len(losses)]:
-        state = settle(state.told(steps(*losses[done : done + cut], first=done)), made).state
+        state = update(state.observe(steps(*losses[done : done + cut], first=done)), made).state
         done += cut
     assert state == whole
 
@@ -90,15 +90,15 @@ def test_how_often_one_looks_changes_what_was_skipped_in_nothing(losses: list[fl
 @pytest.mark.parametrize(("skipped", "too_many"), [(2, False), (3, True), (4, True)])
 def test_so_many_in_a_row_are_too_many(skipped: int, too_many: bool) -> None:
     made = StabilitySettings(rollback_after=3)
-    outcome = settle(SpikeState().told(steps(1.0, *[NAN] * skipped, 1.0)), made)
+    outcome = update(SpikeState().observe(steps(1.0, *[NAN] * skipped, 1.0)), made)
     assert bool(outcome.too_many) == too_many and outcome.state.streak == 0
     assert outcome.skips == (Skip(1, skipped, 0, "loss", "the loss is nan"),)
 
 
 def test_a_row_goes_on_over_several_looks() -> None:
     made = StabilitySettings(rollback_after=3)
-    first = settle(SpikeState().told(steps(NAN, NAN)), made)
-    second = settle(first.state.told(steps(INF, first=2)), made)
+    first = update(SpikeState().observe(steps(NAN, NAN)), made)
+    second = update(first.state.observe(steps(INF, first=2)), made)
     assert not first.too_many and second.too_many == Skip(0, 2, 0, "loss", "the loss is nan")
     assert second.skips == (Skip(2, 2, 0, "loss", "the loss is inf"),)
 
@@ -106,7 +106,7 @@ def test_a_row_goes_on_over_several_looks() -> None:
 def test_causes_are_told_apart() -> None:
     state = after(*[1.0] * 8, spike_window=8)
     bad = (StepOutcome(8, 1, 1.0, INF, False), StepOutcome(9, 1, 5.0, 1.0, False), StepOutcome(10, 1, 5.5, 1.0, False))
-    outcome = settle(state.told(bad), StabilitySettings(spike_window=8))
+    outcome = update(state.observe(bad), StabilitySettings(spike_window=8))
     assert [(s.first, s.last, s.stage, s.cause) for s in outcome.skips] == [(8, 8, 1, "gradient"), (9, 10, 1, "spike")]
     assert outcome.skips[0].words == "the norm of the gradient is inf"
     assert outcome.skips[1].words == "the loss of 5 is a spike (above 3)"
@@ -116,15 +116,15 @@ def test_causes_are_told_apart() -> None:
 def test_only_overflows_without_end_are_taken_for_trouble() -> None:
     made = StabilitySettings(rollback_after=2)
     overflow = [StepOutcome(i, 0, 1.0, INF, False) for i in range(OVERFLOWS + 2)]
-    granted = settle(SpikeState().told(overflow[:OVERFLOWS]), made, overflows=True)
+    granted = update(SpikeState().observe(overflow[:OVERFLOWS]), made, overflows=True)
     assert (granted.state.overflows, granted.state.skipped_steps, granted.too_many) == (OVERFLOWS, 0, None)
-    endless = settle(granted.state.told(overflow[OVERFLOWS:]), made, overflows=True)
+    endless = update(granted.state.observe(overflow[OVERFLOWS:]), made, overflows=True)
     assert endless.state.skipped_steps == 2 and endless.too_many
-    assert settle(SpikeState().told(overflow[:2]), made).too_many, "without a scaler there is no overflow"
+    assert update(SpikeState().observe(overflow[:2]), made).too_many, "without a scaler there is no overflow"
 
 
 def test_it_survives_json_with_figures_that_are_no_numbers() -> None:
-    state = after(*[1.0, 2.0] * 4, NAN, spike_window=8).told(steps(NAN, INF, 0.1, first=9))
+    state = after(*[1.0, 2.0] * 4, NAN, spike_window=8).observe(steps(NAN, INF, 0.1, first=9))
     state = replace(state, rollbacks=(Rollback(9, 4, "why", 0.5),), good_at=4, overflows=2)
     read = SpikeState.from_json(json.loads(json.dumps(state.to_json(), allow_nan=False)))
     assert repr(read) == repr(state)  # a NaN equals nothing
@@ -134,7 +134,7 @@ def test_it_survives_json_with_figures_that_are_no_numbers() -> None:
 def test_the_path_is_kept_and_the_rest_goes_back() -> None:
     then = after(*[1.0] * 8, spike_window=8)
     now = replace(after(*[5.0] * 8, NAN, state=then, spike_window=8), good_at=3)
-    back = now.back_at(then, Rollback(17, 8, "why", 1.0))
+    back = now.rolled_back(then, Rollback(17, 8, "why", 1.0))
     assert (back.window, back.limit, back.level) == (then.window, then.limit, then.level)
     assert (back.skips, back.rollbacks, back.streak) == (now.skips, (Rollback(17, 8, "why", 1.0),), 0)
 

@@ -43,6 +43,7 @@ from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
 from masklab.training.transfer_settings import Ancestor, TransferSettings
+from masklab.training.worker import Worker
 
 CPU = torch.device("cpu")
 MODES = [kind.model_fields["type"].default for kind in get_args(get_args(AnyMode)[0])]
@@ -110,7 +111,7 @@ def loop_of(made: Recipe, corpus: Corpus, store: CheckpointStore | None = None, 
     labels: Labels | None = corpus.labels if isinstance(corpus, LabelledCorpus) else None
     wrap = DistributedDataParallel if ranks.size > 1 else (lambda module: module)
     precision = Precision.of(made.system, CPU)
-    return Loop(made, corpus.vocabulary, made.pools(corpus), source, precision, ranks, wrap=wrap, store=store, labels=labels)
+    return Loop(Worker(made, corpus.vocabulary, precision, labels, ranks, wrap), made.pools(corpus), source, store)
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device
 from masklab.training.settings import BUDGETS
 from masklab.training.transfer_settings import TransferSettings
+from masklab.training.worker import Worker
 
 BLOCK = 25
 """Steps that one side takes before the other has its turn."""
@@ -115,7 +116,7 @@ def blocks_of(loop: Loop) -> Iterator[Block]:
             yield Block(event.chars_per_second / per_step, event.data_wait_fraction)
             assert steps <= BLOCK, "a block is one logging interval"
             began = event.iteration
-            loop.meter.restart()
+            loop.accounting.metrics.restart()
 
 
 def _worker(handed: dict[str, Any]) -> None:
@@ -166,7 +167,7 @@ def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSp
         torch.set_flush_denormal(True)
         torch.set_num_threads(share.cpus)
         device = pick_device(recipe.system.device)
-        loop = Loop(recipe, corpus.vocabulary, pools, PreloadedSource(batches), Precision.of(recipe.system, device))
+        loop = Loop(Worker(recipe, corpus.vocabulary, Precision.of(recipe.system, device)), pools, PreloadedSource(batches))
         return _race(trainer, gate, blocks_of(loop), rounds)
 
 
@@ -266,7 +267,7 @@ def _blocks(project: Path, mode: Literal["feature_extraction", "fine_tuning"], r
     maker = recipe.batch_maker(corpus)
     source = PreloadedSource([maker.make(BatchKey(0, step)) for step in range(steps + 1)])
     precision = Precision.of(recipe.system, pick_device(recipe.system.device))
-    loop = Loop(recipe, corpus.vocabulary, recipe.pools(corpus), source, precision, labels=corpus.labels)
+    loop = Loop(Worker(recipe, corpus.vocabulary, precision, corpus.labels), recipe.pools(corpus), source)
     return blocks_of(loop)
 
 

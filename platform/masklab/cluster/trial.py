@@ -135,7 +135,7 @@ def _score(trial: Trial, loop: Loop, tracker: Tracker) -> None:
         return
     corpus: TokenCorpus = from_the_store(trial.spec.corpus[0])
     windows = ScoredWindows.of(corpus, loop.recipe.training.block_size, trial.curve.windows)
-    with loop.precision.autocast():
+    with loop.worker.precision.autocast():
         curve = mask_ratio_curve(loop.model, windows, even_levels(trial.curve.levels), trial.curve.seed, loop.evaluator.batch_size)
     CurveRecord.of(curve).write(trial.info.folder)
     tracker.log_artifact(trial.info.folder / CURVE_FILE)

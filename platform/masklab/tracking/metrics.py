@@ -126,11 +126,11 @@ def _progress_metrics(event: StepDone | RunFinished) -> dict[str, float]:
 
 
 def _evaluation_metrics(evaluation: Evaluation, section: str) -> dict[str, float]:
-    metrics = {"loss": evaluation.loss, "mask_ratio": evaluation.mask_ratio, "run_length": evaluation.run_length, **evaluation.figures}
+    metrics = {"loss": evaluation.loss, "mask_ratio": evaluation.mask_ratio, "run_length": evaluation.run_length, **evaluation.metrics}
     if nelbo := evaluation.nelbo:
         metrics |= {"nelbo_nats": nelbo.nats, "nelbo_bpc": nelbo.bpc, "nelbo_stderr": nelbo.stderr}
     for number, score in enumerate(evaluation.stages):
-        metrics |= stage_metrics(number, {"loss": score.loss, **score.figures})
+        metrics |= stage_metrics(number, {"loss": score.loss, **score.metrics})
     return in_section(section, metrics)
 
 

@@ -1,8 +1,8 @@
-"""How much of a run's budget is spent: in steps, characters, masked characters or minutes, whichever runs out first.
+"""How much of a run's budget is spent: in steps, characters, masked characters or minutes, whichever ends first.
 
-Every rank must see the same share, since the learning rate and the end of the run follow it. Minutes are therefore read on rank 0
-only, agreed upon now and then, and extrapolated in between at the pace of the last interval. Masked characters are counted at each
-step, so that runs of other masks end within a step of each other's count; with several workers that is a sum over them at each step.
+Every rank must see the same share, since the learning rate and the end of the run follow it. So only rank 0 reads the clock: the
+ranks agree on its minutes at each log and evaluation, and extrapolate in between at the last pace. Masked characters are counted at
+each step, so that runs with different masks end within one step of the same count; several workers sum them at each step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from masklab.training.settings import TrainingSettings
 
 @dataclass
 class Budget:
-    """The budget of one run. `elapsed_before`, `masked` and `pace` come from earlier, interrupted parts of it."""
+    """The budget of one run. `elapsed_before`, `masked` and `pace` are those of the run's earlier, interrupted parts."""
 
     settings: TrainingSettings
     ranks: Ranks
@@ -26,28 +26,30 @@ class Budget:
     masked: int = 0
     """Masked characters over all workers so far; counted only where they are the budget."""
     pace: float = 0.0
-    """Seconds a step, over the last steps that told of it."""
+    """Seconds per step, over the last steps that were measured."""
     started: float = field(default_factory=time.monotonic)
-    _agreed: tuple[int, float] = (0, 0.0)
+    _agreed: tuple[int, float] = field(init=False, default=(0, 0.0))
 
     def elapsed(self) -> float:
         """Seconds of training so far on this rank's own clock."""
         return self.elapsed_before + time.monotonic() - self.started
 
-    def agree(self, iteration: int, paced: bool = True) -> float:
-        """Agree on the seconds elapsed at `iteration`; a point where all ranks meet. Returns them.
-
-        Unless `paced`, the steps since the last such point tell nothing of those to come, as the first one, which compiles.
-        """
+    def agree(self, iteration: int) -> float:
+        """Agree on the seconds elapsed at `iteration`, where all ranks meet. Returns them; the steps since the last call set the pace."""
         before_iteration, before_seconds = self._agreed
-        seconds = self.ranks.agree(self.elapsed())
-        if paced and iteration > before_iteration:
+        seconds = self.agree_at_first_step(iteration)
+        if iteration > before_iteration:
             self.pace = (seconds - before_seconds) / (iteration - before_iteration)
+        return seconds
+
+    def agree_at_first_step(self, iteration: int) -> float:
+        """The same without setting the pace: a process's first step compiles, so the later ones are faster."""
+        seconds = self.ranks.agree(self.elapsed())
         self._agreed = (iteration, seconds)
         return seconds
 
     def count(self, masked: int) -> None:
-        """Count the `masked` characters of this rank's part of a step; a point where all ranks meet if the budget is in them."""
+        """Count the `masked` characters of this rank's part of a step; all ranks meet here if the budget is in masked characters."""
         if self.settings.max_masked_chars is not None:
             self.masked += round(float(self.ranks.total(np.array([float(masked)]))[0]))
 
@@ -66,7 +68,7 @@ class Budget:
         return min(max(shares), 1.0)
 
     def is_spent(self, iteration: int) -> bool:
-        """Whether the run ends here. An extrapolated share is first checked against the clock; the same on every rank."""
+        """Whether the budget is spent at `iteration`; the same on every rank. An extrapolated share is checked against the clock first."""
         if self.used(iteration) < 1:
             return False
         if self.settings.max_minutes is not None:

@@ -22,8 +22,8 @@ class StageScore:
     """One validation stage's pool, scored: plain cross-entropy in nats per masked character, dropout off."""
 
     loss: float
-    figures: Mapping[str, float]
-    """What else the mode tells of it, by name; see the `figures` of the modes."""
+    metrics: Mapping[str, float]
+    """The mode's other metrics of this pool, by name; see `Mode.metrics`."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Evaluation:
     """None in a mode that gives no likelihood."""
     loss: float
     """Mean of the stages' losses, nats per masked character."""
-    figures: Mapping[str, float]
-    """What the mode tells of all pools together, by name."""
+    metrics: Mapping[str, float]
+    """The mode's metrics over all pools, by name."""
     mask_ratio: float
     run_length: float
     """Mean length of the masked runs in the current stage's pool, in characters."""

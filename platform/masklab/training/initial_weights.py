@@ -24,8 +24,8 @@ from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.checkpoint.manifest import MANIFEST, sha256_of
 from masklab.training.checkpoint.store import Checkpoint, open_checkpoint
-from masklab.training.recipe import Recipe
 from masklab.training.transfer_settings import Ancestor
+from masklab.training.worker import Worker
 
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError, ValidationError, DataError)
 """What the texts of a checkpoint can raise."""
@@ -70,13 +70,13 @@ class InitialWeights:
             raise _unreadable(path, error) from error
         return cls(source, SourceNetwork(tensors, vocabulary, head_of(mode, labels), mode.causal), block_size)
 
-    def lay_over(self, model: Transformer, recipe: Recipe, vocabulary: Vocabulary, labels: Labels | None) -> TransferReport:
-        """Put the weights into `model`, the network of `recipe`. Raises CheckpointError where they do not fit."""
+    def copy_into(self, model: Transformer, worker: Worker) -> TransferReport:
+        """Copy the weights into `model`, the network of `worker`. Raises CheckpointError where they do not fit."""
         try:
-            report = transfer(model, self.network, vocabulary, head_of(recipe.mode, labels))
+            report = transfer(model, self.network, worker.vocabulary, head_of(worker.recipe.mode, worker.labels))
         except CheckpointError as error:
             raise CheckpointError(f"checkpoint {self.source.checkpoint}: {error}") from error
-        T = recipe.training.block_size
+        T = worker.recipe.training.block_size
         if self.block_size == T:
             return report
         note = f"blocks: {T} characters, its source's {self.block_size}; positions are rotary, and no weight depends on their number"

@@ -1,8 +1,7 @@
-"""The network of a run with its optimizer, on one worker: put to its first weights, or to those of a checkpoint."""
+"""The network of a run with its optimizer, on one worker: set to the initial weights, or to those of a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,27 +11,27 @@ from torch import nn
 from masklab.model.evaluation_mode import evaluation_mode
 from masklab.model.freezing import freeze, is_frozen, unfreeze
 from masklab.model.linear import StandardisedLinear
+from masklab.model.size import flops_per_char
 from masklab.model.transfer_report import TransferReport
 from masklab.model.transformer import Transformer
 from masklab.modes.mode import Mode
-from masklab.text.labels import Labels
-from masklab.text.vocabulary import Vocabulary
 from masklab.training.checkpoint.store import Checkpoint, load_weights
 from masklab.training.data.batch import BatchKey
 from masklab.training.data.batch_maker import BatchSource
 from masklab.training.initial_weights import InitialWeights
-from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
-from masklab.training.recipe import Recipe
 from masklab.training.settings import TrainingSettings
 from masklab.training.step import Stepper, micro_batches
+from masklab.training.worker import Worker
 
 ROWS = 512
-"""Rows of the first batches over which features are measured, at least."""
+"""Least number of rows over which features are measured."""
 
 
 def calibrate(model: Transformer, mode: Mode, source: BatchSource, ranks: Ranks, training: TrainingSettings) -> None:
-    """Measure the features of the first training rows over all workers, where the head of `model` asks for it and knows nothing yet."""
+    """Measure mean and deviation of the head's input features over the first training rows of all workers, if the head standardises them
+    and has not been calibrated yet.
+    """
     head = model.output
     if not isinstance(head, StandardisedLinear) or head.is_measured:
         return
@@ -58,67 +57,64 @@ def calibrate(model: Transformer, mode: Mode, source: BatchSource, ranks: Ranks,
 
 
 class Learner:
-    """`wrap` prepares the module for several workers. All ranks must call `put` and `unfreeze` together."""
+    """Model and optimizer of one worker. All ranks must call `put` and `unfreeze` at the same step."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        vocabulary: Vocabulary,
-        labels: Labels | None,
-        source: BatchSource,
-        precision: Precision,
-        ranks: Ranks,
-        wrap: Callable[[nn.Module], nn.Module],
-        checkpoint: Checkpoint | None,
-    ) -> None:
-        self.recipe, self.vocabulary, self.labels, self.source = recipe, vocabulary, labels, source
-        self.precision, self.ranks, self.wrap = precision, ranks, wrap
-        self.model = self._drawn()
+    def __init__(self, worker: Worker, source: BatchSource, checkpoint: Checkpoint | None) -> None:
+        self.worker, self.recipe, self.source = worker, worker.recipe, source
+        self.model = self._initialised()
         self.transfer: TransferReport | None = None
-        """What became of another run's weights, where there is no checkpoint and the run begins with them."""
+        """How another run's weights were mapped, where the run begins with them and there is no checkpoint yet."""
         self.stepper: Stepper
         if not checkpoint:
-            self.transfer = self._begin(self.model)
+            self.transfer = self._load_initial_weights(self.model)
         self._prepare(checkpoint)
-        if recipe.system.compile:
+        if self.recipe.system.compile:
             self.model.hidden = torch.compile(self.model.hidden)  # type: ignore[method-assign]
 
     def put(self, checkpoint: Checkpoint | None) -> None:
-        """Go back to what `checkpoint` holds, or to the first weights where it is None."""
+        """Load the weights and moments of `checkpoint`, or the initial weights if it is None."""
         if not checkpoint:
-            first = self._drawn()
-            self._begin(first)
+            first = self._initialised()
+            self._load_initial_weights(first)
             self.model.load_state_dict(first.state_dict())
         self._prepare(checkpoint)
 
     def unfreeze(self) -> None:
         """Train all weights from here on."""
         unfreeze(self.model)
-        self.stepper = self.stepper.over_all(self.model, self.recipe, self.wrap)
+        self.stepper = self.stepper.after_unfreezing(self.model, self.worker)
 
     @property
     def is_frozen(self) -> bool:
         """Whether only the head is trained."""
         return is_frozen(self.model)
 
-    def _drawn(self) -> Transformer:
-        recipe = self.recipe
-        return recipe.mode.build(recipe.model, self.vocabulary, self.labels, recipe.seed).to(self.precision.device)
+    @property
+    def flops_per_char(self) -> float:
+        """Training FLOPs per character. With a frozen body only the forward third: the backward pass of the head is small beside it."""
+        recipe, head = self.recipe, self.model.output
+        outputs = head.out_features if head else self.worker.vocabulary.size
+        whole = flops_per_char(recipe.model, outputs, recipe.training.block_size, recipe.mode.causal)
+        return whole / 3 if self.is_frozen else whole
 
-    def _begin(self, model: Transformer) -> TransferReport | None:
-        """Lay another run's weights over those that were drawn, if the run begins with them, and calibrate the head."""
+    def _initialised(self) -> Transformer:
+        recipe, worker = self.recipe, self.worker
+        return recipe.mode.build(recipe.model, worker.vocabulary, worker.labels, recipe.seed).to(worker.precision.device)
+
+    def _load_initial_weights(self, model: Transformer) -> TransferReport | None:
+        """Copy another run's weights into `model`, if the run begins with them, and calibrate the head."""
         recipe, report = self.recipe, None
         if recipe.transfer.source:
-            report = InitialWeights.read(recipe.transfer.source).lay_over(model, recipe, self.vocabulary, self.labels)
-        calibrate(model, recipe.mode, self.source, self.ranks, recipe.training)
+            report = InitialWeights.read(recipe.transfer.source).copy_into(model, self.worker)
+        calibrate(model, recipe.mode, self.source, self.worker.ranks, recipe.training)
         return report
 
     def _prepare(self, checkpoint: Checkpoint | None) -> None:
-        """Load what there is, and make the optimizer of what is trained there."""
+        """Load `checkpoint`, if there is one, freeze what the recipe freezes, and make the optimizer."""
         if checkpoint:
             load_weights(self.model, checkpoint)
         if self.recipe.transfer.freezes(checkpoint.state["iteration"] if checkpoint else 0):
             freeze(self.model)
-        self.stepper = Stepper.of(self.model, self.recipe, self.precision, self.ranks, self.wrap)
+        self.stepper = Stepper.of(self.model, self.worker)
         if checkpoint:
             self.stepper.restore(checkpoint.optimizer())

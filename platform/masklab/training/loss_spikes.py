@@ -166,9 +166,9 @@ class SpikeState:
         """Factor of the learning rate."""
         return self.rollbacks[-1].lr_factor if self.rollbacks else 1.0
 
-    def told(self, figures: Iterable[StepOutcome]) -> SpikeState:
-        """The same with figures that were read, for `settle` to take."""
-        return replace(self, pending=(*self.pending, *figures))
+    def observe(self, outcomes: Iterable[StepOutcome]) -> SpikeState:
+        """The same with outcomes added that `update` will process."""
+        return replace(self, pending=(*self.pending, *outcomes))
 
     def restarted(self) -> SpikeState:
         """The same where another level of the loss is to be expected, as in another stage: nothing is known of it yet."""
@@ -178,7 +178,7 @@ class SpikeState:
         """The same once the weights of `iteration` are saved: they are worth going back to, unless they are skipping steps right now."""
         return self if self.streak else replace(self, good_at=iteration)
 
-    def back_at(self, then: SpikeState, rollback: Rollback) -> SpikeState:
+    def rolled_back(self, then: SpikeState, rollback: Rollback) -> SpikeState:
         """What is known after `rollback` to weights saved with `then`: the losses of that time, and the whole path."""
         known = replace(then, good_at=self.good_at, skips=self.skips, overflows=self.overflows)
         return replace(known, pending=(), streak=0, overflow_streak=0, rollbacks=(*self.rollbacks, rollback))
@@ -200,7 +200,7 @@ class SpikeState:
 
 
 @dataclass(frozen=True)
-class Settlement:
+class Update:
     """The outcome of the figures of some steps."""
 
     state: SpikeState
@@ -210,7 +210,7 @@ class Settlement:
     """The last of so many steps skipped in a row that the run is to go back."""
 
 
-def settle(state: SpikeState, settings: StabilitySettings, overflows: bool = False) -> Settlement:
+def update(state: SpikeState, settings: StabilitySettings, overflows: bool = False) -> Update:
     """Take the pending figures in order. With `overflows` a gradient that is not finite is at first float16's scaler at work."""
     window, limit = list(state.window), state.limit
     skips: list[Skip] = []
@@ -230,7 +230,7 @@ def settle(state: SpikeState, settings: StabilitySettings, overflows: bool = Fal
     every = list(state.skips)
     for skip in skips:
         _add(every, skip)
-    settled = SpikeState(
+    updated = SpikeState(
         window=tuple(window),
         level=level,
         limit=limit,
@@ -241,7 +241,7 @@ def settle(state: SpikeState, settings: StabilitySettings, overflows: bool = Fal
         rollbacks=state.rollbacks,
         overflows=overflow_count,
     )
-    return Settlement(settled, tuple(skips), every[-1] if longest >= settings.rollback_after else None)
+    return Update(updated, tuple(skips), every[-1] if longest >= settings.rollback_after else None)
 
 
 def _add(skips: list[Skip], skip: Skip) -> None:

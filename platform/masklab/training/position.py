@@ -1,4 +1,4 @@
-"""Where a run stands, as its checkpoints keep it."""
+"""The position of a run, as `state.json` of its checkpoints keeps it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from masklab.training.loss_spikes import Rollback, SpikeState
 
 @dataclass
 class Position:
-    """Where a run stands; with the weights and the optimizer, all that a resumed run needs."""
+    """With the weights and the optimizer's state, all that a resumed run needs."""
 
     iteration: int = 0
     progress: Progress = field(default_factory=Progress)
@@ -22,24 +22,24 @@ class Position:
     """Sum modulo 2**64 of the digests of all global batches so far."""
     elapsed_seconds: float = 0.0
     pace: float = 0.0
-    """Seconds a step, as the budget has it."""
+    """Seconds per step, as the budget measured it."""
     budget_masked: int | None = None
-    """Masked characters that the budget has counted; None where they are `masked_chars`."""
+    """Masked characters that the budget has counted; None before the first checkpoint."""
     rate: float = 0.0
     """Learning rate of the last step."""
     interval: list[list[float]] = field(default_factory=list)
-    """What the meter has added up since the last logged step, of each worker."""
+    """The metrics since the last logged step, one list per worker; see `StepMetrics.saved`."""
     recent_plain_sum: float = 0.0
-    """Plain cross-entropies since the last evaluation, nats, over `recent_masked` characters."""
+    """Sum of unweighted cross-entropies since the last evaluation, nats, over `recent_masked` characters."""
     recent_masked: int = 0
     evaluation_due: bool = False
-    """Whether the evaluation of this iteration was given up when the run was stopped."""
+    """Whether the evaluation of this iteration was abandoned when the run was stopped."""
     yardstick: float | None = None
-    """The yardstick's figure of these very weights, where they were evaluated: what the best checkpoint is chosen by."""
+    """The yardstick of these weights, if they were evaluated: the best checkpoint is the one with the lowest."""
     stability: SpikeState = field(default_factory=SpikeState)
-    """The steps that were skipped, what the next are held against, and the path taken so far."""
+    """The skipped steps, the limit for the next losses, and the rollbacks."""
     transfer: TransferReport | None = None
-    """What became of another run's weights, where it began with them: kept, so that it needs that run no more."""
+    """How another run's weights were mapped, if the run began with them: kept here, since that run may be deleted."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `state.json`."""
@@ -49,17 +49,13 @@ class Position:
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Position:
         """The inverse of `to_json`."""
-        transfer = TransferReport.from_json(state["transfer"]) if state.get("transfer") else None
-        known = state.get("stability")  # not in the checkpoints of earlier versions
-        stability = SpikeState.from_json(known) if known else SpikeState(good_at=state["iteration"])
-        return cls(**{**state, "progress": Progress.from_json(state["progress"]), "stability": stability, "transfer": transfer})
+        transfer = TransferReport.from_json(state["transfer"]) if state["transfer"] else None
+        progress, stability = Progress.from_json(state["progress"]), SpikeState.from_json(state["stability"])
+        return cls(**{**state, "progress": progress, "stability": stability, "transfer": transfer})
 
-    def go_back(self, saved: Position, words: str, lr_factor: float) -> None:
-        """Go on from the weights of `saved`, because of what `words` tell: with their place in the curriculum, and the next batches.
-
-        The iteration goes on, and so does all that counts what was spent.
-        """
-        rollback = Rollback(self.iteration, saved.iteration, words, self.stability.lr_factor * lr_factor)
+    def roll_back(self, saved: Position, reason: str, lr_factor: float) -> None:
+        """Continue from the weights of `saved`, with its place in the curriculum. The iteration and all counts of what was spent stay."""
+        rollback = Rollback(self.iteration, saved.iteration, reason, self.stability.lr_factor * lr_factor)
         self.progress, self.yardstick = saved.progress, saved.yardstick
         self.recent_plain_sum, self.recent_masked = saved.recent_plain_sum, saved.recent_masked
-        self.stability = self.stability.back_at(saved.stability, rollback).saved_at(self.iteration)
+        self.stability = self.stability.rolled_back(saved.stability, rollback).saved_at(self.iteration)

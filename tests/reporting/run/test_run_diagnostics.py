@@ -52,7 +52,7 @@ def test_labels_predicted_no_better_than_by_a_constant_are_told(
     figures: dict[str, float], confusion: tuple[tuple[int, ...], ...], constant: bool
 ) -> None:
     event = run_story.finished()
-    evaluation = replace(event.evaluation, figures=figures, confusion=confusion)
+    evaluation = replace(event.evaluation, metrics=figures, confusion=confusion)
     assert ("no_better_than_a_constant" in told(replace(event, evaluation=evaluation))) == constant
 
 

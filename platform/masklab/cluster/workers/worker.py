@@ -35,6 +35,7 @@ from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe
 from masklab.training.settings import BatchSettings
 from masklab.training.stop import StopRequest
+from masklab.training.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -122,18 +123,16 @@ def build_loop(spec: WorkerSpec, rank: int, size: int, device: torch.device | No
     source: BatchSource = local
     if spec.batches.producer:
         source = PullWindow(partial(producer_on_this_node, spec.run, recipe, spec.corpus[0]), local, spec.batches)
-    return Loop(
+    worker = Worker(
         recipe,
         corpus.vocabulary,
-        pools,
-        source,
         Precision.of(recipe.system, device),
+        corpus.labels,
         ranks,
         wrap=(lambda module: module) if size == 1 else partial(ray.train.torch.prepare_model, move_to_device=device),
-        store=CheckpointStore(spec.checkpoints, spec.documents, beside=spec.saves_beside),
-        labels=corpus.labels,
-        request=request,
     )
+    store = CheckpointStore(spec.checkpoints, spec.documents, beside=spec.saves_beside)
+    return Loop(worker, pools, source, store, request)
 
 
 def from_the_store(reference: Any) -> Any:

@@ -66,14 +66,14 @@ class Diagnostics:
         elif isinstance(event, EvaluationDone):
             found = [
                 _not_finite(event.evaluation.loss),
-                _weak_model(event.evaluation.figures.get("model_vs_random"), event.iteration, FAIR_ITERATIONS),
+                _weak_model(event.evaluation.metrics.get("model_vs_random"), event.iteration, FAIR_ITERATIONS),
                 self._stage_without_end(event),
                 self._widening_gap(event),
             ]
         elif isinstance(event, RunFinished):
             found = [
                 _not_finite(event.evaluation.loss),
-                _weak_model(event.evaluation.figures.get("model_vs_random"), event.iteration, FAIR_ITERATIONS // 3),
+                _weak_model(event.evaluation.metrics.get("model_vs_random"), event.iteration, FAIR_ITERATIONS // 3),
                 _no_better_than_a_constant(event.evaluation),
                 self._ended_before_an_evaluation(event),
                 self._stages_never_reached(event),
@@ -237,7 +237,7 @@ def _weak_model(model_vs_random: float | None, iteration: int, fair: int) -> tup
 
 def _no_better_than_a_constant(evaluation: Evaluation) -> tuple[str, str] | None:
     """Classes that are right no more often than the most frequent one, a detector at one half, or numbers no nearer than their mean."""
-    figures = evaluation.figures
+    figures = evaluation.metrics
     if evaluation.confusion:
         rows = [sum(row) for row in evaluation.confusion]
         figure, constant, told = figures["accuracy"], max(rows) / sum(rows), "accuracy, the share of the most frequent class"

@@ -166,7 +166,7 @@ class RunSummary(Record):
             batches_digest=finished.batches_digest,
             checkpoint=str(checkpoint) if checkpoint else None,
             loss=final.loss,
-            figures=dict(final.figures),
+            figures=dict(final.metrics),
             nelbo=NelboSummary.of(final.nelbo, best) if final.nelbo else None,
             stages=_stages(info, history, finished),
             validation=_pools(info, history, finished),
@@ -228,7 +228,7 @@ def _pools(info: RunInfo, history: History, finished: RunFinished) -> tuple[Pool
                 best_loss=best[0] if best else None,
                 best_iteration=best[1] if best else None,
                 final_loss=score.loss,
-                final_figures=dict(score.figures),
+                final_figures=dict(score.metrics),
             )
         )
     return tuple(rows)

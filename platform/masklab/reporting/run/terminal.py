@@ -212,7 +212,7 @@ class Terminal:
     def _stage_table(self, event: EvaluationDone) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         table.add_column("  stage", no_wrap=True, overflow="ellipsis", max_width=max(20, self.console.width - 46))
-        names = list(event.evaluation.stages[0].figures)[:2]
+        names = list(event.evaluation.stages[0].metrics)[:2]
         for name in ("loss", "best", *map(title_of, names)):
             table.add_column(name, justify="right", no_wrap=True)
         trained = self._info.mixed[event.stage] if self._info.pools_match_stages() else ()
@@ -222,7 +222,7 @@ class Terminal:
                 Text(f"{mark} {i} {stage.title}"),
                 fixed(score.loss, 3),
                 fixed(self._best[i], 3),
-                *(written(name, score.figures[name]) for name in names),
+                *(written(name, score.metrics[name]) for name in names),
                 style=style,
             )
         return table
@@ -233,7 +233,7 @@ def evaluation_line(event: EvaluationDone) -> str:
     e = event.evaluation
     bound = f"{e.nelbo.name} {fixed(e.nelbo.bpc, 3)} bits/char  " if e.nelbo else ""
     begin = f"{event.budget_used:4.0%}  iteration {event.iteration:>6,}  validation {fixed(e.loss, 4)}  "
-    return f"{begin}{bound}{in_a_line(e.figures)}"
+    return f"{begin}{bound}{in_a_line(e.metrics)}"
 
 
 def _bar(console: Console) -> Progress:
