@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(Exception):
@@ -45,3 +46,21 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"` for the nearest of `choices`, or an empty string when none is near."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its type where the message is empty."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def shown(value: Any, longest: int = 60) -> str:
+    """`value` for a message, in at most `longest` characters: null, true and false as YAML spells them, anything else as its repr."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return shortened(repr(value), longest)
+
+
+def shortened(text: str, longest: int = 60) -> str:
+    """`text`, or its beginning and `...` where it has more than `longest` characters."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -17,10 +17,10 @@ from masklab.comparison.outcomes import Outcomes
 from masklab.config.home import home_of
 from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError, did_you_mean
-from masklab.io.redaction import redact
+from masklab.io.redaction import first_line_redacted, redact
 from masklab.reporting.comparison.findings import Findings
 from masklab.tracking.metrics import FINAL_NELBO, STAGE, VAL_STAGE
-from masklab.tracking.mlflow_run import PARENT_TAG, client_of, reason_of
+from masklab.tracking.mlflow_run import PARENT_TAG, client_of
 from masklab.tracking.mlflow_store import Store
 
 if TYPE_CHECKING:
@@ -185,4 +185,4 @@ def _in_one_line(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"the store {redact(uri)} cannot be read: {reason_of(error)}") from error
+        raise TrackingError(f"the store {redact(uri)} cannot be read: {first_line_redacted(error)}") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -29,3 +30,16 @@ class Section(BaseModel):
             if type(value) is int and not -(2**63) <= value < 2**63:
                 raise ValueError(f"{name} is too large a number")
         return self
+
+
+def leaves(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of every leaf of nested mappings and lists: `curriculum.stages.0.type`. What is empty is a leaf."""
+    children: list[tuple[Any, Any]] = []
+    if isinstance(node, Mapping):
+        children = list(node.items())
+    elif isinstance(node, list | tuple):
+        children = list(enumerate(node))
+    if not children:
+        yield name, node
+    for key, child in children:
+        yield from leaves(child, f"{name}.{key}" if name else str(key))

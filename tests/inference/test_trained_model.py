@@ -18,8 +18,8 @@ from masklab.config.checkpoints.find_checkpoint import find_checkpoint
 from masklab.config.compose.yaml_io import dump
 from masklab.errors import CheckpointError, ResourceError, RunError, UserError
 from masklab.inference.trained_model import TrainedModel
-from masklab.reporting.comparison import record as comparison_record
-from masklab.reporting.sweep import record as sweep_record
+from masklab.reporting.comparison.record import ComparisonRecord
+from masklab.reporting.sweep.record import SweepRecord
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.checkpoint.manifest import MANIFEST, files_of, sealed
 from masklab.training.checkpoint.store import Checkpoint
@@ -112,7 +112,7 @@ def test_a_wrong_name_lists_the_runs_and_the_nearest(trained: RunFolder, tmp_pat
     assert "neither a run's folder nor a checkpoint" in error_of(tmp_path, tmp_path, RunError)
 
 
-@pytest.mark.parametrize(("record", "place"), [(comparison_record.FILE, "arms/sticky/seed-1"), (sweep_record.FILE, "trials/000")])
+@pytest.mark.parametrize(("record", "place"), [(ComparisonRecord.FILE, "arms/sticky/seed-1"), (SweepRecord.FILE, "trials/000")])
 def test_a_comparison_and_a_sweep_are_no_runs_but_hold_some(trained: RunFolder, tmp_path: Path, record: str, place: str) -> None:
     runs = copy_of(trained, tmp_path).path.parent
     many = RunFolder(runs / "many")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from masklab.io.file_lock import lock
 from masklab.tracking.mlflow_run import RunHandle, create_run_record
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
@@ -20,7 +21,7 @@ from masklab.tracking.run_registration import add_records, declare
 from masklab.tracking.spool import delivery
 from masklab.tracking.spool.delivery import DeferredError, Delivery
 from masklab.tracking.spool.record import Artifact, Metrics, Record, StatusChange, Tags, Text
-from masklab.tracking.spool.spool import Spool, SpoolWriter, decoded, encoded, lock
+from masklab.tracking.spool.spool import Spool, SpoolWriter, decoded, encoded
 from masklab.training.run_folder import RunFolder
 
 RUN = "0" * 32

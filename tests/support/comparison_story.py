@@ -73,7 +73,7 @@ class Story:
         for run in record.runs:
             if run.outcome and run.outcome.nelbo_nats is not None:
                 arm, place = arms.of_name(run.arm), folder / run.folder
-                self._history(arm, run).write(place / "history.json")
+                self._history(arm, run).write(place)
                 _curve(run).write(place)
         record.write(folder)
         return record

@@ -122,12 +122,12 @@ def run(folder: Path, kill: Kill | None, rank: int, size: int, rendezvous: Path,
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size, timeout=timedelta(seconds=PATIENCE))
     with listening(listener):
         loop = loop_in(folder, diary, Ranks(rank, size), dropout)
-        path, history = folder / "history.json", History.read(folder / "history.json")
+        history = History.read(folder)
         for event in loop.run():
             _note(diary, event)
             history = history.after(event)
             if rank == 0 and isinstance(event, EvaluationDone | StageAdvanced):  # when the reporter of a run does
-                history.write(path)
+                history.write(folder)
     diary.write("passed", 0, dict(passed))
 
 
@@ -193,7 +193,7 @@ def _end_of(folder: Path) -> dict[str, Any] | None:
     if checkpoint is None:
         return None
     state = {name: value for name, value in checkpoint.state.items() if name not in ("elapsed_seconds", "pace")}
-    history = History.read(folder / "history.json")
+    history = History.read(folder)
     evaluations = [record.model_dump(exclude={"elapsed_seconds"}) for record in history.evaluations]
     return {
         "weights": checkpoint.weights_sha256,

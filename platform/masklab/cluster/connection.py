@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from masklab.config.jobs.train import Config
-from masklab.errors import ResourceError
+from masklab.errors import ResourceError, first_line
 from masklab.training.settings import ScalingSettings
 from masklab.training.signals import terminating_as_interrupt
 
@@ -61,7 +61,7 @@ def connect(source_root: Path, ray_logs: bool) -> bool:
             try:
                 ray.init(address="local", include_dashboard=False, **common)
             except Exception as error:  # Ray raises a bare one when its processes do not come up in time
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                reason = first_line(error)
                 raise ResourceError(
                     f"a local Ray cluster could not be started ({reason}); try again when the machine is less busy"
                 ) from error
@@ -71,7 +71,7 @@ def connect(source_root: Path, ray_logs: bool) -> bool:
             _knock(address)
             ray.init(address=address, runtime_env=runtime, **common)
         except (OSError, RuntimeError, ValueError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise ResourceError(
                 f"no Ray cluster at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS for a local one"
             ) from error

@@ -21,7 +21,7 @@ from masklab.cluster.workers.worker_group import run_workers
 from masklab.errors import RunError
 from masklab.likelihood.mask_ratio_curve import even_levels, mask_ratio_curve
 from masklab.likelihood.windows import ScoredWindows
-from masklab.reporting.comparison.record import CURVE_FILE, CurveRecord
+from masklab.reporting.comparison.record import CurveRecord
 from masklab.reporting.run.reporter import MetricsLog, Reporter
 from masklab.reporting.run.run_info import RunInfo
 from masklab.text.corpus import TokenCorpus
@@ -138,7 +138,7 @@ def _score(trial: Trial, loop: Loop, tracker: Tracker) -> None:
     with loop.worker.precision.autocast():
         curve = mask_ratio_curve(loop.model, windows, even_levels(trial.curve.levels), trial.curve.seed, loop.evaluator.batch_size)
     CurveRecord.of(curve).write(trial.info.folder)
-    tracker.log_artifact(trial.info.folder / CURVE_FILE)
+    tracker.log_artifact(trial.info.folder / CurveRecord.FILE)
 
 
 def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: None) -> None:

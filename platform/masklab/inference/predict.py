@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from masklab.config.jobs.predict import PredictConfig
-from masklab.errors import CheckpointError, ConfigError, DataError, RunError
+from masklab.errors import CheckpointError, ConfigError, DataError, RunError, shown
 from masklab.inference.output_folder import numbered_folder
 from masklab.inference.sample import tell, tell_passed_over
 from masklab.inference.trained_model import TrainedModel
@@ -26,7 +26,7 @@ from masklab.modes.token_labeller import TokenLabeller
 from masklab.text.label_values import is_missing
 from masklab.text.labelled_corpus import LabelledRows, lead_of, padded
 from masklab.text.labels import Labels
-from masklab.text.sources.table import read_columns, shown
+from masklab.text.sources.table import read_columns
 from masklab.text.vocabulary import Vocabulary
 from masklab.tracking.run_registration import add
 

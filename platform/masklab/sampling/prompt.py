@@ -25,7 +25,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from masklab.errors import ConfigError, DataError
+from masklab.errors import ConfigError, DataError, shortened
 from masklab.text.vocabulary import Vocabulary
 
 UnknownCharacters = Literal["error", "mask", "drop"]
@@ -146,8 +146,7 @@ def _gap(written: str) -> Gap:
     if not digits:
         raise ConfigError(r"sampling.prompt has a gap of no characters, [0]; give [1] or more, or write \[0] for plain characters")
     if len(digits) > len(str(LONGEST)) or int(digits) > LONGEST:
-        shown = digits if len(digits) <= 12 else f"{digits[:12]}..."
-        raise ConfigError(f"sampling.prompt has a gap of more than {LONGEST:,} characters, [{shown}]; give fewer")
+        raise ConfigError(f"sampling.prompt has a gap of more than {LONGEST:,} characters, [{shortened(digits, 15)}]; give fewer")
     return Gap(int(digits))
 
 

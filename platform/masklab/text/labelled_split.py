@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masklab.errors import DataError
+from masklab.errors import DataError, shown
 from masklab.text.label_values import LabelType, TokenNames, class_name, is_missing, number, token_names
 from masklab.text.labelled_corpus import LabelledCorpus, LabelledRows
 from masklab.text.labels import Labels, Unit
 from masklab.text.sources.origin import Example
-from masklab.text.sources.table import shown
 from masklab.text.vocabulary import Vocabulary
 
 Label = str | float | TokenNames
@@ -193,7 +192,7 @@ def _labels(train: Sequence[LabelledText], validation: Sequence[LabelledText], l
         case "per_token":
             counts = _token_classes(train)
             if len(counts) == 1:
-                raise DataError(f"{where}: every character is labelled {shown(*counts)}, and one class leaves nothing to learn")
+                raise DataError(f"{where}: every character is labelled {shown(next(iter(counts)))}, and one class leaves nothing to learn")
             for row in validation:
                 if unseen := _token_classes([row]).keys() - counts.keys():
                     raise DataError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masklab.errors import TrackingError
-from masklab.io.redaction import redact
+from masklab.io.redaction import first_line_redacted, redact
 from masklab.tracking.mlflow_store import Store, make_database
 from masklab.tracking.params import flat_params
 from masklab.tracking.provenance import DatasetInput
@@ -253,11 +253,5 @@ def in_one_line(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         raise TrackingError(
-            f"tracking store {redact(uri)} failed: {reason_of(error)}; see tracking.uri, or set tracking.enabled=false"
+            f"tracking store {redact(uri)} failed: {first_line_redacted(error)}; see tracking.uri, or set tracking.enabled=false"
         ) from error
-
-
-def reason_of(error: BaseException) -> str:
-    """The first line of an error's message, without passwords, short enough to print."""
-    lines = str(error).strip().splitlines()
-    return redact(lines[0] if lines else type(error).__name__)[:300]

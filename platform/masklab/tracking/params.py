@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from masklab.io.redaction import redact
+from masklab.schema import leaves
 
 VALUE_LENGTH = 6000
 NAME_LENGTH = 250
@@ -19,20 +20,7 @@ def flat_params(tree: Mapping[str, Any]) -> dict[str, str]:
 
     Values are cut at the length that MLflow takes and passwords in URIs are left out.
     """
-    return {_NOT_IN_NAMES.sub("_", name)[:NAME_LENGTH]: redact(_words(value))[:VALUE_LENGTH] for name, value in _leaves(tree, "")}
-
-
-def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
-    inner: Iterator[tuple[Any, Any]] | None = None
-    if isinstance(node, Mapping):
-        inner = iter(node.items())
-    elif isinstance(node, list | tuple):
-        inner = enumerate(node)
-    if inner is None or not node:
-        yield name, node
-        return
-    for key, child in inner:
-        yield from _leaves(child, f"{name}.{key}" if name else str(key))
+    return {_NOT_IN_NAMES.sub("_", name)[:NAME_LENGTH]: redact(_words(value))[:VALUE_LENGTH] for name, value in leaves(tree)}
 
 
 def _words(value: Any) -> str:

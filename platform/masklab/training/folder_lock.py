@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from masklab.errors import RunError
+from masklab.io.file_lock import HAS_LOCKS, lock
 from masklab.text.labels import readable
 
 FILE = ".lock"
@@ -51,7 +51,7 @@ def at_work(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
 @contextmanager
 def driving(folder: Path) -> Iterator[None]:
     """Have the run in `folder`, which must be there, for this command. Raises RunError, naming the process, when another one has it."""
-    if sys.platform == "win32":
+    if not HAS_LOCKS:
         yield
         return
     with _opened(folder / DRIVER) as file:
@@ -65,7 +65,7 @@ def driving(folder: Path) -> Iterator[None]:
 
 def refuse_if_driven(folder: Path) -> None:
     """Raise RunError when a command has the run in `folder`, which need not be there. Nothing is written."""
-    if sys.platform == "win32" or not (folder / DRIVER).is_file():
+    if not HAS_LOCKS or not (folder / DRIVER).is_file():
         return
     with _opened(folder / DRIVER) as file:
         _take(file, folder)
@@ -73,16 +73,10 @@ def refuse_if_driven(folder: Path) -> None:
 
 def _take(file: TextIO, folder: Path) -> None:
     """Lock the driver's `file`. Raises RunError when another process has it."""
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if lock(file) is False:
         file.seek(0)
         who = readable(file.read(LONGEST_OWNER)) or "another process"
-        raise RunError(f"run '{folder.name}' is under way: {who} has {folder}; wait for its end, or use another run.name") from None
-    except OSError:  # a file system without locks
-        return
+        raise RunError(f"run '{folder.name}' is under way: {who} has {folder}; wait for its end, or use another run.name")
 
 
 def _opened(path: Path) -> TextIO:
@@ -97,23 +91,13 @@ def _opened(path: Path) -> TextIO:
 
 @contextmanager
 def _locked(folder: Path, patience: float, *, shared: bool) -> Iterator[None]:
-    if sys.platform == "win32":  # which has no such locks; a run's folder is then the user's care
+    if not HAS_LOCKS:
         yield
         return
-    import fcntl
-
     deadline = time.monotonic() + patience
-    with _opened(folder / FILE) as file:  # on NFS a shared lock needs a file that can be read, and an exclusive one that can be written
-        while True:
-            try:
-                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise RunError(
-                        f"run folder {folder}: another process is at work there; wait for its end, or use another run.name"
-                    ) from None
-                time.sleep(0.1)
-            except OSError:  # a file system without locks
-                break
+    with _opened(folder / FILE) as file:
+        while lock(file, shared=shared) is False:
+            if time.monotonic() > deadline:
+                raise RunError(f"run folder {folder}: another process is at work there; wait for its end, or use another run.name")
+            time.sleep(0.1)
         yield

@@ -41,7 +41,7 @@ class InitialWeights:
 
     @classmethod
     def read(cls, source: Ancestor) -> Self:
-        """Raises CheckpointError when the checkpoint is gone, altered, another than it was, or holds what is no number."""
+        """Raises CheckpointError when the checkpoint is gone, altered, another than it was, or holds NaN."""
         path = Path(source.checkpoint)
         if not path.is_dir():
             raise CheckpointError(f"transfer.init_checkpoint: checkpoint {path} is gone; begin again under another run.name")
@@ -56,11 +56,6 @@ class InitialWeights:
             tensors = checkpoint.tensors(ModelConfig.model_validate(config["model"]))
         except UNREADABLE as error:
             raise _unreadable(path, error) from error
-        if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
-            raise CheckpointError(
-                f"checkpoint {path}: {bad[0]} holds values that are no numbers (NaN or infinity), so its training has diverged; "
-                "use an earlier checkpoint or another run"
-            )
         try:
             mode: Mode = TypeAdapter(AnyMode).validate_python(config.get("mode", {"type": "token_classifier"}))
             vocabulary = Vocabulary.from_json(json.loads(_text(checkpoint, "vocabulary.json")))

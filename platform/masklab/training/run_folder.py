@@ -18,11 +18,12 @@ from typing import Any
 
 import yaml
 
-from masklab.errors import RunError
+from masklab.errors import RunError, shortened
 from masklab.io.atomic_file import UNFINISHED, write_text
 from masklab.io.paths import RULE, is_name
 from masklab.io.redaction import redacted
 from masklab.io.safe_yaml import read_yaml
+from masklab.schema import leaves
 
 FORMAT = 2
 """Of a run's folder. Those of format 1 carry no number; their config lacks keys that came later, which stand at what they are now."""
@@ -166,26 +167,15 @@ class RunFolder:
         self.write("run.json", json.dumps(self.memory() | facts, indent=1))
 
 
-def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, dict) and tree:
-        for key, value in tree.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(tree, list | tuple) and tree:
-        for i, value in enumerate(tree):
-            yield from _flat(value, f"{prefix}.{i}")
-    else:
-        yield prefix, tree
-
-
 def _differing(known: dict[str, Any], asked: dict[str, Any], is_older: bool) -> Iterator[str]:
     """Keys whose values differ, each as `key: old -> new`; one that an older file did not know of does not differ."""
-    before, after = dict(_flat(known)), dict(_flat(asked))
+    before, after = dict(leaves(known)), dict(leaves(asked))
     for key in before.keys() | after.keys():
         if key.startswith(CHANGEABLE) or key.endswith(".description") or (is_older and key not in before and _lacks(known, key)):
             continue
         old, new = before.get(key), after.get(key)
         if old != new:
-            yield f"{key}: {_short(old)} -> {_short(new)}"
+            yield f"{key}: {_shown(old)} -> {_shown(new)}"
 
 
 def _lacks(tree: Any, key: str) -> bool:
@@ -200,6 +190,5 @@ def _lacks(tree: Any, key: str) -> bool:
     return False
 
 
-def _short(value: Any) -> str:
-    words = " ".join(str(value).split())
-    return words if len(words) <= LONGEST_VALUE else f"{words[: LONGEST_VALUE - 3]}..."
+def _shown(value: Any) -> str:
+    return shortened(" ".join(str(value).split()), LONGEST_VALUE)

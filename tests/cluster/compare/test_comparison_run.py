@@ -160,11 +160,11 @@ def test_a_run_keeps_all_that_a_report_needs(resumed: Told, home: Path) -> None:
     folder = home / "runs" / NAME / known.folder
     assert known.outcome and known.outcome.iterations == 20 and known.outcome.chars == 20 * 4 * 32
     assert sum(stage.iterations for stage in known.outcome.dwell) == 20
-    assert [record.chars for record in History.read(folder / "history.json").evaluations] == list(range(256, 2561, 256))
+    assert [record.chars for record in History.read(folder).evaluations] == list(range(256, 2561, 256))
     curve = CurveRecord.read(folder)
     assert curve.mask_ratio == (0.25, 0.5, 0.75, 1.0) and curve.windows == 8
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_000000020"]
-    assert resumed.record and len(resumed.record.validation) == len(History.read(folder / "history.json").evaluations[0].stage_losses)
+    assert resumed.record and len(resumed.record.validation) == len(History.read(folder).evaluations[0].stage_losses)
 
 
 def test_the_arms_of_a_seed_differ_only_by_their_masks(resumed: Told) -> None:
@@ -202,7 +202,7 @@ def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(added: tuple[Told, di
     told, _ = added
     assert told.status == 1
     failed = told.known("uniform", 3)
-    assert failed.status == "failed" and "history.json is damaged" in failed.reason
+    assert failed.status == "failed" and "history.json cannot be read" in failed.reason
     assert told.statuses.count("finished") == 8
     assert told.record and told.record.figures()["uniform"][3] is None
 

@@ -61,7 +61,7 @@ def conducted(made: ComparisonPlan, root: Path, monkeypatch: pytest.MonkeyPatch,
 
     def leave(folder: Path) -> None:
         if folder == first.folder.path:
-            SUMMARY.write(folder / "summary.json")
+            SUMMARY.write(folder)
 
     monkeypatch.setattr(conductor.ray, "put", lambda value: value)
     monkeypatch.setattr(conductor.ray, "wait", lambda tasks, **_: (tasks[:1], []))
@@ -96,7 +96,7 @@ def test_a_run_that_was_finished_without_a_driver_is_not_trained_again(
 
 def test_a_run_whose_process_fails_after_its_end_is_finished(made: ComparisonPlan, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def finishing(trial: Any) -> Any:
-        SUMMARY.write(trial.info.folder / "summary.json")
+        SUMMARY.write(trial.info.folder)
         return failing(trial)
 
     ended = conducted(made, root, monkeypatch, finishing)

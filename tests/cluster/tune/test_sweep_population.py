@@ -174,10 +174,10 @@ def test_the_folder_of_a_trial_tells_the_values_in_force_and_the_curve_of_its_we
     for trial in whole.record.trials:
         config = yaml.safe_load((trials / trial.name / "config.yaml").read_text())
         assert config["training"]["learning_rate"] == trial.values["training.learning_rate"]
-        curve = History.read(trials / trial.name / "history.json").evaluations
+        curve = History.read(trials / trial.name).evaluations
         assert [each.iteration for each in curve] == list(range(4, 41, 4))
     (last, takeover) = whole.lineage[-1]
-    own, donors = (History.read(trials / f"{number:03d}" / "history.json") for number in (last, takeover.donor))
+    own, donors = (History.read(trials / f"{number:03d}") for number in (last, takeover.donor))
     assert own.until(takeover.iteration) == donors.until(takeover.iteration)
     assert own != donors, "they went on with other values"
 
@@ -305,9 +305,8 @@ class Killed(BaseException):
 def kept(trial: PlannedTrial, seed: int) -> Checkpoint:
     """The state of `trial` at step 8."""
     trial.folder.begin(dump(trial.config))
-    History(evaluations=(EvaluationRecord(iteration=8, stage=0, train_loss=seed, loss=0, stage_losses=(), nelbo_nats=2.0),)).write(
-        trial.folder.path / "history.json"
-    )
+    evaluation = EvaluationRecord(iteration=8, stage=0, train_loss=seed, loss=0, stage_losses=(), nelbo_nats=2.0)
+    History(evaluations=(evaluation,)).write(trial.folder.path)
     torch.manual_seed(seed)
     return Checkpoint(CheckpointStore(trial.folder.checkpoints, {}).save(8, torch.nn.Linear(2, 2), {}, {"iteration": 8}))
 
@@ -342,7 +341,7 @@ def test_a_takeover_that_is_cut_off_anywhere_is_made_again(
     after = carry_out(plan, trial, takeover)
     assert is_carried_out(trial, takeover) and after.config.training.learning_rate == 2e-3
     assert yaml.safe_load((trial.folder.path / "config.yaml").read_text())["training"]["learning_rate"] == 2e-3
-    assert History.read(trial.folder.path / "history.json") == History.read(donor.folder.path / "history.json")
+    assert History.read(trial.folder.path) == History.read(donor.folder.path)
     assert [file.name for file in trial.folder.checkpoints.iterdir()] == [other.path.name]
 
 

@@ -160,7 +160,7 @@ def test_a_trial_that_fails_is_recorded_and_the_rest_goes_on(failed: tuple[Told,
     told, before = failed
     assert told.status == 1
     assert told.statuses == ["finished", "finished", "finished", "failed"]
-    assert told.record and "history.json is damaged" in told.record.trials[3].reason
+    assert told.record and "history.json cannot be read" in told.record.trials[3].reason
     assert before.items() <= summaries(home).items(), "a finished trial was repeated"
 
 

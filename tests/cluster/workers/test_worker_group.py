@@ -9,7 +9,7 @@ from ray.train import ControllerError, WorkerGroupError
 from masklab.cluster.workers.worker_group import cause_of
 from masklab.errors import ResourceError, RunError
 
-mistake, death, fault = RunError("history.json is damaged"), ActorDiedError(), RuntimeError("Connection closed by peer")
+mistake, death, fault = RunError("history.json cannot be read"), ActorDiedError(), RuntimeError("Connection closed by peer")
 
 
 @pytest.mark.parametrize(

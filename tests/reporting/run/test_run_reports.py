@@ -55,7 +55,7 @@ def strict_json(path: Path) -> Any:
 
 def test_the_summary_survives_its_file(tmp_path: Path) -> None:
     summary = report(tmp_path)
-    assert RunSummary.read(tmp_path / "summary.json") == summary
+    assert RunSummary.read(tmp_path) == summary
     assert strict_json(tmp_path / "summary.json")["nelbo"]["nats"] == pytest.approx(2.1)
 
 
@@ -76,7 +76,7 @@ def test_figures_that_are_not_finite_read_null(tmp_path: Path) -> None:
     assert written["loss"] is None
     assert written["train_seconds"] is None
     assert written["validation"][0]["best_loss"] is None
-    assert RunSummary.read(tmp_path / "summary.json") == summary
+    assert RunSummary.read(tmp_path) == summary
     assert "diverged" in summary.troubles[0]
     summary_markdown(summary)
 
@@ -101,26 +101,26 @@ def test_a_resumed_run_keeps_its_earlier_figures_once(tmp_path: Path) -> None:
         again.handle(event)
     assert again.summary is not None
     assert again.summary.validation == report(tmp_path / "whole").validation
-    assert [e.iteration for e in History.read(tmp_path / "history.json").evaluations] == [100, 200, 300, 400]
+    assert [e.iteration for e in History.read(tmp_path).evaluations] == [100, 200, 300, 400]
 
 
 def test_a_history_says_what_was_spent_and_one_without_it_is_read_still(tmp_path: Path) -> None:
     path = tmp_path / "history.json"
-    history_of(run_story.story()).write(path)
-    first = History.read(path).evaluations[0]
+    history_of(run_story.story()).write(tmp_path)
+    first = History.read(tmp_path).evaluations[0]
     assert (first.chars, first.masked_chars, first.elapsed_seconds) == (100 * 2048, 100 * 410, 25.0)
     tree = json.loads(path.read_text())
     for record in tree["evaluations"]:
         for key in ("chars", "masked_chars", "elapsed_seconds"):
             del record[key]
     path.write_text(json.dumps(tree))
-    assert [(e.iteration, e.chars) for e in History.read(path).evaluations][:2] == [(100, None), (200, None)]
+    assert [(e.iteration, e.chars) for e in History.read(tmp_path).evaluations][:2] == [(100, None), (200, None)]
 
 
 def test_a_damaged_history_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "history.json").write_text("{")
     with pytest.raises(RunError, match=r"history\.json"):
-        History.read(tmp_path / "history.json")
+        History.read(tmp_path)
 
 
 def test_the_description_is_a_page_of_plain_markdown(tmp_path: Path) -> None:

@@ -71,9 +71,9 @@ def test_history_and_summary_keep_the_path(tmp_path: Path) -> None:
     for event in story(tmp_path):
         reporter.handle(event)
         if isinstance(event, StepSkipped | RolledBack):
-            kept = History.read(tmp_path / "history.json")
+            kept = History.read(tmp_path)
             assert max(record.iteration for record in (*kept.skips, *kept.rollbacks)) == event.iteration, "kept at once"
-    summary = RunSummary.read(tmp_path / "summary.json")
+    summary = RunSummary.read(tmp_path)
     assert summary == reporter.summary and summary.stability
     assert (summary.stability.skipped_steps, summary.stability.overflows) == (11, 2)
     assert [(s.first, s.last, s.stage, s.reason) for s in summary.stability.skips] == [

@@ -74,7 +74,7 @@ def test_the_summary_keeps_the_table_and_the_lineage(tmp_path: Path) -> None:
     assert (summary.trainable_parameters, summary.parameters) == (100, 1000)
     assert (summary.transfer.new, summary.transfer.notes) == ({"head of 3 outputs": 100}, REPORT.notes)
     assert [each["run"] for each in summary.lineage] == ["second", "first"]
-    assert RunSummary.read(tmp_path / "summary.json") == summary
+    assert RunSummary.read(tmp_path) == summary
 
 
 def test_the_tags_link_to_the_nearest_source_alone() -> None:

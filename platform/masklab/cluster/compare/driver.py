@@ -20,7 +20,7 @@ from masklab.config.compose.yaml_io import dump_values
 from masklab.config.home import home_of
 from masklab.config.jobs.compare import CompareConfig
 from masklab.reporting.comparison.findings import Findings
-from masklab.reporting.comparison.record import FILE, ComparisonRecord
+from masklab.reporting.comparison.record import ComparisonRecord
 from masklab.reporting.comparison.report import summary_markdown, write_report
 from masklab.reporting.comparison.tables import arm_rows, markdown_arms
 from masklab.reporting.comparison.terminal import ComparisonTerminal, show_findings
@@ -144,7 +144,7 @@ def _keep(plan: ComparisonPlan, record: ComparisonRecord, files: Sequence[Path],
     tracker = MlflowTracker(parent, "driver", finish_seconds=300)
     tracker.log_metrics({arm_metric(row.arm): row.nats for row in arm_rows(record) if row.nats is not None}, len(record.seeds))
     tracker.log_text(markdown_arms(record), "table.md")
-    for path in (plan.folder.path / FILE, plan.folder.path / "config.yaml", *files):
+    for path in (plan.folder.path / ComparisonRecord.FILE, plan.folder.path / "config.yaml", *files):
         tracker.log_artifact(path, str(path.parent.relative_to(plan.folder.path)).strip("."))
     tracker.describe(summary_markdown(plan.folder.path))
     tracker.finish("FINISHED")

@@ -24,7 +24,6 @@ from masklab.io.paths import absolute_path
 from masklab.model.size import flops_per_char, parameter_count
 from masklab.model.transformer import Transformer
 from masklab.reporting.comparison.record import (
-    FILE,
     ArmRecord,
     BudgetRecord,
     ComparisonRecord,
@@ -218,7 +217,7 @@ def _reaches_every_stage(training: TrainingSettings, arms: Arms) -> None:
 
 def record_of(plan: ComparisonPlan, project: Path, command: str) -> ComparisonRecord:
     """What is known of the comparison before anything is started, earlier runs under seeds that are not asked for now included."""
-    earlier = ComparisonRecord.read(plan.folder.path) if (plan.folder.path / FILE).exists() else None
+    earlier = ComparisonRecord.read(plan.folder.path) if (plan.folder.path / ComparisonRecord.FILE).exists() else None
     runs = tuple(run_record(plan, run) for run in plan.runs)
     commands: tuple[str, ...] = (command,)
     if earlier:
@@ -258,7 +257,7 @@ def run_record(plan: ComparisonPlan, run: PlannedRun) -> RunRecord:
     known = RunRecord(arm=run.arm.name, seed=run.seed, folder=str(run.folder.path.relative_to(plan.folder.path)))
     if not run.folder.is_finished:
         return known
-    outcome = OutcomeRecord.of(RunSummary.read(run.folder.path / "summary.json"))
+    outcome = OutcomeRecord.of(RunSummary.read(run.folder.path))
     if outcome.nelbo_nats is None:
         return known.model_copy(update={"status": "failed", "reason": "it diverged: its final NELBO is not a number", "outcome": outcome})
     return known.model_copy(update={"status": "finished", "outcome": outcome})

@@ -13,7 +13,7 @@ from masklab.cluster.connection import Share, put
 from masklab.cluster.trial import CurveSettings, Trial, host
 from masklab.cluster.workers.worker import WorkerSpec, documents_of
 from masklab.config.compose.yaml_io import dump
-from masklab.errors import UserError
+from masklab.errors import UserError, first_line
 from masklab.reporting.comparison.record import ComparisonRecord, RunRecord
 from masklab.reporting.comparison.terminal import ComparisonTerminal
 from masklab.reporting.run.markdown import plan_markdown
@@ -115,7 +115,7 @@ class ComparisonRunner:
         try:
             ray.get(task)
         except Exception as error:  # a run's failure, whatever it is, must not end the others
-            failure = {} if run.folder.is_finished else {"status": "failed", "reason": reason_of(error)}
+            failure = {} if run.folder.is_finished else {"status": "failed", "reason": why_failed(error)}
         known = run_record(self.plan, run).model_copy(update=failure)
         self._close(known, handle)
         self.terminal.ended(self.record, known)
@@ -147,12 +147,11 @@ class ComparisonRunner:
         self.record.write(self.plan.folder.path)
 
 
-def reason_of(error: BaseException) -> str:
+def why_failed(error: BaseException) -> str:
     """Why a task failed, in one line."""
     cause = getattr(error, "cause", None) or error
-    lines = str(cause).strip().splitlines() or [""]
     if isinstance(cause, UserError):
         return " ".join(str(cause).split())
     if type(cause).__module__.startswith("ray."):
-        return f"its process died ({type(cause).__name__}: {lines[0]})"
-    return f"{type(cause).__name__}: {lines[0]}"
+        return f"its process died ({type(cause).__name__}: {first_line(cause)})"
+    return f"{type(cause).__name__}: {first_line(cause)}"

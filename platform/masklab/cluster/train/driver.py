@@ -114,7 +114,7 @@ def train(config: Config, project: Path, started_at: float, command: Sequence[st
     """
     plan = Plan.of(config, home_of(project), started_at)
     if plan.folder.is_finished:
-        Terminal(plan.info(None)).summary(RunSummary.read(plan.folder.path / "summary.json"))
+        Terminal(plan.info(None)).summary(RunSummary.read(plan.folder.path))
         print(f"run '{plan.name}' is finished already; give another run.name to train again")
         settle(plan.folder)
         print_pending(plan.folder.path, plan.store)

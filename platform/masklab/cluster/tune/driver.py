@@ -91,7 +91,7 @@ def _opening(trial: PlannedTrial, known: TrialRecord | None) -> TrialRecord:
     earlier = known.model_dump(include=kept) if known else {}
     fresh = TrialRecord(number=trial.number, values=trial.point, curriculum=trial.config.curriculum.name, **earlier)
     if trial.folder.is_finished:
-        return fresh.with_summary(RunSummary.read(trial.folder.path / "summary.json"))
+        return fresh.with_summary(RunSummary.read(trial.folder.path))
     return known if known and known.status == "stopped" else fresh
 
 

@@ -21,7 +21,7 @@ from masklab.config.search.search_space import Point, Value, corners, draw, grid
 from masklab.errors import ConfigError
 from masklab.io.paths import absolute_path
 from masklab.reporting.run.run_info import RunInfo
-from masklab.reporting.sweep.record import FILE, SweepRecord
+from masklab.reporting.sweep.record import SweepRecord
 from masklab.sampling.generation import start_of
 from masklab.text.preparation import Corpus, corpus_for
 from masklab.tracking.mlflow_store import Store
@@ -170,7 +170,7 @@ class SweepPlan:
 
 def earlier_record(folder: RunFolder) -> SweepRecord | None:
     """What an earlier command has left of the sweep in `folder`; None where there was none. Raises RunError for a damaged record."""
-    return SweepRecord.read(folder.path) if (folder.path / FILE).exists() else None
+    return SweepRecord.read(folder.path) if (folder.path / SweepRecord.FILE).exists() else None
 
 
 def points(settings: SweepSettings) -> tuple[Point, ...]:

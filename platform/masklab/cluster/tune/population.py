@@ -99,8 +99,8 @@ def carry_out(plan: SweepPlan, trial: PlannedTrial, takeover: Takeover) -> Plann
     if checkpoint.weights_sha256 != takeover.weights_sha256:
         raise RunError(f"{checkpoint.path}: other weights than those that trial {trial.name} was to take over; use another run.name")
     config = plan.config_at(trial.number, dict(takeover.after))
-    history = History.read(donor.path / "history.json").until(takeover.iteration)
-    history.write(trial.folder.path / "history.json")
+    history = History.read(donor.path).until(takeover.iteration)
+    history.write(trial.folder.path)
     trial.folder.write("config.yaml", dump(config))
     CheckpointStore(trial.folder.checkpoints, {}).adopt(checkpoint)  # last, since it tells that the rest is done
     return replace(trial, point=dict(takeover.after), config=config)
@@ -115,7 +115,7 @@ def is_carried_out(trial: PlannedTrial, takeover: Takeover) -> bool:
 
 
 def _evaluation(folder: RunFolder, iteration: int) -> EvaluationRecord:
-    found = [each for each in History.read(folder.path / "history.json").evaluations if each.iteration == iteration]
+    found = [each for each in History.read(folder.path).evaluations if each.iteration == iteration]
     if not found:
         raise RunError(f"{folder.path / 'history.json'}: no evaluation at step {iteration}; use another run.name")
     return found[0]

@@ -10,7 +10,7 @@ from masklab.io.redaction import redact
 from masklab.reporting.numbers import fixed
 from masklab.reporting.plots import save_figure
 from masklab.reporting.sweep.plots import coordinates_figure, history_figure, importance_figure, lineage_figure
-from masklab.reporting.sweep.record import FILE, SweepRecord
+from masklab.reporting.sweep.record import SweepRecord
 from masklab.reporting.sweep.tables import lineage_lines, markdown_trials, text_table
 from masklab.tracking.metrics import BEST_NELBO, TRIAL_NELBO
 from masklab.tracking.mlflow_run import RunHandle
@@ -64,7 +64,7 @@ def keep(record: SweepRecord, folder: Path, pictures: Iterable[Path], parent: Ru
     tracker.log_text(markdown_trials(record), "table.md")
     if lines := list(lineage_lines(record)):
         tracker.log_text("\n".join(lines) + "\n", "lineage.txt")
-    for path in (folder / FILE, folder / "config.yaml"):
+    for path in (folder / SweepRecord.FILE, folder / "config.yaml"):
         tracker.log_artifact(path)
     for path in pictures:
         tracker.log_artifact(path, "figures")

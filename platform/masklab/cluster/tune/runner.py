@@ -110,7 +110,7 @@ class SweepRunner:
         scheduler = scheduler_of(self.plan.config.sweep, self.plan.config.training)
         for trial in self.record.trials if scheduler else ():
             try:
-                recall(scheduler, trial.name, History.read(self.plan.folder.path / "trials" / trial.name / "history.json"))
+                recall(scheduler, trial.name, History.read(self.plan.folder.path / "trials" / trial.name))
             except RunError:
                 continue  # the trial itself tells of the damage
         return scheduler
@@ -304,4 +304,4 @@ def trial_resources(share: Share, gpus: float) -> dict[str, float]:
 
 def trial_record(trial: PlannedTrial, known: TrialRecord) -> TrialRecord:
     """What is `known` of the trial, or, once it is finished, what its folder says."""
-    return known.with_summary(RunSummary.read(trial.folder.path / "summary.json")) if trial.folder.is_finished else known
+    return known.with_summary(RunSummary.read(trial.folder.path)) if trial.folder.is_finished else known

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray import tune
 
-from masklab.cluster.compare.runner import reason_of
+from masklab.cluster.compare.runner import why_failed
 from masklab.cluster.trial import Trial, run_nested, run_trial
 from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunStarted
 
@@ -50,7 +50,7 @@ def host_trial(config: dict[str, Any]) -> None:
     except PartEnded:
         tune.report({READY: True})  # the trial is paused here, when its figures have been sent
     except Exception as error:
-        tune.report({OBJECTIVE: math.inf, SPENT: 0, FAILURE: reason_of(error)})
+        tune.report({OBJECTIVE: math.inf, SPENT: 0, FAILURE: why_failed(error)})
         raise
 
 

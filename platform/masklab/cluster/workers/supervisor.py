@@ -19,7 +19,7 @@ from masklab.cluster.connection import Share, nodes_of_the_cluster, share_among
 from masklab.cluster.workers.events import PREEMPTION
 from masklab.cluster.workers.worker import WorkerSpec
 from masklab.cluster.workers.worker_group import run_workers
-from masklab.errors import ResourceError, RunError
+from masklab.errors import ResourceError, RunError, first_line
 from masklab.training.checkpoint.recovery import iteration_reached
 from masklab.training.events import Event, RunStopped, WorkersReplaced
 from masklab.training.folder_lock import wait_until_left
@@ -93,10 +93,10 @@ class Supervisor:
         if self.request.reason:
             raise KeyboardInterrupt from error
         if self._losses > self.scaling.max_failures:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise RunError(
-                f"run '{self.folder.name}': its workers were lost {self._losses} times in a row at iteration {reached} ({lines[0]}); the "
-                "same command goes on from there once the reason is found (see scaling.max_failures, scaling.ray_logs)"
+                f"run '{self.folder.name}': its workers were lost {self._losses} times in a row at iteration {reached} "
+                f"({first_line(error)}); the same command goes on from there once the reason is found "
+                "(see scaling.max_failures, scaling.ray_logs)"
             ) from error
 
     def _replace(self, share: Share, reason: str) -> None:

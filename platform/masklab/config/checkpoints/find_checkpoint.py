@@ -9,7 +9,7 @@ from pathlib import Path
 
 from masklab.config.compose.yaml_io import load
 from masklab.config.jobs.train import Config
-from masklab.errors import CheckpointError, ConfigError, DataError, RunError, did_you_mean
+from masklab.errors import CheckpointError, ConfigError, DataError, RunError, did_you_mean, shown
 from masklab.io.paths import absolute_path, is_name
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
@@ -78,7 +78,7 @@ def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
     """
     runs = home / "runs"
     if len(reference) > LONGEST_PATH or "\0" in reference:
-        raise RunError(f"checkpoint = {reference[:40]!r}...: is no path; give a run's name, its folder, or one of its checkpoints")
+        raise RunError(f"checkpoint = {shown(reference, 40)}: is not a path; give a run's name, its folder, or one of its checkpoints")
     try:
         return _found(reference, runs)
     except OSError as error:

@@ -28,7 +28,7 @@ from masklab.config.jobs.ramp import expanded, whole_names
 from masklab.config.jobs.registry import FOLDERS, TRAIN, JobTree
 from masklab.config.jobs.train import Config
 from masklab.config.legacy.aliases import modern
-from masklab.errors import ConfigError
+from masklab.errors import ConfigError, shown
 from masklab.io.safe_yaml import YamlLimitError, check_yaml, scalars, yaml_text
 from masklab.schema import Section
 
@@ -148,7 +148,7 @@ def _refuse_hostile_files(root: Path) -> None:
         except (yaml.YAMLError, OSError, ValueError, RecursionError):
             continue  # an error of whoever chooses it
         if resolver is not None:
-            raise ConfigError(f"{file.relative_to(root)}: {resolver[:40]!r}: nothing is looked up for a configuration; write the value")
+            raise ConfigError(f"{file.relative_to(root)}: {shown(resolver, 40)}: nothing is looked up for a configuration; write the value")
 
 
 def _store_user_files(root: Path) -> None:

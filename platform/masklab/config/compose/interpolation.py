@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from masklab.errors import ConfigError
+from masklab.errors import ConfigError, shortened, shown
 
 MOST = 100
 """References in one configuration."""
 MISSING = "???"
 """A value that a file leaves to whoever uses it."""
-LONGEST_SHOWN = 60
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
 _KEY = re.compile(r"[\w-]+(?:\.[\w-]+)*")
 _ESCAPED = "\\${"
@@ -81,14 +80,14 @@ class _Reading:
             raise _no_reference(text, place)
         node: Any = self.tree
         for part in key.split("."):
-            if isinstance(node, list) and part.isdecimal() and len(part) < LONGEST_SHOWN and int(part) < len(node):
+            if isinstance(node, list) and part.isdecimal() and len(part) < 10 and int(part) < len(node):
                 node = node[int(part)]
             elif isinstance(node, Mapping) and part in node:
                 node = node[part]
             else:
-                raise ConfigError(f"{place}: ${{{_shown(key)}}}: there is no such key in this configuration; write the value")
+                raise ConfigError(f"{place}: ${{{shortened(key)}}}: there is no such key in this configuration; write the value")
         if _holds_a_reference(node):
-            raise ConfigError(f"{place}: ${{{_shown(key)}}} is, or holds, a reference itself; name a key that has a value")
+            raise ConfigError(f"{place}: ${{{shortened(key)}}} is, or holds, a reference itself; name a key that has a value")
         return node
 
 
@@ -101,13 +100,7 @@ def _holds_a_reference(value: Any) -> bool:
 
 
 def _no_reference(text: str, place: str) -> ConfigError:
-    return ConfigError(
-        f"{place}: {_shown(text)!r} is no reference to a key, as ${{training.max_iters}} is, and nothing else is looked up; write the value"
-    )
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+    return ConfigError(f"{place}: {shown(text)} is not a reference to a key such as ${{training.max_iters}}; write the value")
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from masklab.config.jobs.registry import FLATTENED, JOBS
-from masklab.errors import did_you_mean
+from masklab.errors import did_you_mean, shown
 from masklab.schema import Section
 
 Location = tuple[int | str, ...]
@@ -84,14 +84,6 @@ def _line(detail: ErrorDetails, tree: Mapping[str, Any], root: type[Section]) ->
     if not place:
         return wanted
     return f"{place}: {wanted}" if isinstance(given, dict | list | tuple | Section) else f"{place} = {shown(given)}: {wanted}"
-
-
-def shown(value: Any) -> str:
-    """A scalar as YAML has it, shortened."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def written_location(loc: Location, tree: Mapping[str, Any], keep_last: bool) -> Iterator[int | str]:

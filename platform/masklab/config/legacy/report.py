@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from masklab.config.compose.validation_messages import shown
 from masklab.config.legacy.importer import Carriage, Entry
+from masklab.errors import shown
 
 ALWAYS_SO = "(always so)"
 

@@ -18,7 +18,7 @@ from masklab.comparison.outcomes import Floats, Outcomes
 from masklab.comparison.stage_matrix import PoolLosses, stage_matrix
 from masklab.curriculum.controls import CONTROLS
 from masklab.errors import RunError, UserError
-from masklab.reporting.comparison.record import CURVE_FILE, ArmRecord, ComparisonRecord, CurveRecord, RunRecord
+from masklab.reporting.comparison.record import ArmRecord, ComparisonRecord, CurveRecord, RunRecord
 from masklab.reporting.run.history import EvaluationRecord, History
 
 
@@ -223,11 +223,11 @@ def _files(run: Path) -> RunFiles:
     """What can be read of a run's files; a report is not withheld for one that is damaged."""
     history, curve, unread = History(), None, []
     try:
-        history = History.read(run / "history.json")
+        history = History.read(run)
     except RunError as error:
         unread.append(str(error))
     try:
-        curve = CurveRecord.read(run) if (run / CURVE_FILE).exists() else None
+        curve = CurveRecord.read(run) if (run / CurveRecord.FILE).exists() else None
     except RunError as error:
         unread.append(str(error))
     return RunFiles(history, curve, tuple(unread))

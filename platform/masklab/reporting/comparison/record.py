@@ -9,17 +9,14 @@ Figures are in nats per character unless they say otherwise, times in seconds.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from masklab.errors import RunError
-from masklab.io.atomic_file import write_text
+from masklab.io.json_record import JsonRecord, Number, Record
 from masklab.io.redaction import redact
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
-from masklab.reporting.run.history import Number, Record
 from masklab.reporting.run.summary import RunSummary
 
-FILE = "comparison.json"
-CURVE_FILE = "curve.json"
 RunStatus = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
 
@@ -113,8 +110,11 @@ class RunRecord(Record):
     outcome: OutcomeRecord | None = None
 
 
-class ComparisonRecord(Record):
+class ComparisonRecord(JsonRecord):
     """A comparison, whole or on its way."""
+
+    FILE: ClassVar[str] = "comparison.json"
+    REMEDY: ClassVar[str] = "remove it and give the comparison's command again"
 
     format: Literal[1] = 1
     name: str
@@ -155,24 +155,23 @@ class ComparisonRecord(Record):
             table[run.arm][run.seed] = finished.nelbo_nats if finished else None
         return table
 
-    def write(self, folder: Path) -> None:
-        """Write `comparison.json`, whole or not at all, without the secrets that a command or an error may hold."""
-        write_text(folder / FILE, redact(self.model_dump_json(indent=1)) + "\n")
+    def to_text(self) -> str:
+        """Without the secrets that a command or an error may hold."""
+        return redact(super().to_text())
 
     @classmethod
     def read(cls, folder: Path) -> ComparisonRecord:
         """The record in `folder`. Raises RunError when there is none, or a damaged one."""
-        path = folder / FILE
-        if not path.is_file():
-            raise RunError(f"{folder} holds no {FILE}, so it is no comparison; name one that jobs/compare.py has made")
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read ({type(error).__name__}); remove it and give the comparison's command again") from error
+        if not (folder / cls.FILE).is_file():
+            raise RunError(f"{folder} holds no {cls.FILE}, so it is not a comparison; name one that jobs/compare.py has made")
+        return super().read(folder)
 
 
-class CurveRecord(Record):
+class CurveRecord(JsonRecord):
     """Cross-entropy (nats per masked character) and accuracy of the final weights at each share of masked positions."""
+
+    FILE: ClassVar[str] = "curve.json"
+    REMEDY: ClassVar[str] = "remove it"
 
     mask_ratio: tuple[float, ...]
     cross_entropy: tuple[Number, ...]
@@ -192,15 +191,3 @@ class CurveRecord(Record):
             accuracy_stderr=tuple(curve.accuracy_stderr.tolist()),
             windows=curve.cross_entropies.shape[1],
         )
-
-    def write(self, run: Path) -> None:
-        """Write `curve.json` into the run's folder."""
-        write_text(run / CURVE_FILE, self.model_dump_json(indent=1) + "\n")
-
-    @classmethod
-    def read(cls, run: Path) -> CurveRecord:
-        """The curve in the run's folder. Raises RunError when it cannot be read."""
-        try:
-            return cls.model_validate_json((run / CURVE_FILE).read_bytes())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{run / CURVE_FILE} cannot be read ({type(error).__name__})") from error

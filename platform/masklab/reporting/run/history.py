@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
-
-from masklab.errors import RunError
-from masklab.io.atomic_file import write_text
+from masklab.io.json_record import JsonRecord, Number, Record
 from masklab.training.events import EvaluationDone, Event, RolledBack, RunStarted, StageAdvanced, StepSkipped
-
-
-def _finite_or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Number = Annotated[float | None, BeforeValidator(_finite_or_none)]
-"""A figure that may be missing; JSON has no literal for what is not finite, so it reads null."""
-
-
-class Record(BaseModel):
-    """A part of a report: frozen, and the same after a round trip through JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class EvaluationRecord(Record):
@@ -70,8 +52,11 @@ class RollbackRecord(Record):
     lr_factor: float
 
 
-class History(Record):
+class History(JsonRecord):
     """The evaluations and stage boundaries of a run, and what was skipped on its way, in order."""
+
+    FILE: ClassVar[str] = "history.json"
+    REMEDY: ClassVar[str] = "remove it to resume the run without its earlier evaluations"
 
     evaluations: tuple[EvaluationRecord, ...] = ()
     boundaries: tuple[Boundary, ...] = ()
@@ -116,19 +101,13 @@ class History(Record):
         seen = [(value, e.iteration) for e in self.evaluations if (value := metric(e)) is not None]
         return min(seen, default=None)
 
-    def write(self, path: Path) -> None:
-        """Keep the history at `path`; a reader sees the old file or the new one."""
-        write_text(path, self.model_dump_json(indent=1))
+    def to_text(self) -> str:
+        return self.model_dump_json(indent=1)
 
     @classmethod
-    def read(cls, path: Path) -> History:
-        """The history at `path`, empty where there is none. Raises RunError when the file is damaged."""
-        if not path.exists():
-            return cls()
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except ValueError as error:
-            raise RunError(f"{path} is damaged; remove it to resume the run without its earlier figures") from error
+    def read(cls, folder: Path) -> History:
+        """The history in `folder`, empty where there is none. Raises RunError when the file is damaged."""
+        return super().read(folder) if (folder / cls.FILE).exists() else cls()
 
 
 def _record_of(event: EvaluationDone) -> EvaluationRecord:

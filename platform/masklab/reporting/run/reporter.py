@@ -62,8 +62,7 @@ class Reporter:
     def __init__(self, info: RunInfo, tracker: Tracker, terminal: Terminal | None = None) -> None:
         self._info, self._tracker, self._terminal = info, tracker, terminal
         self._detector = Diagnostics(info)
-        self._history_path = info.folder / "history.json"
-        self._history = History.read(self._history_path)
+        self._history = History.read(info.folder)
         self._started: RunStarted | None = None
         self._checkpoint: Path | None = None
         self.troubles: tuple[RunWarning, ...] = ()
@@ -83,7 +82,7 @@ class Reporter:
             self._checkpoint = event.path
         self._history = self._history.after(event)
         if isinstance(event, EvaluationDone | StageAdvanced | StepSkipped | RolledBack):
-            self._history.write(self._history_path)
+            self._history.write(self._info.folder)
         if self._terminal:
             self._terminal.handle(event)
         for trouble in self._detector.feed(event):
@@ -97,7 +96,7 @@ class Reporter:
         assert self._started is not None, "a run starts before it finishes"
         folder = self._info.folder
         summary = RunSummary.of(self._info, self._started, self._history, event, troubles=self.troubles, checkpoint=self._checkpoint)
-        summary.write(folder / "summary.json")
+        summary.write(folder)
         self._tracker.log_artifact(folder / "summary.json")
         for ending in ("png", "svg"):
             path = folder / "figures" / f"loss.{ending}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from masklab.errors import RunError
-from masklab.io.atomic_file import write_text
+from masklab.io.json_record import JsonRecord, Number, Record
 from masklab.model.transfer_report import TransferReport
 from masklab.reporting.run.diagnostics import RunWarning
-from masklab.reporting.run.history import History, Number, Record, RollbackRecord, SkipRecord
+from masklab.reporting.run.history import History, RollbackRecord, SkipRecord
 from masklab.reporting.run.run_info import RunInfo
 from masklab.training.events import Nelbo, RunFinished, RunStarted
 from masklab.training.loss_spikes import SpikeState
@@ -91,8 +92,11 @@ class StabilitySummary(Record):
         return cls(skipped_steps=stability.skipped_steps, overflows=stability.overflows, skips=history.skips, rollbacks=history.rollbacks)
 
 
-class RunSummary(Record):
+class RunSummary(JsonRecord):
     """A finished run. Losses in nats per masked character, NELBO in nats and bits per character, times in seconds."""
+
+    FILE: ClassVar[str] = "summary.json"
+    REMEDY: ClassVar[str] = "remove it to finish the run again"
 
     name: str
     folder: str
@@ -186,17 +190,8 @@ class RunSummary(Record):
             raise RunError(f"run '{self.name}' has no NELBO: {self.mode} gives no likelihood")
         return self.nelbo
 
-    def write(self, path: Path) -> None:
-        """Write `summary.json`, whole or not at all."""
-        write_text(path, self.model_dump_json(indent=2) + "\n")
-
-    @classmethod
-    def read(cls, path: Path) -> RunSummary:
-        """The summary at `path`. Raises RunError when it is damaged."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read ({type(error).__name__}); remove it to finish the run again") from error
+    def to_text(self) -> str:
+        return self.model_dump_json(indent=2) + "\n"
 
 
 def _stages(info: RunInfo, history: History, finished: RunFinished) -> tuple[StageSummary, ...]:

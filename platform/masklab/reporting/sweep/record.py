@@ -8,17 +8,13 @@ Figures are in nats per character unless they say otherwise, times in seconds.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from masklab.errors import RunError
-from masklab.io.atomic_file import write_text
+from masklab.io.json_record import JsonRecord, Number, Record
 from masklab.io.redaction import redact
 from masklab.reporting.numbers import si
-from masklab.reporting.run.history import Number, Record
 from masklab.reporting.run.summary import RunSummary
 
-FILE = "sweep.json"
 TrialStatus = Literal["waiting", "running", "finished", "stopped", "failed", "interrupted"]
 """`stopped` is a trial that was ended early, since others were better; `interrupted` one that goes on with the sweep."""
 
@@ -113,8 +109,11 @@ class TrialRecord(Record):
         )
 
 
-class SweepRecord(Record):
+class SweepRecord(JsonRecord):
     """A sweep, whole or on its way."""
+
+    FILE: ClassVar[str] = "sweep.json"
+    REMEDY: ClassVar[str] = "remove it and give the sweep's command again"
 
     format: Literal[1] = 1
     name: str
@@ -167,15 +166,6 @@ class SweepRecord(Record):
                 roots[trial.number] = roots[takeover.donor]
         return roots
 
-    def write(self, folder: Path) -> None:
-        """Write `sweep.json`, whole or not at all, without the secrets that a command or an error may hold."""
-        write_text(folder / FILE, redact(self.model_dump_json(indent=1)) + "\n")
-
-    @classmethod
-    def read(cls, folder: Path) -> SweepRecord:
-        """The record in `folder`. Raises RunError when there is none, or a damaged one."""
-        path = folder / FILE
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read ({type(error).__name__}); remove it and give the sweep's command again") from error
+    def to_text(self) -> str:
+        """Without the secrets that a command or an error may hold."""
+        return redact(super().to_text())

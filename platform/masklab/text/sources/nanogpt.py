@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_validator
 
-from masklab.errors import DataError
+from masklab.errors import DataError, shown
 from masklab.text.sources.origin import PlainOrigin, Splits, required
-from masklab.text.sources.table import shown
 from masklab.text.sources.text_file import files_state, plain_bytes
 from masklab.text.vocabulary import Vocabulary
 

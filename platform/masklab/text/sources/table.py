@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from masklab.errors import DataError, did_you_mean
+from masklab.errors import DataError, did_you_mean, shown
 from masklab.text.sources.text_file import LARGEST_FILE, read_bytes, read_text
 
 Row = tuple[str, list[Any]]
@@ -19,8 +19,8 @@ LARGEST_FIELD = 1 << 24
 """Characters: beyond it a quote was left open."""
 MOST_ROWS, ROWS_AT_ONCE = 1 << 25, 1 << 14
 """Rows of a Parquet file, and of its parts that are looked at before they are unpacked."""
-COLUMNS_NAMED, NAME_SHOWN = 20, 40
-"""Columns that a message names, and the characters of a name or value it shows."""
+COLUMNS_NAMED = 20
+"""Columns that a message names."""
 
 
 def read_columns(file: Path, wanted: Mapping[str, str]) -> Iterator[Row]:
@@ -39,12 +39,6 @@ def read_columns(file: Path, wanted: Mapping[str, str]) -> Iterator[Row]:
     return READERS[ending](file, wanted)
 
 
-def shown(value: Any) -> str:
-    """`value` as a message shows it."""
-    text = repr(value)
-    return text if len(text) <= NAME_SHOWN else f"{text[: NAME_SHOWN - 3]}..."
-
-
 def _places(file: Path, columns: Sequence[str], wanted: Mapping[str, str]) -> list[int]:
     """Where the wanted columns stand. Raises DataError when one is not there, or a name stands twice."""
     if twice := [name for name, count in Counter(columns).items() if count > 1]:
@@ -53,7 +47,7 @@ def _places(file: Path, columns: Sequence[str], wanted: Mapping[str, str]) -> li
         )
     for key, name in wanted.items():
         if name not in columns:
-            there = ", ".join(shown(column) for column in columns[:COLUMNS_NAMED])
+            there = ", ".join(shown(column, 40) for column in columns[:COLUMNS_NAMED])
             more = f" and {len(columns) - COLUMNS_NAMED} more" if len(columns) > COLUMNS_NAMED else ""
             raise DataError(f"{file}: {key}={name}: no such column{did_you_mean(name, columns)}; there are {there}{more}")
     return [columns.index(name) for name in wanted.values()]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masklab.errors import TrackingError
-from masklab.tracking.mlflow_run import PARAMS_PER_BATCH, RunHandle, client_of, make_run, reason_of
+from masklab.io.redaction import first_line_redacted
+from masklab.tracking.mlflow_run import PARAMS_PER_BATCH, RunHandle, client_of, make_run
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.spool.offset import DeliveryState, Entry
 from masklab.tracking.spool.record import Artifact, CreateRun, Metrics, Params, Record, StatusChange, Tags, Text
@@ -146,7 +147,7 @@ class _FileDelivery:
             if isinstance(record, StatusChange | Tags):  # their order matters
                 raise
             self._note(self.arrival.put_off(entry))
-            raise DeferredError(reason_of(error)) from error
+            raise DeferredError(first_line_redacted(error)) from error
         return self._note(self.arrival.after(entry, is_gone=not is_there))
 
     def _must_wait(self) -> bool:

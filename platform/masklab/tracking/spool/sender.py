@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from masklab.io.redaction import redact
-from masklab.tracking.mlflow_run import reason_of
+from masklab.io.redaction import first_line_redacted, redact
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.spool.delivery import DeferredError, Delivery
 from masklab.tracking.spool.spool import Spool, SpoolFile, SpoolWriter
@@ -126,7 +125,7 @@ class SpoolSender:
         self.failures += 1
         if self.failures == 1:
             self._report(
-                f"MLflow at {redact(self._store.uri)} does not take this run's figures ({reason_of(error)}); "
+                f"MLflow at {redact(self._store.uri)} does not take this run's figures ({first_line_redacted(error)}); "
                 "training goes on and they will be sent again"
             )
         with self._news:

@@ -13,7 +13,6 @@ A process holds a lock on its file as long as it lives. Whoever else gets the lo
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from masklab.io.atomic_file import write_text
+from masklab.io.file_lock import lock
 from masklab.tracking.spool.offset import DeliveryState, Entry
 from masklab.tracking.spool.record import CreateRun, Metrics, Record, StatusChange, record_of
 
@@ -219,21 +219,6 @@ class SpoolWriter:
                     return self._stream
                 self._stream.close()
             number += 1
-
-
-def lock(stream: IO[bytes], *, wait: bool = False) -> bool | None:
-    """Lock an open file until it is closed. False where another process holds it, None where the system has no such locks."""
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def encoded(record: Record) -> bytes:

@@ -83,7 +83,7 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def reason_of(error: BaseException) -> str:
+def disk_refusal(error: BaseException) -> str:
     """What the disk refused and what to do, in a few words."""
     number = _number_of(error)
     if number is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from masklab.errors import CheckpointError
+from masklab.errors import CheckpointError, first_line
 
 
 def load_optimizer(path: Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def _refuse_packed(path: Path) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = (str(error).strip().splitlines() or [""])[0][:120]
+    reason = first_line(error)[:120]
     return CheckpointError(
         f"checkpoint {path.parent}: {path.name} cannot be read ({type(error).__name__}: {reason}); use another checkpoint of the run"
     )

@@ -29,7 +29,7 @@ from masklab.errors import CheckpointError
 from masklab.failpoints import failpoint
 from masklab.model.config import ModelConfig
 from masklab.model.tensor_file import load_tensors
-from masklab.training.checkpoint.files import REFUSALS, flush, reason_of, remove, write_files
+from masklab.training.checkpoint.files import REFUSALS, disk_refusal, flush, remove, write_files
 from masklab.training.checkpoint.manifest import DAMAGED, files_of, flaw_of, refuse_later_format
 from masklab.training.checkpoint.optimizer_file import load_optimizer
 from masklab.training.checkpoint.snapshot import Snapshot
@@ -69,7 +69,7 @@ class Checkpoint:
         return dict(json.loads((self.path / "state.json").read_text(encoding="utf-8")))
 
     def tensors(self, sizes: ModelConfig | None = None) -> dict[str, Tensor]:
-        """The model's weights by name, on the CPU. Raises CheckpointError where they are damaged, or too few for a model of `sizes`."""
+        """The model's weights by name, on the CPU. Raises CheckpointError as `load_tensors` does."""
         try:
             return load_tensors(self.path / "model.safetensors", sizes)
         except CheckpointError as error:
@@ -144,7 +144,7 @@ class CheckpointStore:
             self._commit(partial, final)
         except REFUSALS as error:
             remove(partial)
-            raise CheckpointError(f"cannot write checkpoint {final}: {reason_of(error)}; the older ones are untouched") from error
+            raise CheckpointError(f"cannot write checkpoint {final}: {disk_refusal(error)}; the older ones are untouched") from error
         self._prune(final, self.keep, with_best=True)
         return final
 
@@ -177,7 +177,7 @@ class CheckpointStore:
                 raise CheckpointError(f"checkpoint {donor.path} cannot be taken over: {flaw}")
             self._commit(partial, final)
         except OSError as error:
-            raise CheckpointError(f"checkpoint {donor.path} cannot be copied to {final}: {reason_of(error)}") from error
+            raise CheckpointError(f"checkpoint {donor.path} cannot be copied to {final}: {disk_refusal(error)}") from error
         finally:
             remove(partial)
         self._prune(final, 1, with_best=False)
@@ -259,7 +259,7 @@ class CheckpointStore:
             remove(aside)
             path.rename(aside)
         except OSError as error:
-            raise CheckpointError(f"checkpoint {path} is damaged and cannot be set aside: {reason_of(error)}") from error
+            raise CheckpointError(f"checkpoint {path} is damaged and cannot be set aside: {disk_refusal(error)}") from error
         for old in others[: -(DAMAGED_KEPT - 1)]:
             remove(old)
         failpoint("restore.set_aside")
