@@ -51,9 +51,9 @@ def commands_of(page: Path) -> Iterator[tuple[str, list[str]]]:
     """The name and the arguments of each job that the page calls, with the page's own shell variables put in."""
     text = text_of(page).replace("\\\n", " ").replace("\\|", "|")
     variables = dict(re.findall(r'^([A-Z]+)="([^"]*)"', text, re.MULTILINE))
+    for variable, value in variables.items():
+        text = text.replace(f"${variable}", " ".join(value.split()))
     for job, rest in JOB.findall(text):
-        for variable, value in variables.items():
-            rest = rest.replace(f"${variable}", " ".join(value.split()))
         yield job, shlex.split(rest, comments=True)
 
 
