@@ -168,7 +168,7 @@ def test_every_document_that_does_not_fit_is_named(trained: RunFolder, tmp_path:
         "no config": ({"config_yaml": None}, "config.yaml is not in its manifest.json"),
         "no YAML": ({"config_yaml": "training: ["}, "config.yaml: "),
         "unknown key": ({"config_yaml": config.replace("block_size", "blok_size")}, "did you mean 'block_size'?"),
-        "other mode": ({"config_yaml": config.replace("token_classifier", "language_model")}, "mode language_model masks nothing"),
+        "other mode": ({"config_yaml": config.replace("token_classifier", "language_model")}, "mode language_model does not mask"),
         "no vocabulary": ({"vocabulary_json": None}, "vocabulary.json is not in its manifest.json"),
         "no JSON": ({"vocabulary_json": "{"}, "vocabulary.json: "),
         "other specials": ({"vocabulary_json": json.dumps(vocabulary | {"special_tokens": []})}, "special tokens"),

@@ -131,7 +131,7 @@ def test_a_head_of_characters_stays_tied_unless_it_is_trained_alone(overrides: l
 @pytest.mark.usefixtures("home")
 def test_a_tied_head_cannot_be_trained_alone() -> None:
     told = error_of(TINY, "transfer.mode=feature_extraction", "model.tied_head=true")
-    assert told.startswith("transfer.mode = feature_extraction: trains the head alone") and "model.tied_head=false" in told
+    assert told.startswith("transfer.mode = feature_extraction: trains only the head") and "model.tied_head=false" in told
 
 
 @pytest.mark.usefixtures("home")
@@ -164,8 +164,8 @@ def test_an_older_file_may_have_its_names_at_the_top() -> None:
     [
         (["transfer.mode=feature_extraction"], "transfer.mode = feature_extraction: freezes weights that nobody has trained"),
         (["transfer.unfreeze_at_iter=3"], "transfer.unfreeze_at_iter = 3: goes with transfer.mode=feature_extraction"),
-        (["transfer.unfreeze_lr_factor=0.5"], "transfer.unfreeze_lr_factor = 0.5: without transfer.unfreeze_at_iter"),
-        (["transfer.unfreeze_warmup_iters=2"], "transfer.unfreeze_warmup_iters = 2: without transfer.unfreeze_at_iter"),
+        (["transfer.unfreeze_lr_factor=0.5"], "transfer.unfreeze_lr_factor = 0.5: has no effect without transfer.unfreeze_at_iter"),
+        (["transfer.unfreeze_warmup_iters=2"], "transfer.unfreeze_warmup_iters = 2: has no effect without transfer.unfreeze_at_iter"),
         (["transfer.layer_lr_decay=0"], "transfer.layer_lr_decay = 0: must be above 0"),
         (["transfer_learning_mode=from_scratch"], "transfer_learning_mode = from_scratch: is so unless"),
         (
@@ -181,7 +181,7 @@ def test_keys_that_mean_nothing_are_refused(overrides: list[str], message: str) 
 @pytest.mark.usefixtures("home")
 def test_a_decay_by_layer_is_refused_where_the_head_alone_is_trained() -> None:
     frozen = [*SEQUENCES, "transfer.mode=feature_extraction", "transfer.layer_lr_decay=0.5"]
-    assert error_of(*frozen).startswith("transfer.layer_lr_decay = 0.5: the head has the whole rate")
+    assert error_of(*frozen).startswith("transfer.layer_lr_decay = 0.5: the head has the full learning rate")
     assert compose([*frozen, "transfer.unfreeze_at_iter=3"], PROJECT).transfer.layer_lr_decay == 0.5
 
 

@@ -79,9 +79,18 @@ NUMBERS = ("mode=sequence_classifier", "dataset=labelled", "dataset.path=x.csv",
             "objective.label_smoothing = 0.1: spreads a target over classes",
         ),
         (("mode=masked_ratio", "mode.generator_checkpoint=x", "training.block_size=1"), "training.block_size = 1"),
-        (("mode=language_model", "objective.normalisation=per_sequence"), "objective.normalisation = per_sequence: sequences count"),
-        (("mode=replaced_token_detector", "objective.normalisation=per_token"), "objective.normalisation = per_token: sequences count"),
-        (("mode=sequence_classifier", "objective.normalisation=per_token"), "objective.normalisation = per_token: sequences count"),
+        (
+            ("mode=language_model", "objective.normalisation=per_sequence"),
+            "objective.normalisation = per_sequence: weighs sequences by their number of masks",
+        ),
+        (
+            ("mode=replaced_token_detector", "objective.normalisation=per_token"),
+            "objective.normalisation = per_token: weighs sequences by their number of masks",
+        ),
+        (
+            ("mode=sequence_classifier", "objective.normalisation=per_token"),
+            "objective.normalisation = per_token: weighs sequences by their number of masks",
+        ),
     ],
 )
 def test_a_key_that_a_mode_has_no_use_for_is_one_line(root: Path, overrides: tuple[str, ...], words: str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, NamedTuple, Self, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from masklab.config.jobs.registry import FLATTENED, JOBS
-from masklab.errors import did_you_mean, shown
+from masklab.errors import ConfigError, did_you_mean, shown
 from masklab.schema import Section
 
 Location = tuple[int | str, ...]
@@ -41,12 +41,35 @@ EXPECTED = {
 """What a value of each of pydantic's error types should have been, with the names of the error's context."""
 
 
-def explain(error: ValidationError, tree: Mapping[str, Any], root: type[Section]) -> str:
-    """All problems of `tree`, which failed to make a `root`, on one line."""
-    # a list whose items are all wrong counts as empty too, which helps nobody
-    details = [d for d in error.errors(include_url=False) if not (d["type"] == "too_short" and d["input"])]
-    lines = dict.fromkeys(_line(detail, tree, root) for detail in _one_a_field(details))
-    return "; ".join(lines)
+class Problem(NamedTuple):
+    """Something wrong with a configuration: the keys that may be at fault, as the user wrote them, and a line of text."""
+
+    keys: tuple[str, ...]
+    line: str
+
+
+class ProblemsError(ValueError):
+    """Raised by a validator that finds problems between several keys."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(problem.line for problem in problems))
+        self.problems = problems
+
+
+class InvalidConfigError(ConfigError):
+    """A configuration that its sections refuse: all that is wrong, on one line, and each problem of its own."""
+
+    def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+    @classmethod
+    def of(cls, error: ValidationError, tree: Mapping[str, Any], root: type[Section]) -> Self:
+        """The error for `tree`, which does not make a `root`."""
+        # a list whose items are all wrong counts as empty too, which helps nobody
+        details = [d for d in error.errors(include_url=False) if not (d["type"] == "too_short" and d["input"])]
+        found = tuple(dict.fromkeys(problem for detail in _one_a_field(details) for problem in _problems(detail, tree, root)))
+        return cls("; ".join(dict.fromkeys(problem.line for problem in found)), found)
 
 
 def _one_a_field(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
@@ -62,9 +85,18 @@ def _one_a_field(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
             yield detail | {"ctx": {"expected": f"{detail['ctx']['expected']} or a list"}}
 
 
-def _line(detail: ErrorDetails, tree: Mapping[str, Any], root: type[Section]) -> str:
+def _problems(detail: ErrorDetails, tree: Mapping[str, Any], root: type[Section]) -> tuple[Problem, ...]:
+    """The problems behind one of pydantic's errors."""
+    raised = detail.get("ctx", {}).get("error")
+    if isinstance(raised, ProblemsError):
+        return raised.problems
+    place = ".".join(str(part) for part in written_location(detail["loc"], tree, keep_last=detail["type"] == "missing"))
+    key = f"{place}.{_discriminator(detail['ctx'])}" if detail["type"].startswith("union_tag") else place
+    return (Problem((key,), _line(detail, tree, root, place)),)
+
+
+def _line(detail: ErrorDetails, tree: Mapping[str, Any], root: type[Section], place: str) -> str:
     kind, context, given = detail["type"], detail.get("ctx", {}), detail["input"]
-    place = ".".join(str(part) for part in written_location(detail["loc"], tree, keep_last=kind == "missing"))
     if kind == "extra_forbidden":
         return f"{place}: unknown key{_nearest_key(detail['loc'], place, root)}"
     if kind == "missing":

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from masklab.config.compose.validation_messages import explain
+from masklab.config.compose.validation_messages import InvalidConfigError
 from masklab.config.jobs.train import Config
 from masklab.config.legacy.aliases import modern
 from masklab.errors import ConfigError
@@ -34,7 +34,7 @@ def validated_as(root: type[Root], tree: Mapping[str, Any]) -> Root:
     try:
         return root.model_validate(written)
     except ValidationError as error:
-        raise ConfigError(explain(error, written, root)) from None
+        raise InvalidConfigError.of(error, written, root) from None
 
 
 def dump(config: Section) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from masklab.config.compose.validation_messages import explain
+from masklab.config.compose.validation_messages import InvalidConfigError
 from masklab.curriculum.ramp import Ramp
 from masklab.errors import ConfigError
 
@@ -33,7 +33,8 @@ def expanded(tree: Mapping[str, Any]) -> dict[str, Any]:
     try:
         ramp = Ramp.model_validate(section["ramp"] or {})
     except ValidationError as error:
-        raise ConfigError("; ".join(f"{PLACE}.{line}" for line in explain(error, section["ramp"], Ramp).split("; "))) from None
+        problems = InvalidConfigError.of(error, section["ramp"], Ramp).problems
+        raise ConfigError("; ".join(f"{PLACE}.{problem.line}" for problem in problems)) from None
     made = ramp.curriculum().model_dump(mode="json", exclude_unset=True)
     return {**tree, "curriculum": {**rest, "stages": made["stages"], "description": made["description"]}}
 

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pydantic import ModelWrapValidatorHandler, model_validator
 
+from masklab.config.compose.validation_messages import ProblemsError
 from masklab.config.jobs.checks import problems
 from masklab.config.jobs.tracking import TrackingSettings
 from masklab.curriculum.curriculum import Curriculum
@@ -65,9 +66,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
-        found = list(problems(self))
-        if found:
-            raise ValueError("; ".join(found))
+        if found := tuple(problems(self)):
+            raise ProblemsError(found)
         return self
 
     @model_validator(mode="wrap")
