@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from comparison_story import Story
+from mlflow_runs import start_run
 
 from masklab import results
 from masklab.comparison.contrast import contrasts
 from masklab.errors import RunError, TrackingError, UserError
 from masklab.results import Results, load
-from masklab.tracking.mlflow_run import client_of, end_run, start_run
+from masklab.tracking.mlflow_run import client_of, end_run
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.nested_runs import PARENT_TAG
 
@@ -44,11 +45,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         handle = start_run(store, "masklab", run_name=f"{run.arm}/seed-{run.seed}", params=params, tags={PARENT_TAG: parent.run_id})
         if run.outcome and run.outcome.nelbo_nats is not None:
             log(store, handle.run_id, run.outcome.nelbo_nats)
-        end_run(handle, "FINISHED" if run.outcome else "FAILED")
-    end_run(parent, "FINISHED")
+        end_run(store, handle.run_id, "FINISHED" if run.outcome else "FAILED")
+    end_run(store, parent.run_id, "FINISHED")
     alone = start_run(store, "masklab", run_name="alone", params={"curriculum": {"name": "sticky"}, "run": {"seed": 7}}, tags={})
-    end_run(alone, "FINISHED")
-    end_run(start_run(store, "another", run_name="it's", params={"depth": 1}, tags={}), "FINISHED")
+    end_run(store, alone.run_id, "FINISHED")
+    another = start_run(store, "another", run_name="it's", params={"depth": 1}, tags={})
+    end_run(store, another.run_id, "FINISHED")
     return place
 
 
@@ -134,7 +136,7 @@ def test_outcomes_are_those_of_the_comparison_and_miss_what_failed(comparison: R
         (lambda home: load("alone", home=home).findings(), RunError, "holds no comparison.json"),
         (lambda home: load(home=home / "nowhere"), TrackingError, "there is no store at"),
         (lambda home: load(uri="http://127.0.0.1:9"), TrackingError, "no tracking server at"),
-        (lambda home: load(uri="ftp://there"), TrackingError, "no MLflow store"),
+        (lambda home: load(uri="ftp://there"), TrackingError, "not an MLflow store"),
     ],
 )
 def test_mistakes_are_told_in_one_line(home: Path, call: Any, error: type[UserError], words: str) -> None:

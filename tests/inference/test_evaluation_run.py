@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from metric_names import unlisted
+from mlflow_runs import start_run
 from trained_run import copy_of, forge, newest
 
 from masklab.config.command_line.main import main
@@ -20,7 +21,7 @@ from masklab.inference.trained_model import TrainedModel
 from masklab.likelihood.report import likelihood
 from masklab.text.preparation import corpus_for
 from masklab.text.vocabulary import Vocabulary
-from masklab.tracking.mlflow_run import client_of, start_run
+from masklab.tracking.mlflow_run import client_of
 from masklab.tracking.mlflow_store import Store
 from masklab.training.run_folder import RunFolder
 

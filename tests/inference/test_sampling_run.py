@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow_runs import start_run
 from trained_run import copy_of, forge, newest
 
 from masklab.config.command_line.main import main
@@ -18,7 +19,7 @@ from masklab.config.jobs.tracking import TrackingSettings
 from masklab.inference.sample import sample
 from masklab.inference.trained_model import TrainedModel
 from masklab.sampling.generation import sample as texts_of
-from masklab.tracking.mlflow_run import client_of, start_run
+from masklab.tracking.mlflow_run import client_of
 from masklab.tracking.mlflow_store import Store
 from masklab.training.run_folder import RunFolder
 

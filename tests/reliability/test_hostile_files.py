@@ -155,11 +155,13 @@ def test_what_is_no_plain_file_ends_at_once_in_a_line(tmp_path: Path, kind: str,
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_addresses_with_secrets(tmp_path: Path, address: str) -> None:
+    from mlflow_runs import start_run
+
     from masklab.config.command_line.main import main
     from masklab.config.compose.composition import compose
     from masklab.config.compose.yaml_io import dump
-    from masklab.tracking.mlflow_run import DatasetInput, start_run
     from masklab.tracking.mlflow_store import Store
+    from masklab.tracking.provenance import DatasetInput
 
     victim = Victim.in_folder(tmp_path / "bad", groups=["text"])
     words = [*victim.plain_text, "tracking.enabled=true", f"tracking.uri='{address}'", f"curriculum.description='see {address}'"]

@@ -15,8 +15,8 @@ from jobs_of_tests import train_here
 from masklab.config.command_line.main import main
 from masklab.config.jobs.registry import COMPARE, TUNE
 from masklab.tracking.mlflow_run import PARENT_TAG, client_of
-from masklab.tracking.spool.pending import spools_beneath
 from masklab.tracking.spool.spool import Spool
+from masklab.tracking.spool.sync import spools_beneath
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 OFFLINE = "tracking.offline=true"
@@ -51,13 +51,13 @@ def test_a_run_that_was_trained_offline_is_sent_as_it_would_have_been(
     assert not (home / "mlflow.db").exists()
     folder = home / "runs" / "apart"
     assert f"make sync ARGS=run={folder}" in capfd.readouterr().out
-    figures, others = Spool(folder).waiting()
+    figures, others = Spool(folder).pending()
     away = sync(root, "run=apart", "tracking.uri=http://127.0.0.1:1")
     assert away.returncode == 2 and away.stderr.count("\n") == 1 and "no tracking server" in away.stderr
     first, second = sync(root, "run=apart"), sync(root)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr
-    assert f"{figures:,} figures and {others:,} other records sent, of 1 runs" in first.stdout
-    assert "nothing waits" in second.stdout
+    assert f"{figures:,} metric values and {others:,} other records sent, of 1 runs" in first.stdout
+    assert "no records for MLflow are pending" in second.stdout
     (run,) = kept(home)
     assert (run.info.run_name, run.info.status) == ("apart", "FINISHED")
     client = client_of(f"sqlite:///{home}/mlflow.db")

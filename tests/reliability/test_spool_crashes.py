@@ -19,7 +19,7 @@ from masklab.tracking.provenance import DatasetInput
 from masklab.tracking.run_registration import RUN_ID, add, add_records, declare, opened_run, settle
 from masklab.tracking.spool import delivery
 from masklab.tracking.spool.delivery import Delivery
-from masklab.tracking.spool.record import Artifact, CreateRun, Metrics, Params, StatusChange, Tags, Text
+from masklab.tracking.spool.record import Artifact, CreateRun, Metrics, StatusChange, Tags, Text
 from masklab.tracking.spool.spool import Spool, SpoolFile
 from masklab.tracking.spool.sync import synchronise
 from masklab.tracking.tracker import LoggedSteps
@@ -50,7 +50,7 @@ class Dying:
         self.life, self.events = 0, 0
         self._real = client_of
         monkeypatch.setattr(delivery, "client_of", lambda uri: self.wrapped(self._real(uri)))
-        for owner, name in ((SpoolFile, "note"), (SpoolFile, "drop")):
+        for owner, name in ((SpoolFile, "commit"), (SpoolFile, "drop")):
             monkeypatch.setattr(owner, name, self._dying(getattr(owner, name)))
         monkeypatch.setattr(delivery, "make_run", self._dying(make_run))
 
@@ -90,7 +90,7 @@ def waiting(home: Path, name: str) -> Spool:
     """A run that has something of each kind to be sent."""
     folder = begun(home, name)
     (folder.path / "summary.json").write_text("{}")
-    add_records(folder.path, declared(name, datasets=[DATASET]), Params(at=2, values={"late": "1"}), Text(at=3, name="a/b.txt", text="c"))
+    add_records(folder.path, declared(name, datasets=[DATASET]), Tags(at=2, values={"late": "1"}), Text(at=3, name="a/b.txt", text="c"))
     add_records(folder.path, *STEPS, Artifact(at=4, path="summary.json"), Tags(at=5, values={"x": "y"}))
     add_records(folder.path, StatusChange(at=123_456_789, status="FINISHED"))
     return Spool(folder.path)
@@ -106,7 +106,7 @@ def flaws(client: Any, name: str) -> tuple[int, int]:
         doubled += len(points) - len({point.step for point in points})
         assert all(point.timestamp == 1000 + point.step for point in points)
     assert (run.info.status, run.info.end_time) == ("FINISHED", 123_456_789)
-    assert run.data.params == {"a.b": "1", "late": "1"} and run.data.tags["x"] == "y"
+    assert run.data.params == {"a.b": "1"} and (run.data.tags["late"], run.data.tags["x"]) == ("1", "y")
     assert len(run.inputs.dataset_inputs) == 1
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"a", "summary.json"}
     return lost, doubled
@@ -154,7 +154,7 @@ def test_a_run_that_was_never_sent_is_made_once_as_it_was(store: Store, capsys: 
     assert not client_of(store.uri).get_experiment_by_name("crashes")
     for _ in range(2):
         assert synchronise(SyncConfig(run="run"), store.folder) == 0
-    assert "11 figures and 5 other records sent, of 1 runs" in capsys.readouterr().out
+    assert "11 metric values and 5 other records sent, of 1 runs" in capsys.readouterr().out
     client = client_of(store.uri)
     experiment = client.get_experiment_by_name("crashes")
     assert experiment is not None
@@ -192,7 +192,9 @@ def test_a_parent_and_its_children_that_were_never_sent_are_nested(store: Store)
     assert [(point.step, point.value) for point in points] == [(0, 0.1), (5, 0.2), (9, 0.3)]
 
 
-def test_a_child_that_the_store_does_not_take_is_made_when_it_does(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_the_store_does_not_take_is_made_when_it_does(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     facts = {"params": {"seed": 1}, "tags": {}, "description": ""}
     nested = NestedRuns.of(store, "crashes", begun(store.folder, "sweep"), dataset=DATASET, **facts)
     child = begun(store.folder, "sweep/trials/0")
@@ -203,7 +205,10 @@ def test_a_child_that_the_store_does_not_take_is_made_when_it_does(store: Store,
     with monkeypatch.context() as away:
         away.setattr(delivery, "make_run", refuse)
         handle = nested.child(child, "sweep/0", **facts)
-    assert (handle.run_id, nested.failures) == ("", 1)
+    assert handle.run_id == ""
+    assert [record.getMessage() for record in caplog.records if record.name == "masklab.tracking.nested_runs"] == [
+        "sweep/0 is not in MLflow yet: the store is away"
+    ]
     tracker = MlflowTracker(handle, "trial")
     tracker.log_metrics({"train/loss": 1.0}, 1)
     tracker.finish()
@@ -245,7 +250,7 @@ def test_a_run_whose_driver_was_killed_after_its_last_event_is_finished_by_the_n
     tracker.finish()
     for _ in range(2):
         settle(folder)
-        assert Spool(folder.path).waiting() == (0, 1)
+        assert Spool(folder.path).pending() == (0, 1)
     assert synchronise(SyncConfig(), store.folder) == 0
     assert client_of(store.uri).get_run(handle.run_id).info.status == "FINISHED"
     settle(folder)
@@ -261,7 +266,7 @@ def test_what_a_later_job_adds_to_a_run_that_was_never_sent_waits_with_it(store:
     assert add(folder, *given) is None, "a run that is not for MLflow has nothing added to it"
     assert Spool(folder.path).is_empty
     opened_run(folder, None, declared())
-    assert "the run is not there yet; make sync sends it" in str(add(folder, *given))
+    assert "the run has not been created yet; make sync sends it" in str(add(folder, *given))
     assert synchronise(SyncConfig(), store.folder) == 0
     assert add(folder, *given) is None
     client = client_of(store.uri)

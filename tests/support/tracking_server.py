@@ -51,10 +51,14 @@ def _answers(port: int) -> bool:
 
 
 class Proxy:
-    """Passes requests on to a server, and fails as `outage` says, one of OUTAGES. `passed` counts the requests that the server has had."""
+    """Passes requests on to a server, and fails as `outage` says, one of OUTAGES. `passed` counts the requests that the server has had.
+
+    `failed` counts those that were answered with 500.
+    """
 
     def __init__(self, upstream: int) -> None:
         self.upstream, self.outage, self.passed = upstream, "", 0
+        self.failed = 0
         self.released = threading.Event()
         self._server = self._listening(0)
         self.port = int(self._server.server_port)
@@ -114,6 +118,7 @@ class Proxy:
             self.released.wait(60)
             return
         if outage == "answers 500":
+            self.failed += 1
             handler.send_error(500)
             return
         if outage == "is slow":

@@ -16,9 +16,9 @@ from masklab.tracking.mlflow_store import make_database
 MAKES = """
 import sys
 from pathlib import Path
-from masklab.tracking.mlflow_run import start_run
+from masklab.tracking.mlflow_run import create_run_record, make_run
 from masklab.tracking.mlflow_store import Store
-start_run(Store(sys.argv[1], Path(sys.argv[2])), "e", run_name="r", params={"a": 1}, tags={})
+make_run(Store(sys.argv[1], Path(sys.argv[2])), create_run_record("e", run_name="r", params={"a": 1}, tags={}))
 """
 
 

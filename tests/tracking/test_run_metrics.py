@@ -25,7 +25,7 @@ from masklab.tracking.metrics import (
     stage_metrics,
     value_metrics,
 )
-from masklab.tracking.params import flat_params
+from masklab.tracking.mlflow_run import flat_params
 from masklab.training.events import RolledBack, StepSkipped
 from masklab.training.loss_spikes import Rollback, Skip
 

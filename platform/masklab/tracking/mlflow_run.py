@@ -1,10 +1,12 @@
-"""The driver's side of MLflow: a run is made, found again and ended here, before and after any worker writes to it."""
+"""Creates, resumes and ends MLflow runs. Only drivers call this; workers log through `mlflow_tracker`."""
 
 from __future__ import annotations
 
 import getpass
+import json
 import logging
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from masklab.errors import TrackingError
 from masklab.io.redaction import first_line_redacted, redact
+from masklab.schema import leaves
 from masklab.tracking.mlflow_store import Store, make_database
-from masklab.tracking.params import flat_params
 from masklab.tracking.provenance import DatasetInput
 from masklab.tracking.spool.record import CreateRun
 from masklab.tracking.tracker import EVENT_METRICS, LoggedSteps, Status
@@ -25,19 +27,22 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 PARAMS_PER_BATCH = 100
-TAG_LENGTH = 8000
+PARAM_NAME_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 8000
+"""Characters that MLflow accepts."""
+_NOT_IN_PARAM_NAMES = re.compile(r"[^\w\-. :/]")
 DESCRIPTION_TAG = "mlflow.note.content"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""What a new experiment is marked with, so that the UI opens its runs and charts rather than traces; one that exists stays as it is."""
+"""Tags of a new experiment: the UI then shows runs and charts first, not traces. An existing experiment is not changed."""
 PARENT_TAG = "mlflow.parentRunId"
 KEY_TAG = "run_key"
-"""Tells a run apart from all others before the store has given it a number."""
+"""Tag with a run's key, which identifies the run before the store has given it an id."""
 
 
 @dataclass(frozen=True)
 class RunHandle:
-    """What a process needs to log to a run: its store, None where nothing is sent, its number, empty as long as it is not made, and the
-    folder in which its figures wait. `logged` is what the store holds already, for a run whose folder does not know.
+    """Identifies an MLflow run. `store` is None in offline mode; `run_id` is empty until the run is created; `folder` holds its spool.
+
+    `logged` are the steps in the store, for a folder without a spool.
     """
 
     store: Store | None
@@ -46,18 +51,12 @@ class RunHandle:
     folder: Path | None = None
     logged: LoggedSteps = field(default_factory=LoggedSteps)
 
-    @property
-    def uri(self) -> str:
-        """The address of its store."""
-        assert self.store
-        return self.store.uri
-
 
 def client_of(uri: str) -> MlflowClient:
-    """A client of the store at `uri` whose requests give up in seconds: MLflow's own defaults block a caller for minutes.
+    """A client of the store at `uri` whose requests time out in seconds; MLflow's own defaults block for minutes.
 
-    MLflow reads these limits from the environment alone, so they are set there, unless the user has set them. Its usage
-    reports to its makers are switched off in the same way, and its lines about making tables are kept back.
+    MLflow reads these limits only from the environment, so they are set there unless the user has set them. Its telemetry and its log
+    lines about creating tables are switched off.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -70,21 +69,21 @@ def client_of(uri: str) -> MlflowClient:
 
 
 def load_mlflow(store: Store) -> None:
-    """Import MLflow and open a store that is there already, which takes seconds, ahead of their first use."""
+    """Import MLflow and open an existing store ahead of their first use, because that takes seconds."""
     import mlflow.tracking
 
     if store.is_local and store.database.exists():
-        # what is wrong with the store is told when the run is made
+        # creating the run reports what is wrong with the store
         with suppress(Exception):
             mlflow.tracking.MlflowClient(tracking_uri=store.uri).search_experiments(max_results=1)
 
 
 def reach(store: Store, experiment: str = "Default") -> None:
-    """Find out whether `store` answers, and would take a run of `experiment`. Raises TrackingError, in one line, when it does not."""
+    """Raise TrackingError, in one line, unless `store` answers and accepts runs in `experiment`."""
     store.check()
     if not (store.is_local and not store.database.exists()):
         with in_one_line(store.uri):
-            _found_experiment(client_of(store.uri), store, experiment)
+            _experiment_id(client_of(store.uri), store, experiment)
 
 
 def create_run_record(
@@ -95,14 +94,13 @@ def create_run_record(
     tags: Mapping[str, str],
     datasets: Sequence[DatasetInput] = (),
     description: str = "",
-    key: str | None = None,
     parent_key: str | None = None,
 ) -> CreateRun:
-    """A run as it is to be made, without the secrets in it. `key` is made up where there is none."""
+    """The record that creates a run under a new random key, without secrets."""
     labels = {"mlflow.user": _user(), DESCRIPTION_TAG: description, **tags}
     return CreateRun(
         at=milliseconds(),
-        key=key or uuid.uuid4().hex,
+        key=uuid.uuid4().hex,
         parent_key=parent_key,
         experiment=experiment,
         run_name=run_name,
@@ -112,11 +110,23 @@ def create_run_record(
     )
 
 
-def make_run(store: Store, declared: CreateRun) -> RunHandle:
-    """Make a run, and with it the database's schema and the experiment where they are missing.
+def flat_params(tree: Mapping[str, Any]) -> dict[str, str]:
+    """The configuration as MLflow params: dotted name -> text, as YAML spells it so that it can be pasted as an override.
 
-    A run that was made with the same key before, by a process that was killed before it could tell, is taken up instead.
-    Raises TrackingError, in one line, when the store cannot be reached or refuses.
+    Values are cut at the length that MLflow accepts, and contain no passwords.
+    """
+    return {
+        _NOT_IN_PARAM_NAMES.sub("_", name)[:PARAM_NAME_LENGTH]: redact(value if isinstance(value, str) else json.dumps(value, default=str))[
+            :PARAM_LENGTH
+        ]
+        for name, value in leaves(tree)
+    }
+
+
+def make_run(store: Store, declared: CreateRun) -> RunHandle:
+    """Create a run, and the database and the experiment if they do not exist.
+
+    A run with the same key is reused: a killed process may have created it. Raises TrackingError, in one line, if the store fails.
     """
     from mlflow.entities import Param
 
@@ -125,7 +135,7 @@ def make_run(store: Store, declared: CreateRun) -> RunHandle:
         if store.is_local and not store.database.exists():
             make_database(store.database, lambda uri: client_of(uri).search_experiments(max_results=1))
         client = client_of(store.uri)
-        experiment_id = _experiment(client, store, declared.experiment)
+        experiment_id = _make_experiment(client, store, declared.experiment)
         tags = {**declared.tags, KEY_TAG: declared.key}
         if declared.parent_key and (parent := _by_key(client, experiment_id, declared.parent_key)):
             tags[PARENT_TAG] = parent
@@ -140,15 +150,10 @@ def make_run(store: Store, declared: CreateRun) -> RunHandle:
         return RunHandle(store, run_id, experiment_id)
 
 
-def start_run(store: Store, experiment: str, **facts: Any) -> RunHandle:
-    """Declare a run of these `facts` and make it at once. Raises TrackingError."""
-    return make_run(store, create_run_record(experiment, **facts))
-
-
 def resume_run(store: Store, run_id: str, logged: LoggedSteps | None = None) -> RunHandle:
-    """Reopen the run `run_id`. The store is asked up to where its figures are `logged` unless that is known.
+    """Reopen the run `run_id`. `logged` is read from the store if it is not given.
 
-    Raises TrackingError when the store lacks the run.
+    Raises TrackingError if the store fails or does not have the run.
     """
     store.check()
     with in_one_line(store.uri):
@@ -164,28 +169,28 @@ def resume_run(store: Store, run_id: str, logged: LoggedSteps | None = None) -> 
         return RunHandle(store, run_id, run.info.experiment_id, logged=logged)
 
 
-def end_run(handle: RunHandle, status: Status) -> None:
-    """Set the run's final status. Raises TrackingError when the store cannot be reached."""
-    with in_one_line(handle.uri):
-        client_of(handle.uri).set_terminated(handle.run_id, status=status)
-
-
-def children_under_way(store: Store, parent: RunHandle) -> list[str]:
-    """The numbers of the children of `parent` whose status says that they go on. Raises TrackingError."""
+def end_run(store: Store, run_id: str, status: Status) -> None:
+    """Set the run's final status. Raises TrackingError if the store fails."""
     with in_one_line(store.uri):
-        ours = f"tags.`{PARENT_TAG}` = '{parent.run_id}' and attributes.status = 'RUNNING'"
+        client_of(store.uri).set_terminated(run_id, status=status)
+
+
+def running_children(store: Store, parent: RunHandle) -> list[str]:
+    """The ids of the runs nested in `parent` whose status is RUNNING. Raises TrackingError if the store fails."""
+    with in_one_line(store.uri):
+        running = f"tags.`{PARENT_TAG}` = '{parent.run_id}' and attributes.status = 'RUNNING'"
         found, token = [], None
         while token != "":
-            page = client_of(store.uri).search_runs([parent.experiment_id], ours, page_token=token)
+            page = client_of(store.uri).search_runs([parent.experiment_id], running, page_token=token)
             found += [run.info.run_id for run in page]
             token = page.token or ""
         return found
 
 
 def add_to_run(store: Store, run_id: str, metrics: Mapping[str, float], step: int, folder: Path, place: str) -> None:
-    """Add figures at `step`, and the files of `folder` under `place`, to a run whatever its status, which stays.
+    """Add metrics at `step`, and the files of `folder` as artifacts in `place`, to a run. Its status does not change.
 
-    Raises TrackingError, in one line, when the store cannot be reached or lacks the run.
+    Raises TrackingError, in one line, if the store fails or does not have the run.
     """
     from mlflow.entities import Metric
 
@@ -197,22 +202,22 @@ def add_to_run(store: Store, run_id: str, metrics: Mapping[str, float], step: in
         client.log_artifacts(run_id, str(folder), place)
 
 
-def _experiment(client: MlflowClient, store: Store, name: str) -> str:
+def _make_experiment(client: MlflowClient, store: Store, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = _found_experiment(client, store, name)
+    found = _experiment_id(client, store, name)
     if found is None:
         try:
             return str(client.create_experiment(name, artifact_location=store.artifact_location, tags=EXPERIMENT_TAGS))
-        except MlflowException:  # another driver made it in the meantime, or else this raises again
-            found = _found_experiment(client, store, name)
+        except MlflowException:  # another driver may have created it meanwhile
+            found = _experiment_id(client, store, name)
             if found is None:
                 raise
     return found
 
 
-def _found_experiment(client: MlflowClient, store: Store, name: str) -> str | None:
-    """The number of an experiment, None where there is none. Raises TrackingError for one that is deleted."""
+def _experiment_id(client: MlflowClient, store: Store, name: str) -> str | None:
+    """The id of an experiment; None if it does not exist. Raises TrackingError if it is deleted."""
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "deleted":
         raise TrackingError(
@@ -234,24 +239,22 @@ def _last_step(client: MlflowClient, run_id: str, metric: str) -> int:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):  # in a container, a user id may have no name
         return ""
 
 
 def milliseconds() -> int:
-    """The time as MLflow counts it."""
+    """The time since 1970 in milliseconds, as MLflow stores it."""
     return time.time_ns() // 1_000_000
 
 
 @contextmanager
-def in_one_line(uri: str) -> Iterator[None]:
-    """Turn what a store raises into a TrackingError."""
+def in_one_line(uri: str, remedy: str = "see tracking.uri, or set tracking.enabled=false") -> Iterator[None]:
+    """Turn the errors of the store at `uri` into a TrackingError of one line, without passwords."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-        raise TrackingError(
-            f"tracking store {redact(uri)} failed: {first_line_redacted(error)}; see tracking.uri, or set tracking.enabled=false"
-        ) from error
+        raise TrackingError(f"tracking store {redact(uri)} failed: {first_line_redacted(error)}; {remedy}") from error

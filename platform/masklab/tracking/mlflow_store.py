@@ -1,4 +1,4 @@
-"""The MLflow store that a run is kept in: its URI, whether it can be reached, and how a person browses it."""
+"""The MLflow store: its URI, whether it can be reached, how to browse it, and a new SQLite database."""
 
 from __future__ import annotations
 
@@ -27,17 +27,16 @@ _SQLITE = "sqlite:///"
 
 @dataclass(frozen=True)
 class Store:
-    """An MLflow store by its absolute URI. `folder` holds the artifacts of a SQLite store."""
+    """An MLflow store by its absolute URI. `folder` contains the artifacts of a SQLite store."""
 
     uri: str
     folder: Path
 
     @classmethod
     def of(cls, settings: StoreSettings, folder: Path) -> Store:
-        """The store by `tracking.uri`, else MLFLOW_TRACKING_URI, else `mlflow.db` in `folder`. A SQLite path becomes absolute,
-        since workers run in directories of their own.
+        """The store at `tracking.uri`, else at MLFLOW_TRACKING_URI, else `mlflow.db` in `folder`.
 
-        Raises TrackingError when the URI has a scheme that MLflow cannot use here.
+        A SQLite path becomes absolute, because workers have other working directories. Raises TrackingError for an unusable URI.
         """
         folder = folder.resolve()
         uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{folder / 'mlflow.db'}"
@@ -46,46 +45,44 @@ class Store:
             uri = known
         if is_redacted(uri):
             raise TrackingError(
-                f"tracking.uri is {redact(uri)!r}, as the run's own files have it, which keep no password; give it again as tracking.uri=, "
-                "or give user and password as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD beside the plain address"
+                f"tracking.uri = {redact(uri)!r}: the password is missing, because run folders contain none; give tracking.uri= in full, "
+                "or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD and give the address without them"
             )
         scheme = _scheme(uri)
         if scheme not in SCHEMES:
             raise TrackingError(
-                f"tracking.uri is {redact(uri)!r}, which is no MLflow store{did_you_mean(scheme, SCHEMES)}; "
-                f"use sqlite:////absolute/path/mlflow.db or the http(s) address of a server"
+                f"tracking.uri = {redact(uri)!r}: not an MLflow store{did_you_mean(scheme, SCHEMES)}; "
+                "use sqlite:////absolute/path/mlflow.db or the http(s) address of a server"
             )
         if scheme == "sqlite":
             if not uri.startswith(_SQLITE) or uri == _SQLITE:
-                raise TrackingError(f"tracking.uri is {uri!r}, which names no file; write sqlite:////absolute/path/mlflow.db")
+                raise TrackingError(f"tracking.uri = {uri!r}: the file name is missing; use sqlite:////absolute/path/mlflow.db")
             uri = f"{_SQLITE}{Path(uri.removeprefix(_SQLITE)).absolute()}"
         return cls(uri, folder)
 
     @property
     def is_local(self) -> bool:
-        """Whether the store is a SQLite file."""
         return self.uri.startswith(_SQLITE)
 
     @property
     def database(self) -> Path:
-        """The file of a SQLite store."""
         assert self.is_local
         return Path(self.uri.removeprefix(_SQLITE))
 
     @property
     def artifact_location(self) -> str | None:
-        """Absolute folder of a new experiment's artifacts; None leaves the choice to the server."""
+        """The absolute folder of a new experiment's artifacts; None lets the server choose."""
         return str(self.folder / "mlruns") if self.is_local else None
 
     def check(self, seconds: float = 3.0) -> None:
-        """Find out quickly whether the store can be used at all. Raises TrackingError, in one line, when it cannot."""
+        """Raise TrackingError, in one line, if the store cannot be used. `seconds` limits the connection to a server."""
         if self.is_local:
             _check_sqlite(self.database)
         else:
             _check_address(urlsplit(self.uri), redact(self.uri), seconds)
 
     def browse(self, experiment_id: str | None = None, run_id: str | None = None) -> str:
-        """The command that opens the MLflow UI on this store, or the address of the run on its server."""
+        """The command that opens the MLflow UI on this store, or the run's address on its server."""
         if self.is_local and self.database == self.folder / "mlflow.db":
             return "make ui" if (self.folder / "Makefile").exists() else f"MASKLAB_HOME={shlex.quote(str(self.folder))} make ui"
         if _scheme(self.uri) not in SERVERS:
@@ -95,13 +92,13 @@ class Store:
 
 
 def _scheme(uri: str) -> str:
-    """`postgresql` of `postgresql+psycopg2://...`; empty for a plain path."""
+    """`postgresql` for `postgresql+psycopg2://...`; empty for a path."""
     return uri.partition("://")[0].partition("+")[0].lower() if "://" in uri else ""
 
 
 def _check_sqlite(path: Path) -> None:
     try:
-        if not path.exists():  # a look must leave nothing behind
+        if not path.exists():  # a check must not create the database
             here = next(parent for parent in path.parents if parent.exists())
             with tempfile.TemporaryFile(dir=here):
                 return
@@ -119,11 +116,11 @@ def _check_sqlite(path: Path) -> None:
 def _check_address(address: SplitResult, shown: str, seconds: float) -> None:
     scheme = _scheme(address.geturl())
     if not address.hostname:
-        raise TrackingError(f"tracking.uri is {shown!r}, which names no host; write e.g. http://localhost:5000")
+        raise TrackingError(f"tracking.uri = {shown!r}: the host is missing; use e.g. http://localhost:5000")
     try:
         port = address.port or (SERVERS | DATABASES)[scheme]
     except ValueError as error:
-        raise TrackingError(f"tracking.uri is {shown!r}, whose port is no number from 0 to 65535") from error
+        raise TrackingError(f"tracking.uri = {shown!r}: the port is not a number from 0 to 65535") from error
     if scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(address.hostname):
         return  # a direct connection says nothing about a server behind a proxy
     try:
@@ -132,14 +129,15 @@ def _check_address(address: SplitResult, shown: str, seconds: float) -> None:
         reason = error.strerror or str(error) or type(error).__name__
         raise TrackingError(
             f"no tracking server at {shown} ({address.hostname}:{port}: {reason}); "
-            "start it, correct tracking.uri, or set tracking.offline=true and send later by make sync"
+            "start it, correct tracking.uri, or set tracking.offline=true and send later with make sync"
         ) from error
 
 
 def make_database(path: Path, fill: Callable[[str], object]) -> None:
-    """Let `fill` make the tables of the store at a URI of its own, and then put the file at `path`, unless one has come there meanwhile.
+    """Create a SQLite database at `path`, complete or not at all. `fill` creates the tables at the temporary URI that it is given.
 
-    Raises OSError where the folder cannot be written, and whatever `fill` raises; then nothing is left behind.
+    A database that another process has put at `path` meanwhile stays. Raises OSError if the folder cannot be written, and what `fill`
+    raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

@@ -1,4 +1,4 @@
-"""Where a run comes from, as tags that a person can search MLflow by."""
+"""The origin of a run for MLflow: tags to search by (commit, corpus, curriculum, source checkpoint) and the dataset."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from masklab.text.dataset import Dataset
     from masklab.text.preparation import Corpus
 
+DIGEST_LENGTH = 36
+"""Characters that MLflow accepts."""
+
 
 def git_commit(folder: Path) -> str | None:
-    """The commit checked out in `folder`, with `-dirty` after it when tracked files differ; None outside a repository."""
+    """The commit checked out in `folder`, followed by `-dirty` if tracked files have changed; None outside a repository."""
     git = shutil.which("git")
     if git is None:
         return None
     try:
-        words = subprocess.run(
+        described = subprocess.run(
             [git, "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
             capture_output=True,
             text=True,
@@ -37,18 +40,18 @@ def git_commit(folder: Path) -> str | None:
         )
     except (subprocess.SubprocessError, OSError):
         return None
-    return words.stdout.strip() or None
+    return described.stdout.strip() or None
 
 
 def versions() -> dict[str, str]:
-    """The versions that figures may depend on, by name."""
+    """The versions that results may depend on, by package."""
     return {"masklab": masklab.__version__, "python": platform.python_version()} | {
         name: version(name) for name in ("torch", "numpy", "ray", "mlflow")
     }
 
 
 def run_tags(folder: Path, corpus_fingerprint: str, curriculum_hash: str, job_id: str | None = None) -> dict[str, str]:
-    """Tags of a run started from the project `folder`; the job is Ray's when the command was submitted to a cluster."""
+    """Tags of a run started from the project `folder`. `job_id` is by default that of the Ray job, if the command was submitted as one."""
     tags = {"corpus_fingerprint": corpus_fingerprint, "curriculum_hash": curriculum_hash}
     if commit := git_commit(folder):
         tags |= {"git_commit": commit, "mlflow.source.git.commit": commit.removesuffix("-dirty")}
@@ -58,7 +61,7 @@ def run_tags(folder: Path, corpus_fingerprint: str, curriculum_hash: str, job_id
 
 
 def source_tags(transfer: TransferSettings) -> dict[str, str]:
-    """Tags that link a run to the one whose weights it began with: from each to its own source, back to the first."""
+    """Tags that link a run to the run whose checkpoint it started from."""
     if transfer.source is None:
         return {}
     source = transfer.source
@@ -67,12 +70,9 @@ def source_tags(transfer: TransferSettings) -> dict[str, str]:
     return tags | ({"source_run_id": source.mlflow_run_id} if source.mlflow_run_id else {})
 
 
-DIGEST_LENGTH = 36
-
-
 @dataclass(frozen=True)
 class DatasetInput:
-    """`fingerprint` is the corpus's; `sizes` are the characters in each split."""
+    """A run's dataset. `fingerprint` is the corpus's; `sizes` are the characters of each split."""
 
     name: str
     fingerprint: str
@@ -81,11 +81,11 @@ class DatasetInput:
 
     @classmethod
     def of(cls, dataset: Dataset, corpus: Corpus) -> DatasetInput:
-        """The text of `dataset`, as it was prepared."""
+        """The dataset and the corpus that was prepared from it."""
         return cls(dataset.name, corpus.fingerprint, redact(str(dataset.path or dataset.name)), corpus.characters)
 
     def entity(self) -> Any:
-        """MLflow's plain dataset entity: name, digest, source, and the sizes as a profile."""
+        """MLflow's dataset entity: name, digest, source, and the sizes as its profile."""
         from mlflow import entities
 
         splits = {f"{split}_chars": size for split, size in self.sizes.items()}

@@ -1,4 +1,4 @@
-"""The MLflow run of a run's folder as a driver opens it: made, found again or, where nothing is to be sent, declared. Never made twice."""
+"""Registers a run folder's run in MLflow: created, resumed, or only declared in the spool when nothing is sent. Never created twice."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError
 from masklab.tracking.mlflow_run import RunHandle, add_to_run, in_one_line, milliseconds, resume_run
 from masklab.tracking.mlflow_store import Store
-from masklab.tracking.spool.delivery import DeferredError, Delivery, known_run
+from masklab.tracking.spool.delivery import DeferredError, Delivery
 from masklab.tracking.spool.record import Artifact, CreateRun, Metrics, Record, StatusChange
 from masklab.tracking.spool.spool import Spool, SpoolWriter
 from masklab.tracking.tracker import LoggedSteps
 from masklab.training.run_folder import RunFolder
 
-RUN_ID, RUN_KEY = "mlflow_run_id", "mlflow_run_key"
-"""What `run.json` knows of the run in MLflow; the key only in folders of earlier versions."""
+RUN_ID = "mlflow_run_id"
+"""The run's MLflow id in `run.json`."""
 DRIVER = "driver"
+"""The name of a driver's spool file."""
 
 
 def opened_run(folder: RunFolder, store: Store | None, declared: CreateRun) -> RunHandle:
-    """The run of `folder`, which has begun and in which nobody is at work. Without a `store` nothing is sent.
+    """Create or resume the run of `folder`, in which no other process is at work. Without a `store` nothing is sent.
 
-    Raises TrackingError where the store fails. A run that is not made yet is declared all the same, and made when that is sent.
+    Raises TrackingError if the store fails; a new run then stays declared in the spool, and is created when that is sent.
     """
     spool, run_id = Spool(folder.path), run_of(folder)
     if store and run_id:
@@ -37,33 +38,32 @@ def opened_run(folder: RunFolder, store: Store | None, declared: CreateRun) -> R
     if store is None:
         return RunHandle(None, run_id, folder=folder.path)
     with in_one_line(store.uri):
-        handle = Delivery(store).make(spool)
+        handle = Delivery(store).create_run(spool)
     folder.remember(**{RUN_ID: handle.run_id})
     return replace(handle, folder=folder.path)
 
 
 def declare(folder: RunFolder, declared: CreateRun) -> None:
-    """Note in the spool that the run goes on, and how it is to be made where that was not noted before."""
+    """Add to the spool that the run is RUNNING, and before that its CreateRun record if the run is new."""
     records: list[Record] = [StatusChange(at=milliseconds(), status="RUNNING")]
     if not run_of(folder) and Spool(folder.path).key() is None:
-        key = folder.memory().get(RUN_KEY)
-        records.insert(0, declared.model_copy(update={"key": str(key)} if key else {}))
+        records.insert(0, declared)
     add_records(folder.path, *records)
 
 
 def settle(folder: RunFolder) -> None:
-    """Note in the spool that the run of `folder`, which is finished, has ended, where its driver was killed before it could."""
+    """Add to the spool that the run of `folder` is FINISHED, if its driver was killed between its end and that record."""
     if Spool(folder.path).status() == "RUNNING":
         add_records(folder.path, StatusChange(at=milliseconds(), status="FINISHED"))
 
 
 def run_of(folder: RunFolder) -> str:
-    """The number of the folder's run in MLflow; empty as long as it is not made."""
-    return str(folder.memory().get(RUN_ID) or known_run(Spool(folder.path)))
+    """The MLflow id of the folder's run; empty until the run is created."""
+    return str(folder.memory().get(RUN_ID) or Spool(folder.path).run_id())
 
 
 def add_records(folder: Path, *records: Record) -> None:
-    """Add records to the spool in `folder`, for whoever sends next. Raises OSError where it cannot be written."""
+    """Add records to the spool in `folder`, to be sent by whoever sends next. Raises OSError if it cannot be written."""
     if records:
         writer = SpoolWriter(Spool(folder), DRIVER)
         try:
@@ -76,10 +76,10 @@ def add_records(folder: Path, *records: Record) -> None:
 def add(
     run: RunFolder | None, settings: StoreSettings, home: Path, step: int, metrics: Mapping[str, float], folder: Path, place: str
 ) -> str | None:
-    """Add figures at iteration `step`, and the files of `folder` under `place`, to the MLflow run of `run`.
+    """Add metrics at iteration `step`, and the files of `folder` as artifacts in `place`, to the MLflow run of `run`.
 
-    Returns what kept it from being done, in words, since the files lie in `folder` anyway; None when it was done or was not asked for.
-    What lies in the run's folder and cannot be sent waits there, as the run's own figures do.
+    Returns why that failed, for a notice, since the files are in `folder` anyway; None if it succeeded or tracking is off. Metrics and
+    files in the run's own folder wait in its spool until the store accepts them.
     """
     if not settings.enabled or run is None:
         return None
@@ -95,7 +95,7 @@ def add(
             add_records(run.path, Metrics(at=now, step=step, values=values), Artifact(at=now, path=path, folder=place))
             later = "; make sync sends it"
         if not run_id:
-            raise TrackingError("the run is not there yet")
+            raise TrackingError("the run has not been created yet")
         store = Store.of(settings, home)
         if store.is_local and not store.database.exists():
             raise TrackingError(f"there is no tracking store {store.database}")

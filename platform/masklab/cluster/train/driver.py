@@ -32,7 +32,7 @@ from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.provenance import DatasetInput, run_tags, source_tags
 from masklab.tracking.run_registration import opened_run, settle
-from masklab.tracking.spool.pending import print_pending
+from masklab.tracking.spool.sync import print_pending
 from masklab.tracking.tracker import STOPPING_SECONDS, NullTracker, Status, Tracker
 from masklab.training.data.validation_pools import Pools
 from masklab.training.events import Event, RunStopped, StepDone

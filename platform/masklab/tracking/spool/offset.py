@@ -1,4 +1,4 @@
-"""How much of a spool's file has come to MLflow."""
+"""The committed offset of a spool file: which of its records MLflow has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from masklab.tracking.spool.record import RUN_ID, Metrics, Record, StatusChange
 
 @dataclass(frozen=True)
 class Entry:
-    """A record, and the bytes of its file that hold it. Without a record it is a damaged line."""
+    """A record and its bytes [start, end) in the file. `record` is None for a damaged line."""
 
     start: int
     end: int
@@ -20,48 +20,53 @@ class Entry:
 
 
 class DeliveryState(BaseModel):
-    """How much of a file has arrived: all before the byte `end`, but for the entries that begin at `behind`, which are tried again.
+    """MLflow has each record before the byte `committed`, except those that start at `retry_offsets`, which are tried again.
 
-    `figures` and `others` count what has arrived; `gone` files that were no longer there to be sent, and damaged lines. `steps` are the
-    last steps by metric, `status` the last one; `run_id` and `key` are those of the run that a declaration in the file has made.
+    The names in the file are the aliases: they are part of the format.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    end: int = Field(default=0, ge=0)
-    behind: tuple[int, ...] = ()
-    figures: int = 0
+    committed: int = Field(default=0, ge=0, alias="end")
+    retry_offsets: tuple[int, ...] = Field(default=(), alias="behind")
+    metric_values: int = Field(default=0, alias="figures")
+    """Metric values delivered."""
     others: int = 0
+    """Other records delivered."""
     gone: int = 0
+    """Damaged lines, and files that no longer existed."""
     steps: dict[str, int] = {}
+    """The last delivered step of each metric."""
     status: str | None = None
+    """The last delivered status."""
     key: str | None = None
     run_id: str | None = Field(default=None, pattern=RUN_ID)
+    """The run that a CreateRun record in this file has created."""
     experiment_id: str | None = None
 
-    def after(self, entry: Entry, *, is_gone: bool = False) -> DeliveryState:
-        """This, once `entry` has arrived, or is given up."""
-        known = self._past(entry, behind=())
+    def acked(self, entry: Entry, *, is_gone: bool = False) -> DeliveryState:
+        """The state once `entry` is delivered, or can never be."""
+        state = self._past(entry, retry=())
         match entry.record:
             case record if record is None or is_gone:
-                return known._with(gone=known.gone + 1)
+                return state._with(gone=state.gone + 1)
             case Metrics(step=step, values=values):
-                return known._with(figures=known.figures + len(values), steps=known.steps | dict.fromkeys(values, step))
+                return state._with(metric_values=state.metric_values + len(values), steps=state.steps | dict.fromkeys(values, step))
             case StatusChange(status=status):
-                return known._with(others=known.others + 1, status=status)
-        return known._with(others=known.others + 1)
+                return state._with(others=state.others + 1, status=status)
+        return state._with(others=state.others + 1)
 
-    def put_off(self, entry: Entry) -> DeliveryState:
-        """This, once `entry` has been put behind all others."""
-        return self._past(entry, behind=(entry.start,))
+    def deferred(self, entry: Entry) -> DeliveryState:
+        """The state once `entry` is to be tried again after all others."""
+        return self._past(entry, retry=(entry.start,))
 
-    def made(self, entry: Entry, key: str, run_id: str, experiment_id: str) -> DeliveryState:
-        """This, once the declaration `entry` has made a run."""
-        return self.after(entry)._with(key=key, run_id=run_id, experiment_id=experiment_id)
+    def created(self, entry: Entry, key: str, run_id: str, experiment_id: str) -> DeliveryState:
+        """The state once `entry` has created a run."""
+        return self.acked(entry)._with(key=key, run_id=run_id, experiment_id=experiment_id)
 
-    def _past(self, entry: Entry, behind: tuple[int, ...]) -> DeliveryState:
-        others = tuple(start for start in self.behind if start != entry.start)
-        return self._with(end=max(self.end, entry.end), behind=others + behind)
+    def _past(self, entry: Entry, retry: tuple[int, ...]) -> DeliveryState:
+        others = tuple(start for start in self.retry_offsets if start != entry.start)
+        return self._with(committed=max(self.committed, entry.end), retry_offsets=others + retry)
 
     def _with(self, **changes: Any) -> DeliveryState:
         return self.model_copy(update=changes)

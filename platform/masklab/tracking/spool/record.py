@@ -1,4 +1,4 @@
-"""What can wait in a spool for MLflow. A record is checked when it is read, since a run's folder can come from anywhere."""
+"""The records of a spool. Each is validated when it is read, because a run's folder can come from anywhere."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from masklab.tracking.provenance import DatasetInput
 
 RUN_ID = r"^[0-9a-f]{32}$"
-"""What MLflow calls a run; the keys of runs look alike."""
+"""The form of an MLflow run id, and of a run's key."""
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     at: int
-    """When it happened: milliseconds since 1970. MLflow is told this time, whenever it is told."""
+    """The time of the event in milliseconds since 1970. MLflow stores this time, however late the record is sent."""
 
 
 class CreateRun(_Record):
-    """A run that is to be made, unless one with its `key` is there already. `parent_key` is that of the run that it belongs to."""
+    """Create the run, unless a run with its `key` exists. `parent_key` is the key of the run that it is nested in."""
 
     kind: Literal["run"] = "run"
     key: str = Field(pattern=RUN_ID)
@@ -33,29 +33,22 @@ class CreateRun(_Record):
 
 
 class Metrics(_Record):
-    """Metrics at the iteration `step`."""
+    """Log values at the iteration `step`."""
 
     kind: Literal["figures"] = "figures"
     step: int
     values: dict[str, float]
 
 
-class Params(_Record):
-    """Configuration values."""
-
-    kind: Literal["params"] = "params"
-    values: dict[str, str]
-
-
 class Tags(_Record):
-    """Tags, the description among them."""
+    """Set tags; the description is one."""
 
     kind: Literal["tags"] = "tags"
     values: dict[str, str]
 
 
 class Artifact(_Record):
-    """The file or folder `path` of the run's folder, to be kept under `folder`."""
+    """Upload the file or folder `path`, relative to the run's folder, into the artifact folder `folder`."""
 
     kind: Literal["artifact"] = "artifact"
     path: str
@@ -63,7 +56,7 @@ class Artifact(_Record):
 
 
 class Text(_Record):
-    """A text, to be kept as the file `name`."""
+    """Upload a text as the artifact `name`."""
 
     kind: Literal["text"] = "text"
     name: str
@@ -71,16 +64,16 @@ class Text(_Record):
 
 
 class StatusChange(_Record):
-    """What the run has become."""
+    """Set the run's status."""
 
     kind: Literal["status"] = "status"
     status: Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 
-Record = CreateRun | Metrics | Params | Tags | Artifact | Text | StatusChange
+Record = CreateRun | Metrics | Tags | Artifact | Text | StatusChange
 _ANY: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
-def record_of(line: bytes) -> Record:
-    """The record that `line` holds as JSON. Raises ValueError where it holds none."""
+def parse_record(line: bytes) -> Record:
+    """The record in `line`, as JSON. Raises ValueError if it is none."""
     return _ANY.validate_json(line)

@@ -1,4 +1,4 @@
-"""A thread that sends what waits in the spools of run folders. Nobody waits for it but who closes it, and not for long."""
+"""The thread that sends spools to MLflow. Only `close` waits for it, for a bounded time."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from masklab.tracking.spool.delivery import DeferredError, Delivery
 from masklab.tracking.spool.spool import Spool, SpoolFile, SpoolWriter
 
 GATHERING = 1.0
-"""Seconds between two rounds while all goes well: many figures make one request."""
+"""Seconds between two rounds, so that one request carries many metric values."""
 LOOKING = 5.0
-"""Seconds between two looks at what another process has to do first."""
+"""Seconds between two rounds while another process holds a file."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds after a failed round; the pause doubles from the first to the longest."""
 PATIENCE = 20.0
-"""Seconds for which a store that takes nothing is tried on closing."""
+"""Seconds for which `close` retries a store that accepts nothing."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A spool to be sent, the run's number where it is known, and this process's own file in it."""
+    """A spool to send, its MLflow run if that is known, and the writer of this process in it."""
 
     spool: Spool
     run_id: str = ""
@@ -34,31 +35,30 @@ class Target:
 
     @property
     def own(self) -> SpoolFile | None:
-        """The file that this process adds to."""
+        """The file that this process writes."""
         return self.writer.file if self.writer else None
 
 
 class SpoolSender:
-    """Goes round its targets until it is closed. `failures` counts the rounds that failed; `report` is told of the first, in words."""
+    """Sends its targets round by round until it is closed. `report` receives the first failure; training continues."""
 
     def __init__(self, store: Store, report: Callable[[str], None] = _log.warning) -> None:
-        self.failures = 0
         self._store, self._report = store, report
         self._targets: list[Target] = []
         self._news = threading.Condition()
-        self._has_news = self._is_closing = self._is_over = False
+        self._has_news = self._is_closing = self._is_over = self._has_reported = False
         self._failing_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
 
-    def take(self, target: Target) -> None:
-        """Send what is and will be in a target."""
+    def add(self, target: Target) -> None:
+        """Send the records of a target, and those that are added later."""
         with self._news:
             if target not in self._targets:
                 self._targets.append(target)
         self.wake()
 
     def wake(self) -> None:
-        """Tell that there is something to send; returns at once."""
+        """Signal that there are new records; returns immediately."""
         with self._news:
             if not self._has_news:
                 self._has_news = True
@@ -67,7 +67,7 @@ class SpoolSender:
                 self._thread.start()
 
     def close(self, seconds: float) -> None:
-        """Send what is left, for `seconds` at most, and for less with a store that takes nothing."""
+        """Send the rest for at most `seconds`, and stop. A store that accepts nothing is given up earlier, after PATIENCE."""
         with self._news:
             self._is_closing = True
             self._news.notify_all()
@@ -90,11 +90,11 @@ class SpoolSender:
             began, before = time.monotonic(), delivery.requests
             try:
                 is_all = self._round(delivery, targets)
-            except Exception as error:  # whatever a store does must not end a run; it is told, and what is left stays in the spool
+            except Exception as error:  # no error of a store may end a run; what is left stays in the spool
                 if delivery.requests > before:
                     self._failing_since = None
                 self._failing_since = self._failing_since or began
-                if not self._goes_on(error, pause):
+                if not self._retries(error, pause):
                     return
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
@@ -105,28 +105,28 @@ class SpoolSender:
                 self._news.wait_for(lambda: self._is_closing, timeout=GATHERING)
 
     def _round(self, delivery: Delivery, targets: Sequence[Target]) -> bool:
-        """Send what can be sent of each target. Whether that was all. Raises what was raised, at once unless it only put a record off."""
+        """Send what can be sent of each target. Returns whether that was everything. A DeferredError is raised last, others immediately."""
         refused, is_all = None, True
         for target in targets:
             try:
-                has_arrived = delivery.deliver(target.spool, target.run_id, target.own)
+                is_delivered = delivery.deliver(target.spool, target.run_id, target.own)
             except DeferredError as error:
-                refused, has_arrived = refused or error, False
-            if has_arrived and target.writer is None:  # nothing is added to it unless it is taken again
+                refused, is_delivered = refused or error, False
+            if is_delivered and target.writer is None:  # complete, unless it is added again
                 with self._news:
                     self._targets = [other for other in self._targets if other != target or self._has_news]
-            is_all = is_all and has_arrived
+            is_all = is_all and is_delivered
         if refused:
             raise refused
         return is_all
 
-    def _goes_on(self, error: Exception, pause: float) -> bool:
-        """Tell of a failure and wait. False when it is closing and the store has taken nothing for long enough."""
-        self.failures += 1
-        if self.failures == 1:
+    def _retries(self, error: Exception, pause: float) -> bool:
+        """Report the first failure and wait. False once it is closing and the store has accepted nothing for PATIENCE seconds."""
+        if not self._has_reported:
+            self._has_reported = True
             self._report(
-                f"MLflow at {redact(self._store.uri)} does not take this run's figures ({first_line_redacted(error)}); "
-                "training goes on and they will be sent again"
+                f"MLflow at {redact(self._store.uri)} does not accept this run's metrics ({first_line_redacted(error)}); "
+                "training continues and they will be sent again"
             )
         with self._news:
             self._has_news = True

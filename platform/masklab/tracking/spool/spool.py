@@ -1,13 +1,13 @@
-"""What a run has for MLflow, kept in its folder until it has arrived: files that are only ever added to, one to a process.
+"""A run's records for MLflow, kept in its folder until they are delivered: append-only files, one per process.
 
-spool/000001-driver.jsonl   a record to a line: a checksum, a blank, JSON
-spool/000001-driver.sent    how much of it has arrived; stays when all has, and the file itself is gone
+spool/000001-driver.jsonl   one record per line: checksum, space, JSON
+spool/000001-driver.sent    its committed offset; stays when the file itself is deleted
 
-A line has reached the operating system when the call that adds it returns, so that the death of a process loses nothing that was handed
-over. It is not forced onto the disk: a machine that loses its power may lose the last seconds, as it loses the steps since the newest
-checkpoint. A line that is not whole, on a full disk for instance, is known by its checksum and passed over.
+A line has reached the operating system when the call that adds it returns, so a killed process loses nothing. It is not flushed to the
+disk: a power failure may lose the last seconds, as it loses the steps since the newest checkpoint. A line that was cut off, e.g. by a
+full disk, fails its checksum and is skipped.
 
-A process holds a lock on its file as long as it lives. Whoever else gets the lock may send what a dead process left.
+A process locks its file as long as it lives. Another process that gets the lock may send what a dead process left.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import IO
 
@@ -26,14 +27,22 @@ from pydantic import ValidationError
 from masklab.io.atomic_file import write_text
 from masklab.io.file_lock import lock
 from masklab.tracking.spool.offset import DeliveryState, Entry
-from masklab.tracking.spool.record import CreateRun, Metrics, Record, StatusChange, record_of
+from masklab.tracking.spool.record import CreateRun, Metrics, Record, StatusChange, parse_record
 
 FOLDER, LINES, SENT = "spool", ".jsonl", ".sent"
 
 
+class LockOwner(Enum):
+    """Who may hold the lock of a spool file, as far as the caller knows."""
+
+    CALLER = "this process writes the file"
+    ANYONE = "another process may write the file"
+    NOBODY = "no other process uses the run's folder"
+
+
 @dataclass(frozen=True)
 class SpoolFile:
-    """The file of one process, or what is left of it: `path` without its ending."""
+    """The file of one process; `path` is without its ending."""
 
     path: Path
 
@@ -44,22 +53,22 @@ class SpoolFile:
 
     @property
     def sent(self) -> Path:
-        """What is known of those that have arrived."""
+        """The committed offset."""
         return self.path.with_name(self.path.name + SENT)
 
-    def arrival(self) -> DeliveryState:
-        """How much has arrived; nothing where that cannot be read, since what is sent twice is kept once."""
+    def state(self) -> DeliveryState:
+        """The committed state; the initial one if it cannot be read, since a record that is sent twice is stored once."""
         try:
             return DeliveryState.model_validate_json(self.sent.read_bytes())
         except (OSError, ValidationError):
             return DeliveryState()
 
-    def note(self, arrival: DeliveryState) -> None:
-        """Keep how much has arrived. Raises DataError where the folder cannot be written."""
-        write_text(self.sent, arrival.model_dump_json(exclude_defaults=True))
+    def commit(self, state: DeliveryState) -> None:
+        """Write the state. Raises DataError if the folder cannot be written."""
+        write_text(self.sent, state.model_dump_json(exclude_defaults=True, by_alias=True))
 
     def entries(self, start: int = 0) -> Iterator[Entry]:
-        """The whole lines from the byte `start` on. A line without an end may still be being written and is left out."""
+        """The complete lines from the byte `start` on. An unterminated line may still be being written."""
         with suppress(FileNotFoundError), self.lines.open("rb") as file:
             file.seek(start)
             while (line := file.readline()).endswith(b"\n"):
@@ -68,26 +77,23 @@ class SpoolFile:
                 start += len(line)
 
     def entry_at(self, start: int) -> Entry | None:
-        """The entry that begins at the byte `start`."""
+        """The entry at the byte `start`."""
         return next(self.entries(start), None)
 
-    def waiting(self) -> Iterator[Entry]:
-        """What has not arrived."""
-        arrival = self.arrival()
-        yield from self.entries(arrival.end)
-        yield from (entry for start in arrival.behind if (entry := self.entry_at(start)))
+    def pending(self) -> Iterator[Entry]:
+        """The entries that are not delivered."""
+        state = self.state()
+        yield from self.entries(state.committed)
+        yield from (entry for start in state.retry_offsets if (entry := self.entry_at(start)))
 
     def records(self) -> Iterator[Record]:
-        """All records that are still there, those that have arrived included."""
+        """All records in the file, delivered or not."""
         return (entry.record for entry in self.entries() if entry.record is not None)
 
     @contextmanager
-    def held(self, *, is_ours: bool, is_alone: bool = False) -> Iterator[bool]:
-        """Keep others from sending this file. Yields whether it may be sent: it is ours, or nobody alive holds it.
-
-        Where the system has no locks, nobody does if the caller `is_alone` in the folder.
-        """
-        if is_ours:
+    def locked(self, owner: LockOwner) -> Iterator[bool]:
+        """Keep others from sending this file. Yields whether the caller may send it: it owns the file, or nobody alive does."""
+        if owner is LockOwner.CALLER:
             yield True
             return
         try:
@@ -97,10 +103,10 @@ class SpoolFile:
             return
         with stream:
             has_lock = lock(stream)
-            yield is_alone if has_lock is None else has_lock
+            yield owner is LockOwner.NOBODY if has_lock is None else has_lock
 
     def drop(self) -> None:
-        """Take the records away, all of which have arrived."""
+        """Delete the records, all of which are delivered."""
         with suppress(OSError):
             self.lines.unlink()
 
@@ -113,7 +119,7 @@ class Spool:
 
     @property
     def folder(self) -> Path:
-        """Where the files lie."""
+        """The folder of its files."""
         return self.run / FOLDER
 
     def files(self) -> list[SpoolFile]:
@@ -128,57 +134,62 @@ class Spool:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits here."""
+        """Whether no records are left."""
         return not any(file.lines.exists() for file in self.files())
 
     def steps(self) -> dict[str, int]:
-        """The step at which each metric was handed over last."""
+        """The last logged step of each metric, delivered or not."""
         found: dict[str, int] = {}
         for file in self.files():
-            found |= file.arrival().steps
+            found |= file.state().steps
             for record in file.records():
                 if isinstance(record, Metrics):
                     found |= dict.fromkeys(record.values, record.step)
         return found
 
     def status(self, after: SpoolFile | None = None) -> str | None:
-        """The last status that was handed over, or the last in a file that is younger than `after`."""
+        """The last logged status, delivered or not; with `after` only that of younger files."""
         last = None
         for file in self.files():
             if after and file.path.name <= after.path.name:
                 continue
-            last = file.arrival().status or last
+            last = file.state().status or last
             for record in file.records():
                 last = record.status if isinstance(record, StatusChange) else last
         return last
 
-    def declaration(self) -> tuple[SpoolFile, Entry] | None:
-        """The run that is to be made, if its making still waits."""
+    def pending_run(self) -> tuple[SpoolFile, Entry] | None:
+        """The CreateRun entry, if it is not delivered."""
         for file in self.files():
-            for entry in file.waiting():
+            for entry in file.pending():
                 if isinstance(entry.record, CreateRun):
                     return file, entry
         return None
 
-    def made(self) -> DeliveryState | None:
-        """What was noted of the run when it was made by its declaration."""
-        return next((arrival for file in self.files() if (arrival := file.arrival()).run_id), None)
+    def created(self) -> DeliveryState | None:
+        """The state with the id of the run that was created from this spool."""
+        return next((state for file in self.files() if (state := file.state()).run_id), None)
+
+    def run_id(self) -> str:
+        """The MLflow id of the run that was created from this spool; empty if none was."""
+        created = self.created()
+        return created.run_id or "" if created else ""
 
     def key(self) -> str | None:
-        """The key of the run that was declared here, made or not."""
-        declared = next((r.key for file in self.files() for r in file.records() if isinstance(r, CreateRun)), None)
-        made = self.made()
-        return declared or (made.key if made else None)
+        """The key of this spool's CreateRun record, delivered or not."""
+        key = next((record.key for file in self.files() for record in file.records() if isinstance(record, CreateRun)), None)
+        created = self.created()
+        return key or (created.key if created else None)
 
-    def waiting(self) -> tuple[int, int]:
-        """How many figures wait, and how many files and other things."""
-        records = [entry.record for file in self.files() for entry in file.waiting() if entry.record]
-        figures = sum(len(record.values) for record in records if isinstance(record, Metrics))
-        return figures, sum(not isinstance(record, Metrics) for record in records)
+    def pending(self) -> tuple[int, int]:
+        """How many metric values and how many other records are not delivered."""
+        records = [entry.record for file in self.files() for entry in file.pending() if entry.record]
+        values = sum(len(record.values) for record in records if isinstance(record, Metrics))
+        return values, sum(not isinstance(record, Metrics) for record in records)
 
 
 class SpoolWriter:
-    """Adds records to a file of its own in `spool`, from any thread. The file is made with the first of them."""
+    """Appends records to a file of its own in `spool`, from any thread. The file is created with the first record."""
 
     def __init__(self, spool: Spool, writer: str) -> None:
         self.spool, self._writer = spool, writer
@@ -188,18 +199,18 @@ class SpoolWriter:
         self._lock = threading.Lock()
 
     def add(self, record: Record) -> None:
-        """Add one record. Raises OSError where it cannot be written, as on a full disk; what was added before stays whole."""
+        """Append one record. Raises OSError if it cannot be written, e.g. on a full disk; earlier records stay intact."""
         line = encoded(record)
         with self._lock:
             stream = self._stream or self._opened()
             rest = memoryview(b"\n" + line if self._is_broken else line)
-            self._is_broken = True  # until all of the line is there
+            self._is_broken = True  # until the whole line is written
             while rest:
                 rest = rest[stream.write(rest) :]
             self._is_broken = False
 
     def close(self) -> None:
-        """Leave the file to others."""
+        """Release the file and its lock."""
         with self._lock:
             if self._stream:
                 self._stream.close()
@@ -212,25 +223,25 @@ class SpoolWriter:
         number = 1 + max((int(file.path.name[:6]) for file in self.spool.files()), default=0)
         while True:
             self.file = SpoolFile(self.spool.folder / f"{number:06d}-{self._writer}")
-            with suppress(FileExistsError):  # made by another process meanwhile
+            with suppress(FileExistsError):  # another process has created it meanwhile
                 self._stream = self.file.lines.open("xb", buffering=0)
                 lock(self._stream, wait=True)
-                if os.fstat(self._stream.fileno()).st_nlink:  # else it was taken for one that a dead process left, and is gone
+                if os.fstat(self._stream.fileno()).st_nlink:  # 0 if it was deleted as the empty file of a dead process
                     return self._stream
                 self._stream.close()
             number += 1
 
 
 def encoded(record: Record) -> bytes:
-    """A record as its line."""
+    """A record as a line."""
     body = record.model_dump_json().encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
 def decoded(line: bytes) -> Record | None:
-    """The record of a line; None where the line is damaged."""
+    """The record of a line; None if the line is damaged."""
     body = line[9:].removesuffix(b"\n")
     try:
-        return record_of(body) if line[:9] == b"%08x " % zlib.crc32(body) else None
+        return parse_record(body) if line[:9] == b"%08x " % zlib.crc32(body) else None
     except ValueError:
         return None
