@@ -1,4 +1,4 @@
-"""Send what waits in run folders to MLflow: python jobs/sync.py [run=NAME] [tracking.uri=URI]."""
+"""Send the pending records of run folders to MLflow: python jobs/sync.py [run=NAME] [tracking.uri=URI]."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 def run(config: SyncConfig) -> int:
-    """Send what can be sent."""
     from masklab.config.home import home_of
     from masklab.tracking.spool.sync import synchronise
 
@@ -25,5 +24,5 @@ def run(config: SyncConfig) -> int:
 
 
 if __name__ == "__main__":
-    description = "Send what waits in run folders to MLflow: of runs with tracking.offline=true, or whose server was out of reach."
+    description = "Send pending records to MLflow: of runs with tracking.offline=true, or whose server could not be reached."
     sys.exit(main("sync", description, run, PROJECT, tree=SYNC))

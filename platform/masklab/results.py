@@ -1,35 +1,54 @@
-"""Runs and comparisons as tables, for a notebook or a script: `load("my-comparison").runs`.
+"""Runs and comparisons for a notebook or a script: `load("my-comparison").runs`, and the statistics and plots of a comparison's report.
 
-Tables are pandas frames. A column that comes from MLflow begins with `params.`, `metrics.` or `tags.`, as in MLflow's own tables.
+Tables are pandas data frames. Columns from MLflow start with `params.`, `metrics.` or `tags.`, as in MLflow's own tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from masklab.comparison.contrast import contrasts
 from masklab.comparison.outcomes import Outcomes
 from masklab.config.home import home_of
 from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError, did_you_mean
-from masklab.io.redaction import first_line_redacted, redact
+from masklab.reporting.comparison.answer import dots_to_baseline
 from masklab.reporting.comparison.findings import Findings
+from masklab.reporting.comparison.plots import forest_figure, matrix_figure, paired_figure, picture, reach_figure
+from masklab.reporting.comparison.verdict_text import headline, sentence
 from masklab.tracking.metrics import FINAL_NELBO, STAGE, VAL_STAGE
-from masklab.tracking.mlflow_run import PARENT_TAG, client_of
+from masklab.tracking.mlflow_run import PARENT_TAG, client_of, in_one_line
 from masklab.tracking.mlflow_store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
+__all__ = [
+    "Findings",
+    "Outcomes",
+    "Results",
+    "contrasts",
+    "dots_to_baseline",
+    "forest_figure",
+    "headline",
+    "load",
+    "matrix_figure",
+    "paired_figure",
+    "picture",
+    "reach_figure",
+    "sentence",
+]
+
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = 1000
-"""Runs that are asked for at a time."""
+"""Runs per request."""
+REMEDY = "check uri=, home= or MLFLOW_TRACKING_URI"
 FACTS = ("run", "name", "experiment", "status", "started", "parent", "arm", "seed")
 
 
@@ -37,41 +56,41 @@ FACTS = ("run", "name", "experiment", "status", "started", "parent", "arm", "see
 class Results:
     """Some runs of the store at `uri`.
 
-    `runs` has one row a run: run (its id), name, experiment, status, started, parent (a run's id), arm and seed, then parameters, last
-    metrics and tags. A run with children, as a comparison is, has no arm and no seed of its own.
+    `runs` has one row per run: run (its id), name, experiment, status, started, parent (a run's id), arm and seed, then params, last
+    metric values and tags. A run with children, such as a comparison, has no arm and no seed.
     """
 
     uri: str = field(repr=False)
     runs: pd.DataFrame
     folder: Path
-    """Where the run's folder would be whose name was asked for."""
+    """The folder that a run of the requested name has."""
 
     def metrics(self, *names: str) -> pd.DataFrame:
-        """Every logged figure: run, arm, seed, metric, step, value; those of `names`, or all.
+        """All logged values of the metrics `names` (default: all metrics), with columns run, arm, seed, metric, step, value.
 
-        Raises RunError for a metric that no run has, and TrackingError where the store fails.
+        Raises RunError for a metric that no run has, and TrackingError if the store fails.
         """
         logged = {column.removeprefix("metrics.") for column in self.runs if column.startswith("metrics.")}
         for name in names:
             if name not in logged:
                 raise RunError(
-                    f"{name}: no run has such a metric{did_you_mean(name, logged)}; there are {', '.join(sorted(logged)) or 'none'}"
+                    f"{name}: no run has such a metric{did_you_mean(name, logged)}; the runs have {', '.join(sorted(logged)) or 'none'}"
                 )
-        with _in_one_line(self.uri):
+        with in_one_line(self.uri, REMEDY):
             rows = list(self._points(client_of(self.uri), names or sorted(logged)))
         return pd.DataFrame(rows, columns=["run", "arm", "seed", "metric", "step", "value"])
 
     def stages(self) -> pd.DataFrame:
-        """Every evaluation's score of every validation pool: run, arm, seed, step, stage (the one in training), pool, loss, accuracy.
+        """Each validation pool at each evaluation: run, arm, seed, step, stage (the one in training), pool, loss, accuracy.
 
-        Raises TrackingError where the store fails.
+        Raises TrackingError if the store fails.
         """
         logged = [column.removeprefix("metrics.") for column in self.runs if column.startswith("metrics.")]
         wanted = [name for name in logged if name == STAGE or name.startswith((f"{VAL_STAGE}loss/", f"{VAL_STAGE}accuracy/"))]
-        told = self.metrics(*wanted).to_dict("records") if wanted else []
-        stage = {(row["run"], row["step"]): int(row["value"]) for row in told if row["metric"] == STAGE}
+        points = self.metrics(*wanted).to_dict("records") if wanted else []
+        stage = {(row["run"], row["step"]): int(row["value"]) for row in points if row["metric"] == STAGE}
         scores: dict[tuple[Any, ...], dict[str, float]] = {}
-        for row in told:
+        for row in points:
             kind, _, pool = row["metric"].removeprefix(VAL_STAGE).partition("/")
             if kind in ("loss", "accuracy"):
                 key = (row["run"], row["arm"], row["seed"], row["step"], stage.get((row["run"], row["step"])), int(pool))
@@ -81,23 +100,23 @@ class Results:
         return pd.DataFrame(rows, columns=columns).sort_values(["run", "step", "pool"], ignore_index=True)
 
     def outcomes(self, metric: str = FINAL_NELBO, unit: str = "nats per character") -> Outcomes:
-        """The last value of a metric by arm and seed, as `masklab.comparison` judges it; a run that did not finish has none.
+        """The last value of a metric by arm and seed, for `contrasts`; None for a run that did not finish.
 
-        Raises RunError for a metric that no run has, and for two runs of one arm under one seed.
+        Raises RunError for a metric that no run has, and if two runs have the same arm and seed.
         """
         column = f"metrics.{metric}"
         if column not in self.runs:
             raise RunError(f"{metric}: no run has such a metric")
         runs = self.runs.dropna(subset=["arm", "seed"])
         if (twice := runs[runs.duplicated(["arm", "seed"])]).shape[0]:
-            raise RunError(f"{twice.arm.iloc[0]} has two runs under seed {twice.seed.iloc[0]}; load one comparison by its name")
-        figures: dict[str, dict[int, float | None]] = {}
+            raise RunError(f"{twice.arm.iloc[0]} has two runs with seed {twice.seed.iloc[0]}; load one comparison by its name")
+        values: dict[str, dict[int, float | None]] = {}
         for arm, seed, status, value in zip(runs.arm, runs.seed, runs.status, runs[column], strict=True):
-            figures.setdefault(arm, {})[int(seed)] = float(value) if status == "FINISHED" and pd.notna(value) else None
-        return Outcomes.of(figures, unit)
+            values.setdefault(arm, {})[int(seed)] = float(value) if status == "FINISHED" and pd.notna(value) else None
+        return Outcomes.of(values, unit)
 
     def findings(self) -> Findings:
-        """The comparison in the folder of the name that was asked for. Raises RunError where there is none."""
+        """The records of the comparison of the requested name. Raises RunError if its folder has none."""
         return Findings.read(self.folder)
 
     def _points(self, client: MlflowClient, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
@@ -109,17 +128,17 @@ class Results:
 
 
 def load(name: str | None = None, *, uri: str | None = None, home: str | Path | None = None) -> Results:
-    """The runs of the experiment `name`, or the newest run of that name (or id) with its children; all runs without a name.
+    """The runs of the experiment `name`, or the newest run of that name (or id) with its children. Without a name: all runs.
 
-    The store is `uri`, else MLFLOW_TRACKING_URI, else the one in `home`, by default MASKLAB_HOME or the project. Raises RunError where
-    nothing has the name, and TrackingError where there is no store or it cannot be reached.
+    The store is `uri`, else MLFLOW_TRACKING_URI, else the one in `home` (default: MASKLAB_HOME, else the project). Raises RunError if
+    nothing has that name, and TrackingError if there is no store or it cannot be reached.
     """
     place = Path(home).expanduser().absolute() if home else home_of(PROJECT)
     store = Store.of(StoreSettings(uri=uri), place)
     if store.is_local and not store.database.exists():
         raise TrackingError(f"there is no store at {store.database}; train something first, or give uri= or home=")
     store.check()
-    with _in_one_line(store.uri):
+    with in_one_line(store.uri, REMEDY):
         client = client_of(store.uri)
         experiments = {e.experiment_id: e.name for e in client.search_experiments()}
         runs = _named(client, experiments, name) if name else _search(client, list(experiments))
@@ -140,7 +159,7 @@ def _named(client: MlflowClient, experiments: dict[str, str], name: str) -> list
 
 
 def _search(client: MlflowClient, experiments: list[str], where: str = "") -> list[Run]:
-    """All runs, oldest first, however many pages they take."""
+    """All matching runs, oldest first."""
     runs, token = [], None
     while True:
         page = client.search_runs(experiments, where, max_results=PAGE, order_by=["attributes.start_time ASC"], page_token=token)
@@ -175,14 +194,3 @@ def _facts(run: Run, experiments: dict[str, str], has_children: bool) -> dict[st
 def _data(run: Run) -> dict[str, Any]:
     kinds = {"params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags}
     return {f"{kind}.{name}": value for kind, values in kinds.items() for name, value in sorted(values.items())}
-
-
-@contextmanager
-def _in_one_line(uri: str) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"the store {redact(uri)} cannot be read: {first_line_redacted(error)}") from error

@@ -1,4 +1,4 @@
-"""A run whose MLflow server fails in the middle, at the end or for ever: every figure arrives, and each of them once."""
+"""A run whose MLflow server fails in the middle, at the end or for ever: every metric value arrives, and arrives once."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 @dataclass
 class Training:
-    """Steps of a small network, each with its figures. `told` holds when each figure was handed over, in ms, by name and step."""
+    """Steps of a small network, each with its metrics. `told` has the time in ms at which each value was logged, by name and step."""
 
     tracker: Tracker
     told: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
@@ -74,10 +74,10 @@ class Training:
             for _ in range(self.passes):
                 self.model(self.inputs).square().mean().backward()
             at = time.time_ns() // 1_000_000
-            self.tracker.log_metrics({f"train/figure_{i}": value_of(i, step) for i in range(NAMES)}, step)
+            self.tracker.log_metrics({f"train/metric_{i}": value_of(i, step) for i in range(NAMES)}, step)
             done = time.time_ns() // 1_000_000
             self.seconds.append(time.perf_counter() - began)
-            self.told |= {(f"train/figure_{i}", step): (at, done) for i in range(NAMES)}
+            self.told |= {(f"train/metric_{i}", step): (at, done) for i in range(NAMES)}
 
 
 def value_of(i: int, step: int) -> float:
@@ -92,11 +92,11 @@ def begin(home: Path, uri: str, name: str = "run") -> tuple[RunFolder, RunHandle
 
 
 def check(server: int, run_id: str, training: Training) -> tuple[int, int]:
-    """How many figures are lost and doubled; each that is there has its value and the time at which it was handed over."""
+    """How many values are lost and doubled; each one in the store has its value and the time at which it was logged."""
     client = client_of(f"http://127.0.0.1:{server}")
     kept: Counter[tuple[str, int]] = Counter()
     for i in range(NAMES):
-        for point in client.get_metric_history(run_id, f"train/figure_{i}"):
+        for point in client.get_metric_history(run_id, f"train/metric_{i}"):
             assert point.value == value_of(i, point.step) or (i, point.step) == (3, 100)
             at, done = training.told[point.key, point.step]
             assert at <= point.timestamp <= done, "the time is that of the step"
@@ -125,7 +125,7 @@ def test_an_outage_in_the_middle_loses_and_doubles_nothing(
     assert Spool(folder.path).is_empty
     assert len(words) <= 1
     lost, doubled = check(server, handle.run_id, training)
-    told(f"MLflow {outage} in the middle: {lost} of {len(training.told)} figures lost, {doubled} doubled")
+    told(f"MLflow {outage} in the middle: {lost} of {len(training.told)} values lost, {doubled} doubled")
     assert (lost, doubled) == (0, 0)
     run = client_of(f"http://127.0.0.1:{server}").get_run(handle.run_id)
     assert (run.info.status, run.data.params, run.data.tags["c"]) == ("FINISHED", {"a.b": "1"}, "d")
@@ -181,7 +181,7 @@ def test_a_run_ends_while_the_server_is_away_and_the_rest_is_sent_later(
     assert synchronise(SyncConfig(), tmp_path) == 0
     assert "no records for MLflow are pending" in capsys.readouterr().out
     lost, doubled = check(server, handle.run_id, training)
-    told(f"MLflow {outage} to the end: the run ended in {seconds:.1f} s; {lost} of {100 * NAMES} figures lost, {doubled} doubled")
+    told(f"MLflow {outage} to the end: the run ended in {seconds:.1f} s; {lost} of {100 * NAMES} values lost, {doubled} doubled")
     assert (lost, doubled) == (0, 0)
     client = client_of(f"http://127.0.0.1:{server}")
     run = client.get_run(handle.run_id)
@@ -234,7 +234,7 @@ def test_a_run_that_is_killed_again_and_again_loses_and_doubles_nothing(
     points = client_of(proxy.uri).get_metric_history(handle.run_id, "train/loss")
     kept = Counter(point.step for point in points)
     lost, doubled = len(set(range(1, handed + 1)) - kept.keys()), sum(kept.values()) - len(kept)
-    told(f"MLflow: 5 processes killed, {sent} figures sent and {waiting} not: {lost} of {handed} steps lost, {doubled} doubled")
+    told(f"MLflow: 5 processes killed, {sent} values sent and {waiting} not: {lost} of {handed} steps lost, {doubled} doubled")
     assert (lost, doubled) == (0, 0)
     assert max(kept) <= handed + 1, "a step may have been handed over and not been told"
     assert all(point.value == point.step / 7 for point in points)
@@ -255,7 +255,7 @@ def killed_once(is_enough: Callable[[], bool], home: Path, uri: str, run_id: str
     return max(int(line) for line in lines if line.endswith(b"\n"))
 
 
-def test_handing_figures_over_waits_for_no_answer(tmp_path: Path, proxy: Proxy) -> None:
+def test_logging_waits_for_no_answer(tmp_path: Path, proxy: Proxy) -> None:
     _, handle = begin(tmp_path, proxy.uri)
     proxy.fail("hangs")
     tracker = MlflowTracker(handle, "worker", report=lambda words: None)

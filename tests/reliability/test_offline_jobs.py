@@ -51,12 +51,12 @@ def test_a_run_that_was_trained_offline_is_sent_as_it_would_have_been(
     assert not (home / "mlflow.db").exists()
     folder = home / "runs" / "apart"
     assert f"make sync ARGS=run={folder}" in capfd.readouterr().out
-    figures, others = Spool(folder).pending()
+    values, others = Spool(folder).pending()
     away = sync(root, "run=apart", "tracking.uri=http://127.0.0.1:1")
     assert away.returncode == 2 and away.stderr.count("\n") == 1 and "no tracking server" in away.stderr
     first, second = sync(root, "run=apart"), sync(root)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr
-    assert f"{figures:,} metric values and {others:,} other records sent, of 1 runs" in first.stdout
+    assert f"{values:,} metric values and {others:,} other records sent, of 1 runs" in first.stdout
     assert "no records for MLflow are pending" in second.stdout
     (run,) = kept(home)
     assert (run.info.run_name, run.info.status) == ("apart", "FINISHED")
@@ -67,8 +67,8 @@ def test_a_run_that_was_trained_offline_is_sent_as_it_would_have_been(
     files = {file.path for place in (None, "checkpoint", "figures") for file in client.list_artifacts(run.info.run_id, place)}
     assert {"config.yaml", "summary.json", "checkpoint/model.safetensors", "figures/loss.png", "figures/masks.png"} <= files
     sent = sum(len(client.get_metric_history(run.info.run_id, name)) for name in run.data.metrics)
-    told(f"offline run: {figures - sent} of {figures} figures lost or doubled by sync")
-    assert sent == figures
+    told(f"offline run: {values - sent} of {values} values lost or doubled by sync")
+    assert sent == values
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The spool of a run: whole lines or none, sent from wherever a process died, by one process at a time, and nothing that is no run's."""
+"""The spool of a run: complete lines or none, resumed wherever a process died, sent by one process at a time, and only files of the run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RUN = "0" * 32
 
 
 class Recorder:
-    """A client that keeps what it is told, and fails where `fails` says so."""
+    """A client that records its calls, and fails if `fails` returns True for one."""
 
     def __init__(self, fails: Callable[[str], bool] = lambda what: False) -> None:
         self.told: list[Any] = []
@@ -75,7 +75,7 @@ def sent(spool: Spool) -> bool:
     return Delivery(Store("http://host", spool.run)).deliver(spool, RUN)
 
 
-def figures(step: int, **values: float) -> Metrics:
+def metrics(step: int, **values: float) -> Metrics:
     return Metrics(at=1000 + step, step=step, values=values or {"train/loss": step / 7})
 
 
@@ -90,7 +90,7 @@ def test_a_record_is_read_as_it_was_written(kept: dict[str, float], step: int) -
 
 
 def test_a_line_that_has_changed_by_a_byte_or_lacks_its_end_is_known(told: Callable[[str], None]) -> None:
-    line = encoded(figures(3))
+    line = encoded(metrics(3))
     broken = [line[:i] + bytes([line[i] ^ bit]) + line[i + 1 :] for i in range(len(line) - 1) for bit in (1, 0x20, 0x80)]
     broken += [line[:i] + b"\n" for i in range(len(line) - 1)]
     assert not [each for each in broken if decoded(each) is not None]
@@ -104,7 +104,7 @@ def test_no_line_is_an_error(line: bytes) -> None:
 
 
 class FullDisk:
-    """A file on a disk that takes another `room` bytes."""
+    """A file on a disk with `room` bytes left."""
 
     def __init__(self, stream: Any, room: int) -> None:
         self.stream, self.room = stream, room
@@ -120,16 +120,16 @@ class FullDisk:
         self.stream.close()
 
 
-@pytest.mark.parametrize("room", [0, 1, 20, len(encoded(figures(2))) - 2])
+@pytest.mark.parametrize("room", [0, 1, 20, len(encoded(metrics(2))) - 2])
 def test_what_a_full_disk_cut_off_is_passed_over_and_nothing_else(spool: Spool, client: Recorder, room: int) -> None:
     writer = SpoolWriter(spool, "worker")
-    writer.add(figures(1))
+    writer.add(metrics(1))
     stream = writer._stream
     writer._stream = FullDisk(stream, room)  # type: ignore[assignment]
     with pytest.raises(OSError, match="No space"):
-        writer.add(figures(2))
+        writer.add(metrics(2))
     writer._stream = stream
-    writer.add(figures(3))
+    writer.add(metrics(3))
     writer.close()
     assert sent(spool)
     assert [point[3] for point in client.told] == [1, 3]
@@ -148,12 +148,12 @@ def test_a_full_disk_ends_no_run_and_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_still_being_written_is_left_for_later(spool: Spool, client: Recorder) -> None:
-    add_records(spool.run, figures(1), figures(2))
+    add_records(spool.run, metrics(1), metrics(2))
     (file,) = spool.files()
     whole = file.lines.read_bytes()
-    for cut in range(len(encoded(figures(1))), len(whole)):
+    for cut in range(len(encoded(metrics(1))), len(whole)):
         file.lines.write_bytes(whole[:cut])
-        assert [entry.record for entry in file.entries()] == [figures(1)]
+        assert [entry.record for entry in file.entries()] == [metrics(1)]
 
 
 def test_a_file_belongs_to_its_process_until_that_is_dead(spool: Spool, client: Recorder) -> None:
@@ -170,7 +170,7 @@ def test_a_file_belongs_to_its_process_until_that_is_dead(spool: Spool, client: 
     command, platform = [sys.executable, "-c", script, str(spool.run)], Path(delivery.__file__).parents[3]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=platform) as process:
         assert process.stdout and process.stdout.readline()
-        assert not sent(spool), "it sends its figures itself"
+        assert not sent(spool), "it sends its records itself"
         assert client.told == []
         process.kill()
         process.wait()
@@ -195,7 +195,7 @@ def test_a_file_that_is_cleared_away_before_its_first_line_is_made_anew(
 
 def test_what_cannot_be_sent_lets_the_rest_through_and_is_tried_again(spool: Spool, client: Recorder) -> None:
     text = [Text(at=1, name=name, text="") for name in ("bad", "good")]
-    add_records(spool.run, text[0], figures(1), text[1], StatusChange(at=9, status="FINISHED"))
+    add_records(spool.run, text[0], metrics(1), text[1], StatusChange(at=9, status="FINISHED"))
     client.fails = lambda what: what == "bad"
     for _ in range(3):
         with pytest.raises(DeferredError, match="connection reset"):
@@ -260,11 +260,11 @@ def test_passwords_do_not_come_into_the_spool(tmp_path: Path) -> None:
 
 def test_a_spool_that_lies_elsewhere_is_neither_written_nor_read(spool: Spool, client: Recorder, tmp_path: Path) -> None:
     elsewhere = Spool(tmp_path / "elsewhere")
-    add_records(elsewhere.run, figures(1))
+    add_records(elsewhere.run, metrics(1))
     spool.run.mkdir()
     spool.folder.symlink_to(elsewhere.folder)
     before = {path: path.read_bytes() for path in elsewhere.folder.iterdir()}
     with pytest.raises(NotADirectoryError):
-        add_records(spool.run, figures(2))
+        add_records(spool.run, metrics(2))
     assert sent(spool) and client.told == []
     assert {path: path.read_bytes() for path in elsewhere.folder.iterdir()} == before

@@ -1,4 +1,4 @@
-"""A process that dies while it sends: wherever that is, the next one goes on, and a real store has every figure once."""
+"""A process dies while it sends: wherever that is, the next one continues, and a real store has every metric value once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def begun(home: Path, name: str = "run") -> RunFolder:
 
 
 class Dying:
-    """Lets a process live for `life` events, a request to MLflow and what is noted of it being two or three of them."""
+    """Lets a process live for `life` events; a request to MLflow and its commit are two or three events."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.life, self.events = 0, 0
@@ -87,7 +87,7 @@ STEPS = [Metrics(at=1000 + i, step=i, values={"train/loss": i / 7, "train/lr": f
 
 
 def waiting(home: Path, name: str) -> Spool:
-    """A run that has something of each kind to be sent."""
+    """A run with pending records of each kind."""
     folder = begun(home, name)
     (folder.path / "summary.json").write_text("{}")
     add_records(folder.path, declared(name, datasets=[DATASET]), Tags(at=2, values={"late": "1"}), Text(at=3, name="a/b.txt", text="c"))
@@ -97,7 +97,7 @@ def waiting(home: Path, name: str) -> Spool:
 
 
 def flaws(client: Any, name: str) -> tuple[int, int]:
-    """How many figures of a run are lost and how many are doubled; all else must be right."""
+    """How many metric values of a run are lost and how many are doubled; everything else must be right."""
     (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()], f"attributes.run_name = '{name}'")
     lost = doubled = 0
     for metric in ("train/loss", "train/lr"):
@@ -134,9 +134,7 @@ def test_wherever_a_process_dies_while_it_sends_the_next_one_goes_on(
         assert spool.is_empty
     deaths = len(found)
     lost, doubled = sum(each[0] for each in found), sum(each[1] for each in found)
-    told(
-        f"spool: a process dies at each of {deaths} points of sending: {lost} of {2 * len(STEPS) * deaths} figures lost, {doubled} doubled"
-    )
+    told(f"spool: a process dies at each of {deaths} points of sending: {lost} of {2 * len(STEPS) * deaths} values lost, {doubled} doubled")
     assert (lost, doubled) == (0, 0) and deaths > 20
 
 

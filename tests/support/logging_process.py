@@ -1,4 +1,4 @@
-"""A process that hands figures over until it is killed: python logging_process.py HOME URI RUN_ID FIRST. Prints each step handed over."""
+"""A process that logs metrics until it is killed: python logging_process.py HOME URI RUN_ID FIRST. Prints each logged step."""
 
 from __future__ import annotations
 
