@@ -17,9 +17,9 @@ from masklab.comparison.outcomes import Outcomes
 from masklab.config.home import home_of
 from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError, did_you_mean
-from masklab.reporting.comparison.answer import dots_to_baseline
 from masklab.reporting.comparison.findings import Findings
 from masklab.reporting.comparison.plots import forest_figure, matrix_figure, paired_figure, picture, reach_figure
+from masklab.reporting.comparison.report import dots_to_baseline
 from masklab.reporting.comparison.verdict_text import headline, sentence
 from masklab.tracking.metrics import FINAL_NELBO, STAGE, VAL_STAGE
 from masklab.tracking.mlflow_run import PARENT_TAG, client_of, in_one_line

@@ -90,7 +90,7 @@ def _verdicts(findings: Findings) -> Iterator[Block]:
     yield from _forests(findings)
 
 
-def _dots_to_baseline(findings: Findings) -> tuple[Dots, ...]:
+def dots_to_baseline(findings: Findings) -> tuple[Dots, ...]:
     """The differences of all arms to the baseline, each curriculum with its controls beneath it."""
     first, _, others = findings.families
     order, compared = [arm.name for arm in findings.record.arms], {pair.arm for pair in first.pairs}
@@ -98,7 +98,7 @@ def _dots_to_baseline(findings: Findings) -> tuple[Dots, ...]:
     return tuple(Dots(c.arm, findings.outcomes.difference(c.arm, c.baseline).values, c, c.arm not in compared) for c in tested)
 
 
-def _dots_to_controls(findings: Findings) -> tuple[Dots, ...]:
+def dots_to_controls(findings: Findings) -> tuple[Dots, ...]:
     """The differences of the curricula to their own controls."""
     pairs = findings.families[1].tested
     return tuple(Dots(f"{c.arm} − {c.baseline}", findings.outcomes.difference(c.arm, c.baseline).values, c) for c in pairs)
@@ -107,10 +107,10 @@ def _dots_to_controls(findings: Findings) -> tuple[Dots, ...]:
 def _forests(findings: Findings) -> Iterator[Block]:
     margin, caption = findings.record.margin, "Each seed's difference as a dot, the mean as a diamond with its 95 % interval. "
     colours = "Blue is better and orange worse after the correction; a hollow diamond decides nothing."
-    if rows := _dots_to_baseline(findings):
+    if rows := dots_to_baseline(findings):
         words = f"{caption}{colours} Controls are set in beneath their curriculum."
         yield picture("forest-baseline", forest_figure(rows, f"to {findings.record.baseline}", margin), words)
-    if rows := _dots_to_controls(findings):
+    if rows := dots_to_controls(findings):
         words = f"The curricula beside their own controls. {caption}{colours}"
         yield picture("forest-controls", forest_figure(rows, "to the control", margin), words)
 
