@@ -51,6 +51,16 @@ def test_a_run_opens_with_its_newest_checkpoint_in_evaluation_mode(trained: RunF
     assert all(torch.equal(saved[name], tensor) for name, tensor in model.model.state_dict().items())
 
 
+def test_a_gap_is_filled_from_python(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home_of(trained))
+    monkeypatch.delenv("MASKLAB_HOME", raising=False)
+    model = TrainedModel.open("tiny")
+    texts = model.fill("to[6]be", num_samples=3, seed=1, strategy="confidence", steps=3)
+    assert texts == model.fill("to[6]be", num_samples=3, seed=1, strategy="confidence", steps=3)
+    assert all(len(text) == 10 and text.startswith("to") and text.endswith("be") for text in texts)
+    assert len(texts) == 3 and len(model.fill("to")[0]) == model.block_size
+
+
 def test_a_run_its_folder_and_its_checkpoint_are_three_names_of_one_model(trained: RunFolder, tmp_path: Path) -> None:
     opened = [TrainedModel.open(str(reference), home_of(trained), CPU) for reference in ("tiny", trained.path, newest(trained))]
     assert {model.checkpoint.path for model in opened} == {newest(trained)}

@@ -1,4 +1,10 @@
-"""A model as training left it: ready to write, to score text, or to predict."""
+"""A trained model, loaded from a checkpoint: ready to write, to score text, or to predict.
+
+from masklab.inference.trained_model import TrainedModel
+
+model = TrainedModel.open("bard")
+print(model.fill("ROMEO:[40]night", strategy="confidence", steps=20)[0])
+"""
 
 from __future__ import annotations
 
@@ -8,10 +14,13 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from masklab.config.checkpoints.find_checkpoint import FoundCheckpoint, find_checkpoint
+from masklab.config.home import home_of
 from masklab.config.jobs.train import Config
 from masklab.errors import CheckpointError
 from masklab.model.transformer import Transformer
 from masklab.modes.any_mode import AnyMode
+from masklab.sampling.generation import generate
+from masklab.sampling.settings import SamplingSettings
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
 from masklab.training.checkpoint.store import Checkpoint, load_weights
@@ -21,7 +30,7 @@ from masklab.training.settings import ComputeSettings
 
 Ability = Literal["writes", "fills_masks", "judges"]
 """What a model can be needed for, by the name of the mode's own flag."""
-LACKS = {"writes": "writes no text", "fills_masks": "fills no masks", "judges": "is no judge of written text"}
+LACKS = {"writes": "writes no text", "fills_masks": "fills no masks", "judges": "does not judge written text"}
 
 
 @dataclass(frozen=True)
@@ -43,12 +52,13 @@ class TrainedModel:
     labels: Labels | None = None
 
     @classmethod
-    def open(cls, reference: str, home: Path, system: ComputeSettings, able: Ability | None = None) -> Self:
-        """Load what `reference` names: a run in `home`, a run's folder, or one checkpoint; a model that is `able` to do something.
+    def open(cls, reference: str, home: Path | None = None, system: ComputeSettings | None = None, able: Ability | None = None) -> Self:
+        """Load what `reference` names: a run in `home`, a run's folder, or one checkpoint. Refuse a model that is not `able`.
 
-        Every file is held against its SHA-256 first. Nothing is unpickled, and the optimizer's state is not loaded. Raises RunError,
-        CheckpointError or ResourceError.
+        `home` holds `runs/`; by default it is $MASKLAB_HOME, or the current folder. Each file is compared with its SHA-256 before it is
+        read. Nothing is unpickled, and the optimizer's state is not loaded. Raises RunError, CheckpointError or ResourceError.
         """
+        home, system = home or home_of(Path.cwd()), system or ComputeSettings()
         found = find_checkpoint(reference, home)
         config, vocabulary, iteration = found.config(), found.vocabulary(), _iteration(found)
         if able and not getattr(config.mode, able):
@@ -74,6 +84,16 @@ class TrainedModel:
             precision=precision,
             labels=labels,
         )
+
+    def fill(self, prompt: str = "", **sampling: Any) -> list[str]:
+        """Texts in which the model has filled the gaps of `prompt`: `[5]` is five characters, `[*]` all the rest of its block.
+
+        `sampling` holds keys of the section of that name, such as num_samples, seed, temperature, strategy and steps. A prompt without
+        gaps is a prefix. Raises ConfigError or DataError for a prompt that does not fit the model, and ValidationError for a wrong key.
+        """
+        settings = SamplingSettings.model_validate(sampling | {"prompt": prompt})
+        with self.precision.autocast():
+            return generate(self.model, self.vocabulary, self.block_size, settings).texts(self.vocabulary)
 
     @property
     def corpus_fingerprint(self) -> str | None:
@@ -113,7 +133,7 @@ def _iteration(found: FoundCheckpoint) -> int:
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"checkpoint {found.checkpoint.path}: state.json cannot be read ({type(error).__name__})") from error
     if type(iteration) is not int or iteration < 0:
-        raise CheckpointError(f"checkpoint {found.checkpoint.path}: state.json has iteration {iteration!r}, which is no number of steps")
+        raise CheckpointError(f"checkpoint {found.checkpoint.path}: state.json has iteration {iteration!r}, which is not a number of steps")
     return iteration
 
 
