@@ -185,9 +185,7 @@ def test_addresses_with_secrets(tmp_path: Path, address: str) -> None:
 
 @pytest.mark.parametrize("words", HTML)
 def test_pages_and_markdown_hold_no_elements_but_their_own(words: str) -> None:
-    from masklab.reporting.comparison.blocks import Bullets, Heading, Paragraph, Table
-    from masklab.reporting.comparison.html import page
-    from masklab.reporting.comparison.markdown import markdown
+    from masklab.reporting.comparison.blocks import Bullets, Heading, Paragraph, Table, markdown, page
     from masklab.reporting.unmasking.html import page as unmasking
     from masklab.sampling.trace import Snapshot, Trace
     from masklab.text.vocabulary import Vocabulary

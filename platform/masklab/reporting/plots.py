@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7A6A00")
 LINES = ("-", "--", "-.", ":")
-INK, FAINT, PAPER = "#222222", "#8a8a8a", "#f4f4f2"
+INK, FAINT, GRID, PAPER = "#222222", "#8a8a8a", "#dddddd", "#f4f4f2"
 PANEL_ROWS = 24
 
 
@@ -56,7 +56,7 @@ def loss_figure(history: History, info: RunInfo) -> Figure:
     axes.set_title(f"{info.name}: loss on each validation stage", loc="left", color=INK, fontsize=11, pad=22)
     axes.set_xlabel("iteration", color=INK)
     axes.set_ylabel("nats per character", color=INK)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
     bare(axes)
     axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.0, 1.0), title="validation stage", alignment="left")
     return figure
@@ -189,7 +189,7 @@ def mask_ratio_figure(curves: Mapping[str, MaskRatioCurve], title: str) -> Figur
     axes.set_xlabel("share of masked characters", color=INK)
     axes.set_ylabel("nats per masked character", color=INK)
     axes.set_xlim(0, 1.02)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
     bare(axes)
     if len(curves) > 1:
         axes.legend(frameon=False, fontsize=8.5)

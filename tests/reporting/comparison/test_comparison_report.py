@@ -19,12 +19,11 @@ from masklab.curriculum.controls import CONTROLS
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import RunError
 from masklab.reporting.comparison.findings import Findings
-from masklab.reporting.comparison.plots import GRID
 from masklab.reporting.comparison.record import ComparisonRecord
 from masklab.reporting.comparison.report import summary_markdown, write_report
 from masklab.reporting.comparison.verdict_text import READINGS, conclusion, reasons, sentence
 from masklab.reporting.numbers import amount, decimals, decimals_of, probability, signed, spread
-from masklab.reporting.plots import FAINT, INK
+from masklab.reporting.plots import FAINT, GRID, INK
 
 BASELINE = "uniform"
 QUICK = Story(controls=(BASELINE,))

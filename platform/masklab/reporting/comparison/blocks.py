@@ -1,11 +1,21 @@
-"""What a report is made of: blocks of plain words, tables and pictures, without any markup of their own.
+"""The blocks that a report is made of, words, tables and plots without markup, and their rendering as HTML and as Markdown.
 
-A renderer makes a page of them, and escapes whatever it is given.
+Both renderings escape every word: it may come from a curriculum's file or from an error.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from masklab.reporting.pages import render
+from masklab.reporting.plots import COLOURS, FAINT, GRID, INK
+from masklab.reporting.tables import escaped, markdown_table, one_line
+
+FENCE = "`" * 4
+VARIABLES = {INK: "ink", FAINT: "faint", GRID: "rule", "#ffffff": "paper"} | {colour.lower(): f"c{i}" for i, colour in enumerate(COLOURS)}
+"""The variable of the page's style for each colour of the plots."""
 
 
 @dataclass(frozen=True)
@@ -83,3 +93,54 @@ class Folded:
 
 
 Block = Heading | Paragraph | Bullets | Answer | Table | Picture | Code | Folded
+
+
+def page(blocks: Sequence[Block], title: str) -> str:
+    """The blocks as one HTML file that fetches nothing and runs nothing."""
+    return render("report.html.j2", {"inline_svg": _inline}, blocks=blocks, title=title, colours=COLOURS)
+
+
+def _inline(picture: Picture) -> str:
+    """The plot as an element of a page: without its XML head, in the page's colours, its caption for screen readers."""
+    from markupsafe import Markup, escape
+
+    element = picture.svg[picture.svg.index("<svg") :]
+    for colour, variable in VARIABLES.items():
+        element = element.replace(colour, f"var(--{variable})")
+    element = re.sub(r' xmlns(:xlink)?="[^"]*"', "", element).replace("xlink:href", "href")
+    label = escape(one_line(picture.caption))
+    head = re.compile(r"<svg[^>]*?(viewBox=\"[^\"]*\")[^>]*>")
+    return Markup(head.sub(lambda found: f'<svg {found[1]} role="img" aria-label="{label}">', element, count=1).rstrip())
+
+
+def markdown(blocks: Sequence[Block], pictures: str) -> str:
+    """The whole text; its pictures lie in the folder `pictures` beside it, as SVG."""
+    return "\n\n".join(_block(block, pictures) for block in blocks) + "\n"
+
+
+def _block(block: Block, pictures: str) -> str:
+    match block:
+        case Heading():
+            return f"{'#' * block.level} {escaped(block.words)}"
+        case Paragraph():
+            return f"*{escaped(block.words)}*" if block.note else escaped(block.words)
+        case Bullets():
+            return "\n".join(f"- {escaped(item)}" for item in block.items)
+        case Answer():
+            return _answer(block)
+        case Table():
+            return markdown_table(block.columns, block.rows, range(block.words, len(block.columns)), block.strong)
+        case Picture():
+            return f"![{escaped(block.caption)}]({pictures}/{block.name}.svg)\n\n*{escaped(block.caption)}*"
+        case Code():
+            return "\n".join([f"{FENCE}sh", *(one_line(line).replace(FENCE, "") for line in block.lines), FENCE])
+        case Folded():
+            inner = "\n\n".join(_block(part, pictures) for part in block.blocks)
+            return f"<details><summary>{escaped(block.words)}</summary>\n\n{inner}\n\n</details>"
+
+
+def _answer(answer: Answer) -> str:
+    first = f"**{escaped(answer.name)}: {answer.badge}.** {escaped(answer.sentence)}" + (
+        f" {escaped(answer.conclusion)}" if answer.conclusion else ""
+    )
+    return "\n".join([first, "", *(f"- {escaped(reason)}" for reason in answer.reasons)]).rstrip()

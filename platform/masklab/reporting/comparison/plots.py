@@ -24,14 +24,13 @@ from masklab.comparison.reach import reach, targets
 from masklab.comparison.verdict import Verdict
 from masklab.errors import UserError
 from masklab.reporting.comparison.blocks import Picture
-from masklab.reporting.plots import COLOURS, FAINT, INK, LINES, bare, colour_of
+from masklab.reporting.plots import COLOURS, FAINT, GRID, INK, LINES, bare, colour_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-GRID = "#dddddd"
 VERDICT_COLOURS = {Verdict.BETTER: COLOURS[0], Verdict.WORSE: COLOURS[4]}
 """Of a decided verdict; the others are faint."""
 COLD, PALE, WARM, DARK = "#5aa5d6", "#f1f0ec", "#eb9a62", "#1b1c1f"
@@ -251,10 +250,6 @@ def _heat(axes: Axes, change: NDArray[np.float64], largest: float) -> None:
     axes.invert_yaxis()
 
 
-VARIABLES = {INK: "ink", FAINT: "faint", GRID: "rule", "#ffffff": "paper"} | {colour.lower(): f"c{i}" for i, colour in enumerate(COLOURS)}
-"""The variable of the page's style that stands for each colour of the figures."""
-
-
 def svg_of(figure: Figure, name: str) -> str:
     """The figure as SVG, the same bytes each time; letters stay text. `name` keeps its marks apart from those of other pictures."""
     import matplotlib as mpl
@@ -268,12 +263,3 @@ def svg_of(figure: Figure, name: str) -> str:
 def picture(name: str, figure: Figure, caption: str) -> Picture:
     """The figure as a block of a report."""
     return Picture(name, svg_of(figure, name), caption)
-
-
-def inline(svg: str, words: str) -> str:
-    """The picture as an element of a page: without its head, in the page's colours, with `words`, escaped already, for a reader's voice."""
-    element = svg[svg.index("<svg") :]
-    for colour, variable in VARIABLES.items():
-        element = element.replace(colour, f"var(--{variable})")
-    element = re.sub(r' xmlns(:xlink)?="[^"]*"', "", element).replace("xlink:href", "href")
-    return re.sub(r"<svg[^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg \1 role="img" aria-label="{words}">', element, count=1).rstrip()

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from masklab.comparison.verdict import Verdict
 from masklab.io.atomic_file import write_text
-from masklab.reporting.comparison.blocks import Answer, Block, Bullets, Code, Folded, Heading, Paragraph, Picture
+from masklab.reporting.comparison.blocks import Answer, Block, Bullets, Code, Folded, Heading, Paragraph, Picture, markdown, page
 from masklab.reporting.comparison.findings import Curves, Findings, Group
-from masklab.reporting.comparison.html import page
-from masklab.reporting.comparison.markdown import markdown
 from masklab.reporting.comparison.plots import Dots, dwell_figure, forest_figure, matrix_figure, paired_figure, picture, reach_figure
 from masklab.reporting.comparison.tables import (
     dwell_table,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from masklab.config.search.search_space import Choice, Distribution, Uniform, Value, Whole, distribution
 from masklab.reporting.numbers import si
-from masklab.reporting.plots import FAINT, INK, bare, colour_of
+from masklab.reporting.plots import FAINT, GRID, INK, bare, colour_of
 from masklab.reporting.sweep.record import SweepRecord, TrialRecord
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def history_figure(record: SweepRecord) -> Figure:
     axes.set_title(f"{record.name}: final NELBO of each trial", loc="left", color=INK, fontsize=11)
     axes.set_xlabel("trial", color=INK)
     axes.set_ylabel("nats per character", color=INK)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     bare(axes)
     axes.legend(frameon=False, fontsize=8.5)

@@ -1,74 +1,3 @@
-"""The style and the script of the page of text being unmasked. The script writes text through `textContent` alone."""
-
-from __future__ import annotations
-
-from masklab.reporting.unmasking.colours import DARK, LEVELS, LIGHT, Theme, hexadecimal
-
-
-def style(cell_columns: int) -> str:
-    """The CSS of the page; a character is `cell_columns` columns wide."""
-    dark = "@media (prefers-color-scheme: dark) {\n" + _colours(DARK) + "}\n"
-    return f":root {{ color-scheme: light dark; --cell: {cell_columns}ch; }}\n{_colours(LIGHT)}{dark}{LAYOUT}"
-
-
-def _colours(theme: Theme) -> str:
-    named = {"paper": theme.paper, "ink": theme.ink, "faint": theme.faint}
-    plain = "".join(f" --{name}: {hexadecimal(colour)};" for name, colour in named.items())
-    tiles = zip(range(LEVELS), theme.tiles, theme.inks, strict=True)
-    levels = "".join(f".l{i} {{ background: {hexadecimal(tile)}; color: {hexadecimal(ink)}; }}\n" for i, tile, ink in tiles)
-    return f":root {{{plain} }}\n{levels}"
-
-
-LAYOUT = """
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.6rem clamp(.8rem, 3vw, 2.2rem) 2rem; max-width: 100rem; background: var(--paper); color: var(--ink);
-  font: 14px/1.45 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; font-variant-numeric: tabular-nums; }
-h1 { margin: 0 0 .7rem; font-size: 1.3rem; font-weight: 600; line-height: 1.25; letter-spacing: -.01em; overflow-wrap: anywhere; }
-.facts { display: flex; flex-wrap: wrap; gap: .1rem 2rem; margin: 0 0 1rem; font-size: .86rem; }
-.facts div { min-width: 0; overflow-wrap: anywhere; }
-.facts dt, .facts dd { display: inline; margin: 0; }
-.facts dt { margin-right: .45em; color: var(--faint); }
-.bar { position: sticky; top: 0; z-index: 1; padding: .7rem 0 .55rem; background: var(--paper);
-  border-top: 1px solid color-mix(in srgb, var(--ink) 16%, transparent); }
-[hidden] { display: none !important; }
-.row { display: flex; flex-wrap: wrap; align-items: center; gap: .45rem 1.3rem; }
-.row + .row { margin-top: .45rem; }
-button, select { font: inherit; color: inherit; background: transparent; cursor: pointer; border-radius: 5px; height: 2rem;
-  border: 1px solid color-mix(in srgb, var(--ink) 28%, transparent); }
-option { background: var(--paper); color: var(--ink); }
-button { width: 5.2rem; padding: 0; font-weight: 600; }
-button:hover, select:hover { border-color: var(--ink); }
-:focus-visible { info: 2px solid var(--ink); info-offset: 2px; }
-input { accent-color: var(--ink); margin: 0; }
-#step { flex: 1 1 12rem; min-width: 8rem; }
-label, fieldset { display: flex; align-items: center; gap: .45em; }
-fieldset { border: 0; margin: 0; padding: 0; gap: 1em; min-width: 0; }
-legend { float: left; padding: 0; color: var(--faint); }
-#caption { font-weight: 600; }
-.key { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem 1.1rem; margin-left: auto; font-size: .86rem; color: var(--faint); }
-.key .cell { color: var(--ink); }
-.scale { display: flex; align-items: center; gap: .5em; }
-.scale i { display: inline-block; width: 4px; height: .95em; }
-.key span.cell, .text span.cell { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", monospace; }
-.texts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 34rem), 1fr)); gap: 1.2rem 2.4rem; margin-top: .6rem; }
-figure { margin: 0; min-width: 0; }
-figcaption { color: var(--faint); font-size: .86rem; margin-bottom: .2rem; }
-.text { margin: 0; max-width: 66ch; white-space: pre-wrap; overflow-wrap: anywhere; direction: ltr;
-  font: 14px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", monospace; }
-.word { white-space: nowrap; }
-.cell { display: inline-block; width: var(--cell); height: 1.5em; line-height: 1.5em; text-align: center; vertical-align: top;
-  white-space: pre; cursor: default; }
-.given { font-weight: 700; text-decoration: underline; text-underline-offset: 3px; }
-.masked { background: color-mix(in srgb, var(--ink) 11%, transparent); background-clip: content-box; padding: .28em 1px; }
-.newline { opacity: .55; user-select: none; }
-.fresh { info: 1.5px solid var(--ink); info-offset: -1px; border-radius: 2px; }
-.keys { margin: 1.4rem 0 0; font-size: .86rem; color: var(--faint); }
-#readout { min-height: 1.45em; font-size: .86rem; }
-#readout:empty::before { content: "Point at a character for its step and confidence."; color: var(--faint); }
-@media (max-width: 46rem) { .key { margin-left: 0; } .text { font-size: 13px; } }
-"""
-
-SCRIPT = r"""
 "use strict";
 const { length, levels, signs, given, steps, captions, changes } = JSON.parse(document.getElementById("record").textContent);
 const MASKED = 0, NEWLINE = 1, LONGEST_WORD = 24, SECONDS = 12;
@@ -216,4 +145,3 @@ const rates = Array.from(speed.options, (option) => option.value);
 speed.value = rates.find((rate) => rate * SECONDS >= last) ?? rates.at(-1);
 colourBy(document.querySelector("[name=by]:checked").value);
 for (const element of document.querySelectorAll(".scripted")) element.hidden = false;
-"""
