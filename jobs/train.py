@@ -12,7 +12,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "platform"))
 
 from masklab.config.command_line.main import main  # noqa: E402
-from masklab.training.signals import leave  # noqa: E402
+from masklab.training.stop import leave  # noqa: E402
 
 if TYPE_CHECKING:
     from masklab.config.jobs.train import Config

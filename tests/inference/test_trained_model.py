@@ -21,8 +21,8 @@ from masklab.inference.trained_model import TrainedModel
 from masklab.reporting.comparison.record import ComparisonRecord
 from masklab.reporting.sweep.record import SweepRecord
 from masklab.text.vocabulary import Vocabulary
+from masklab.training.checkpoint.checkpoint import Checkpoint
 from masklab.training.checkpoint.manifest import MANIFEST, files_of, sealed
-from masklab.training.checkpoint.store import Checkpoint
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import ComputeSettings
 
@@ -236,7 +236,7 @@ def test_a_file_beside_the_manifest_is_not_believed(trained: RunFolder, tmp_path
     assert TrainedModel.open("tiny", tmp_path, ComputeSettings(device="cpu")).corpus_fingerprint is None
     files = files_of(newest(run)) | {"../../config.yaml": {"bytes": 1, "sha256": ""}}
     (newest(run) / MANIFEST).write_text(sealed(files))
-    assert "no file of its folder" in error_of(newest(run), tmp_path)
+    assert "which is not in its folder" in error_of(newest(run), tmp_path)
 
 
 def test_the_best_of_a_run_is_asked_for_behind_its_name(trained: RunFolder, tmp_path: Path) -> None:

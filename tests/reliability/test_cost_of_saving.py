@@ -14,12 +14,13 @@ from torch import nn
 from masklab.config.compose.composition import compose
 from masklab.text.corpus import TokenCorpus
 from masklab.training.checkpoint import snapshot as snapshot_module
-from masklab.training.checkpoint.snapshot import Snapshot
-from masklab.training.checkpoint.store import CheckpointStore, open_checkpoint
+from masklab.training.checkpoint.async_saver import Snapshot
+from masklab.training.checkpoint.checkpoint import open_checkpoint
+from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.data.batch_maker import LocalSource
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
-from masklab.training.worker import Worker
+from masklab.training.recipe import Worker
 
 SHARE = 0.02
 """Of the time between two checkpoints."""

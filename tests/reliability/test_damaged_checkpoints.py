@@ -19,10 +19,10 @@ from tiers import share
 from torch import nn
 
 from masklab.errors import CheckpointError
-from masklab.training.checkpoint.async_saver import AsyncSaver
+from masklab.training.checkpoint.async_saver import AsyncSaver, Snapshot, _has_room
+from masklab.training.checkpoint.checkpoint import open_checkpoint
 from masklab.training.checkpoint.manifest import DAMAGED, FORMAT, MANIFEST, files_of, flaw_of, sealed
-from masklab.training.checkpoint.snapshot import Snapshot, _has_room
-from masklab.training.checkpoint.store import DAMAGED_KEPT, CheckpointStore, open_checkpoint
+from masklab.training.checkpoint.store import DAMAGED_KEPT, CheckpointStore
 
 CHANGES = share(1000, one_in=7)
 DOCUMENTS = {"config.yaml": "training:\n  max_iters: 20\n", "vocabulary.json": '["a", "b"]', "corpus.json": '{"fingerprint": "f"}'}
@@ -128,12 +128,12 @@ def test_the_best_by_the_yardstick_is_kept_beside_the_newest_two(tmp_path: Path)
     assert names(tmp_path) == ["step_000000010"]
 
 
-def test_an_older_format_is_read_and_a_later_one_refused_by_its_number(tmp_path: Path) -> None:
+def test_a_manifest_without_a_seal_is_damaged_and_a_later_format_refused_by_its_number(tmp_path: Path) -> None:
     store = saved(tmp_path, 1, 2)
     newest = store.path_of(2)
     files = files_of(newest)
-    (newest / MANIFEST).write_text(json.dumps({"format": 1, "files": files}, indent=1))
-    assert flaw_of(newest) is None
+    (newest / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}, indent=1))
+    assert "is altered" in str(flaw_of(newest))
     (newest / MANIFEST).write_text(sealed(files, FORMAT + 1))
     with pytest.raises(
         CheckpointError, match=rf"is of format {FORMAT + 1}, and this masklab reads formats up to {FORMAT}; use the masklab"
@@ -155,7 +155,7 @@ def test_links_are_neither_followed_nor_written_through(tmp_path: Path, place: s
     if link.name == "model.safetensors":
         recovery = store.recover()
         assert recovery.checkpoint is not None and recovery.checkpoint.iteration == 1
-        assert recovery.set_aside == ("step_000000002: model.safetensors is a link, and what lies elsewhere is not believed",)
+        assert recovery.set_aside == ("step_000000002: model.safetensors is a link, and files outside the checkpoint are not trusted",)
     else:
         for refused in (
             store.recover,
@@ -172,9 +172,9 @@ def test_links_are_neither_followed_nor_written_through(tmp_path: Path, place: s
     [
         (errno.ENOSPC, "No space left on device; free space on that disk"),
         (errno.EDQUOT, "Disk quota exceeded; free part of your quota there"),
-        (errno.EROFS, "Read-only file system; that disk can only be read: set run.folder= to another"),
-        (errno.EACCES, "Permission denied; get leave to write there, or set run.folder= to another place"),
-        (errno.EIO, "Input/output error; see to that disk, or set run.folder= to another"),
+        (errno.EROFS, "Read-only file system; that disk is read-only: set run.folder= to another place"),
+        (errno.EACCES, "Permission denied; allow writing there, or set run.folder= to another place"),
+        (errno.EIO, "Input/output error; check that disk, or set run.folder= to another place"),
     ],
 )
 @pytest.mark.parametrize("call", ["fsync", "mkdir", "rename"])
@@ -238,7 +238,7 @@ def test_a_disk_that_is_full_is_told_by_its_name_and_leaves_nothing_behind(tmp_p
 
 @pytest.mark.parametrize("has_room", [True, False])
 def test_what_is_saved_is_a_copy_whether_the_device_has_room_for_it_or_not(has_room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("masklab.training.checkpoint.snapshot._fits", lambda tensors: has_room)
+    monkeypatch.setattr("masklab.training.checkpoint.async_saver._fits", lambda tensors: has_room)
     model = nn.Linear(2, 2)
     model.register_buffer("mean", torch.ones(2))
     model.weight = nn.Parameter(torch.arange(4.0).reshape(2, 2).t())

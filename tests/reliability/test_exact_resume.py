@@ -29,9 +29,8 @@ from masklab.training.data.batch_maker import LocalSource
 from masklab.training.events import EvaluationDone, Event, RunFinished, RunStopped, StepDone
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
-from masklab.training.recipe import Recipe
+from masklab.training.recipe import Recipe, Worker
 from masklab.training.stop import StopRequest
-from masklab.training.worker import Worker
 
 MODES = ("token_classifier", "language_model", "replaced_token_detector", "token_labeller", "sequence_classifier")
 INTERRUPTED_AT = (1, 3, 8, 9, 13, 19)

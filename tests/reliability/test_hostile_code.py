@@ -19,7 +19,7 @@ CALLS = re.compile(
     r"OmegaConf\.(register_new_resolver|register_resolver|resolve)|importlib\.import_module|import_module)"
 )
 ALLOWED = {
-    ("training/checkpoint/optimizer_file.py", "torch.load"): "weights_only=True",
+    ("training/checkpoint/checkpoint.py", "torch.load"): "weights_only=True",
     ("io/safe_yaml.py", "yaml.load"): "Loader=LOADER",
     ("config/jobs/registry.py", "import_module"): "masklab.config.jobs.{self.module}",
 }

@@ -18,8 +18,8 @@ from masklab.errors import CheckpointError, DataError, UserError
 from masklab.inference.trained_model import TrainedModel
 from masklab.text.dataset import Dataset
 from masklab.text.preparation import corpus_for
+from masklab.training.checkpoint.checkpoint import load_optimizer
 from masklab.training.checkpoint.manifest import MANIFEST
-from masklab.training.checkpoint.optimizer_file import load_optimizer
 from masklab.training.optimizer import restore
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import ComputeSettings

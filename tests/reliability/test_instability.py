@@ -27,7 +27,7 @@ from masklab.training.events import (
 )
 from masklab.training.optimizer import learning_rate
 from masklab.training.precision import Precision
-from masklab.training.transfer_settings import TransferSettings
+from masklab.training.settings import TransferSettings
 
 STAGES: dict[str, Any] = {"curriculum": {"stages": [{"type": "diffusion"}]}}
 """One stage, so that a batch is a function of its step alone."""

@@ -21,11 +21,10 @@ from masklab.training.data.batch_maker import LocalSource
 from masklab.training.events import Event, RunFinished, RunStopped
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
-from masklab.training.ranks import Ranks
-from masklab.training.recipe import Recipe
+from masklab.training.ranks import Agreement, Ranks
+from masklab.training.recipe import Recipe, Worker
 from masklab.training.settings import ObjectiveSettings, SystemSettings, TrainingSettings, ValidationSettings
-from masklab.training.stop import Agreement, StopRequest
-from masklab.training.worker import Worker
+from masklab.training.stop import StopRequest
 
 STEPS = 12
 

@@ -41,9 +41,8 @@ from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunS
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
-from masklab.training.recipe import Recipe
-from masklab.training.transfer_settings import TransferSettings
-from masklab.training.worker import Worker
+from masklab.training.recipe import Recipe, Worker
+from masklab.training.settings import TransferSettings
 
 torch.set_num_threads(1)
 STEPS = 24

@@ -22,10 +22,9 @@ from masklab.training.loss import LossModule
 from masklab.training.optimizer import learning_rate, make_optimizer, set_rates
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
-from masklab.training.recipe import Recipe
+from masklab.training.recipe import Recipe, Worker
 from masklab.training.step import micro_batches
 from masklab.training.stop import StopRequest
-from masklab.training.worker import Worker
 
 NAN, INF = float("nan"), float("inf")
 

@@ -18,8 +18,8 @@ from masklab.training.data.batch_maker import LocalSource
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
+from masklab.training.recipe import Worker
 from masklab.training.run_folder import RunFolder
-from masklab.training.worker import Worker
 
 
 def config_for(text: Path, **sections: dict[str, Any]) -> Config:

@@ -26,8 +26,7 @@ from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunF
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
-from masklab.training.recipe import Recipe
-from masklab.training.worker import Worker
+from masklab.training.recipe import Recipe, Worker
 
 CPU = torch.device("cpu")
 

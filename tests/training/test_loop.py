@@ -20,8 +20,7 @@ from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunF
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
-from masklab.training.recipe import Recipe
-from masklab.training.worker import Worker
+from masklab.training.recipe import Recipe, Worker
 
 
 def loop_of(made: Recipe, corpus: TokenCorpus, ranks: Ranks | None = None, store: CheckpointStore | None = None) -> Loop:

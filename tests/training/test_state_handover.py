@@ -36,7 +36,7 @@ def test_what_is_damaged_is_not_taken_over(tmp_path: Path) -> None:
     assert donor is not None
     before = own.newest()
     (donor.path / "optimizer.pt").write_bytes(b"damaged")
-    with pytest.raises(CheckpointError, match=r"cannot be taken over: optimizer\.pt has 7 bytes"):
+    with pytest.raises(CheckpointError, match=r"cannot be copied: optimizer\.pt has 7 bytes"):
         own.adopt(donor)
     assert own.newest() == before and [path.name for path in own.folder.iterdir()] == ["step_000000008"]
 

@@ -41,9 +41,8 @@ from masklab.training.learner import ROWS, calibrate
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
-from masklab.training.recipe import Recipe
-from masklab.training.transfer_settings import Ancestor, TransferSettings
-from masklab.training.worker import Worker
+from masklab.training.recipe import Recipe, Worker
+from masklab.training.settings import Ancestor, TransferSettings
 
 CPU = torch.device("cpu")
 MODES = [kind.model_fields["type"].default for kind in get_args(get_args(AnyMode)[0])]

@@ -9,7 +9,7 @@ from recipes import recipe
 from masklab.model.freezing import parameters_with_depth
 from masklab.model.transformer import Transformer
 from masklab.training.optimizer import make_optimizer, set_rates
-from masklab.training.transfer_settings import TransferSettings
+from masklab.training.settings import TransferSettings
 
 CPU = torch.device("cpu")
 THAWING = TransferSettings(

@@ -40,9 +40,8 @@ from masklab.training.data.batch import Batch, BatchKey
 from masklab.training.events import StepDone
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device
-from masklab.training.settings import BUDGETS
-from masklab.training.transfer_settings import TransferSettings
-from masklab.training.worker import Worker
+from masklab.training.recipe import Worker
+from masklab.training.settings import BUDGETS, TransferSettings
 
 BLOCK = 25
 """Steps that one side takes before the other has its turn."""

@@ -15,7 +15,7 @@ from typing import Any
 from masklab.config.jobs.train import Config
 from masklab.errors import ResourceError, first_line
 from masklab.training.settings import ScalingSettings
-from masklab.training.signals import terminating_as_interrupt
+from masklab.training.stop import terminating_as_interrupt
 
 RAY_SETTINGS = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",

@@ -32,8 +32,7 @@ from masklab.training.events import Event, RunFinished, RunStopped
 from masklab.training.folder_lock import at_work
 from masklab.training.loop import Loop
 from masklab.training.run_folder import LOOP_SECONDS, RunFolder
-from masklab.training.signals import stopping_by_signals
-from masklab.training.stop import StopRequest
+from masklab.training.stop import StopRequest, stopping_by_signals
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from masklab.sampling.generation import generate
 from masklab.sampling.settings import SamplingSettings
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
-from masklab.training.checkpoint.store import Checkpoint, load_weights
+from masklab.training.checkpoint.checkpoint import Checkpoint, load_weights
 from masklab.training.precision import Precision, pick_device
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import ComputeSettings

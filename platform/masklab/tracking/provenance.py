@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import masklab
 from masklab.io.redaction import redact
-from masklab.training.transfer_settings import TransferSettings
+from masklab.training.settings import TransferSettings
 
 if TYPE_CHECKING:
     from masklab.text.dataset import Dataset

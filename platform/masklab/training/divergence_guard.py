@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from masklab.training.checkpoint.store import Checkpoint, CheckpointStore, open_checkpoint
+from masklab.training.accounting import Position
+from masklab.training.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.events import Event, RolledBack, StepSkipped
 from masklab.training.learner import Learner
 from masklab.training.loss_spikes import update
-from masklab.training.position import Position
-from masklab.training.worker import Worker
+from masklab.training.recipe import Worker
 
 
 @dataclass(frozen=True)

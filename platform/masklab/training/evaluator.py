@@ -19,8 +19,8 @@ from masklab.modes.character_scores import SequenceScores
 from masklab.modes.examples import Examples
 from masklab.training.data.validation_pools import Pools, ValidationPool
 from masklab.training.events import Evaluation, Nelbo, StageScore
+from masklab.training.recipe import Worker
 from masklab.training.stop import EvaluationStopped, StopRequest
-from masklab.training.worker import Worker
 
 
 @dataclass(frozen=True)

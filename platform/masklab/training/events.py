@@ -14,7 +14,7 @@ from pathlib import Path
 from masklab.curriculum.progress import Decision, Progress
 from masklab.model.transfer_report import TransferReport
 from masklab.training.loss_spikes import Rollback, Skip, SpikeState
-from masklab.training.transfer_settings import Ancestor
+from masklab.training.settings import Ancestor
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from masklab.modes.character_mode import CharacterMode
 from masklab.modes.mode import Mode
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
+from masklab.training.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from masklab.training.checkpoint.manifest import MANIFEST, sha256_of
-from masklab.training.checkpoint.store import Checkpoint, open_checkpoint
-from masklab.training.transfer_settings import Ancestor
-from masklab.training.worker import Worker
+from masklab.training.recipe import Worker
+from masklab.training.settings import Ancestor
 
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError, ValidationError, DataError)
 """What the texts of a checkpoint can raise."""

@@ -15,14 +15,14 @@ from masklab.model.size import flops_per_char
 from masklab.model.transfer_report import TransferReport
 from masklab.model.transformer import Transformer
 from masklab.modes.mode import Mode
-from masklab.training.checkpoint.store import Checkpoint, load_weights
+from masklab.training.checkpoint.checkpoint import Checkpoint, load_weights
 from masklab.training.data.batch import BatchKey
 from masklab.training.data.batch_maker import BatchSource
 from masklab.training.initial_weights import InitialWeights
 from masklab.training.ranks import Ranks
+from masklab.training.recipe import Worker
 from masklab.training.settings import TrainingSettings
 from masklab.training.step import Stepper, micro_batches
-from masklab.training.worker import Worker
 
 ROWS = 512
 """Least number of rows over which features are measured."""

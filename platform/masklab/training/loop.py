@@ -31,11 +31,9 @@ from masklab.model.freezing import Trainability
 from masklab.model.transformer import Transformer
 from masklab.rng import root_key
 from masklab.sampling.generation import sample
-from masklab.training.accounting import Accounting
-from masklab.training.checkpoint.async_saver import AsyncSaver
-from masklab.training.checkpoint.recovery import recovered
-from masklab.training.checkpoint.snapshot import Snapshot
-from masklab.training.checkpoint.store import CheckpointStore, Recovery
+from masklab.training.accounting import Accounting, Position
+from masklab.training.checkpoint.async_saver import AsyncSaver, Snapshot
+from masklab.training.checkpoint.store import CheckpointStore, Recovery, recovered
 from masklab.training.data.batch import BatchKey
 from masklab.training.data.batch_maker import BatchSource
 from masklab.training.data.validation_pools import Pools
@@ -44,10 +42,10 @@ from masklab.training.evaluator import Evaluator
 from masklab.training.events import Event, RunStarted, RunStopped, StageAdvanced, Unfrozen
 from masklab.training.learner import Learner
 from masklab.training.optimizer import learning_rate
-from masklab.training.position import Position
+from masklab.training.ranks import Agreement
+from masklab.training.recipe import Worker
 from masklab.training.step import Stepper
-from masklab.training.stop import Agreement, EvaluationStopped, StopRequest
-from masklab.training.worker import Worker
+from masklab.training.stop import EvaluationStopped, StopRequest
 
 
 class Loop:

@@ -1,18 +1,21 @@
-"""The workers of one run as the loop sees them: how many, which am I, and sums over all."""
+"""The workers of one run: rank, number of workers, sums over all, and the agreement to stop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+from masklab.training.stop import StopRequest
+
 
 @dataclass(frozen=True)
 class Ranks:
-    """This worker's number and the number of workers; `device` is where the process group's tensors must lie."""
+    """This worker's rank and the number of workers; tensors of the process group must be on `device`."""
 
     rank: int = 0
     size: int = 1
@@ -47,3 +50,38 @@ class Ranks:
     def part(self, count: int) -> tuple[int, int]:
         """First and last (exclusive) of this rank's contiguous share of `count` rows."""
         return self.rank * count // self.size, (self.rank + 1) * count // self.size
+
+
+@dataclass
+class Agreement:
+    """Makes all workers stop at the same step, whichever of them got the request.
+
+    After each step every worker adds its flag to a sum over all workers, on the host, and reads the sum after the next step. So no
+    worker waits for a message or for the device; with several workers the run takes one step more.
+    """
+
+    ranks: Ranks
+    request: StopRequest
+    _group: Any = field(init=False, default=None)
+    _pending: tuple[Any, torch.Tensor] | None = field(init=False, default=None, repr=False)
+
+    def is_reached(self) -> bool:
+        """Whether to stop here; the same on every worker. All workers call it after each step."""
+        asked = self.request.reason is not None
+        if self.ranks.size == 1:
+            return asked
+        # NCCL sums on the device only
+        self._group = self._group or dist.new_group(backend="gloo")
+        before = self._pending
+        flag = torch.tensor([int(asked)])
+        self._pending = dist.all_reduce(flag, group=self._group, async_op=True), flag
+        if before is None:
+            return False
+        work, total = before
+        work.wait()
+        return bool(total.item())
+
+    @property
+    def reason(self) -> str:
+        """Why the run stops, if this worker got the request."""
+        return self.request.reason or "another worker was asked to stop"

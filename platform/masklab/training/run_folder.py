@@ -1,10 +1,10 @@
-"""A run's own folder: its resolved config, checkpoints, figures and summary.
+"""A run's folder.
 
-config.yaml     the resolved config the run was begun with
-run.json        the number of this format, and what a resumed run must find again, such as the MLflow run
-checkpoints/    see checkpoint.py
-figures/        pictures
-summary.json    the final figures, written when the run is finished
+config.yaml     the resolved config that the run was begun with
+run.json        the number of this format, and what a resumed run needs again, such as the id of the MLflow run
+checkpoints/    see checkpoint/store.py
+figures/        plots
+summary.json    the final metrics, written when the run is finished
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from masklab.io.safe_yaml import read_yaml
 from masklab.schema import leaves
 
 FORMAT = 2
-"""Of a run's folder. Those of format 1 carry no number; their config lacks keys that came later, which stand at what they are now."""
 LOOP_SECONDS = "loop_seconds"
-"""What a run that was trained in one process remembers: the time in its loop, until its end."""
+"""Key of `run.json` of a run trained in one process: the seconds in its loop."""
 CHANGEABLE = (
     "scaling",
     "batches",
@@ -40,9 +39,9 @@ CHANGEABLE = (
     "sweep.num_trials",
     "sweep.parallel",
 )
-"""Parts of a config that may change between the parts of one run, since they change no figure; nor do descriptions."""
+"""Keys that may differ when a run is resumed, since they change no metric. So may descriptions."""
 LONGEST_VALUE = 40
-"""Characters of a value in a message."""
+"""Most characters of a value in a message."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,9 @@ class RunFolder:
 
     @classmethod
     def claim(cls, parent: Path, name: str, config: Mapping[str, Any]) -> RunFolder:
-        """The folder of run `name` under `parent`, new or resumable. Raises RunError when it belongs to another config.
+        """The folder of run `name` under `parent`, new or resumable. `config` is the resolved config as plain values.
 
-        `config` is the resolved config as plain values.
+        Raises RunError if the folder belongs to another config, is not a run's, or cannot be written.
         """
         if not is_name(name):
             raise RunError(f"run.name = {name[:LONGEST_VALUE]!r}: {RULE}")
@@ -70,10 +69,10 @@ class RunFolder:
                 f"run folder {folder.path}: config.yaml cannot be read ({type(error).__name__}); use another run.name"
             ) from error
         if known is None and folder.path.exists() and any(not file.match(UNFINISHED) for file in folder.path.iterdir()):
-            raise RunError(f"run folder {folder.path} holds files that are no run's; use another run.name")
+            raise RunError(f"run folder {folder.path} holds files that are not a run's; use another run.name")
         if known is not None:
-            is_older = folder._format() < FORMAT
-            differing = sorted(_differing(redacted(known), redacted(config), is_older))  # the file has no secrets
+            folder._refuse_later_format()
+            differing = sorted(_differing(redacted(known), redacted(config)))  # the file has no secrets
             if differing:
                 shown = "; ".join(differing[:5]) + (f" and {len(differing) - 5} more" if len(differing) > 5 else "")
                 raise RunError(f"run '{name}' exists with another config ({shown}); use another run.name, or the config it was begun with")
@@ -81,16 +80,18 @@ class RunFolder:
         return folder
 
     def refuse_links(self) -> None:
-        """Raise RunError where the folder, or something right in it, is a link to elsewhere: a run writes into its own folder only."""
+        """Raise RunError if the folder, or an entry of it, is a link to another place: a run writes into its own folder only."""
         if not self.path.is_dir():
             return
         here = self.path.resolve()
         for path in (self.path, *sorted(self.path.iterdir())):
             if path.is_symlink() and (path == self.path or not path.resolve().is_relative_to(here)):
-                raise RunError(f"run folder {self.path}: {path.name} is a link to elsewhere, and a run keeps to its own folder; remove it")
+                raise RunError(
+                    f"run folder {self.path}: {path.name} links to another place, but a run writes into its own folder only; remove it"
+                )
 
     def _writable(self) -> None:
-        """Raise RunError unless files can be made here; leave nothing behind that was not there."""
+        """Raise RunError unless files can be created here. Leaves no file behind."""
         here = next(p for p in (self.path, *self.path.parents) if p.exists())
         if not (here.is_dir() and os.access(here, os.W_OK | os.X_OK)):
             raise RunError(f"run folder {self.path} cannot be written ({here} is not a folder that may be written); set run.folder=")
@@ -102,7 +103,7 @@ class RunFolder:
             raise RunError(f"run folder {self.path} cannot be written ({error.strerror}); set run.folder=") from error
 
     def config(self) -> dict[str, Any] | None:
-        """The resolved config the run was begun with; None for a run that was not begun."""
+        """The resolved config that the run was begun with; None if it was not begun."""
         file = self.path / "config.yaml"
         if not file.is_file():
             return None
@@ -112,10 +113,10 @@ class RunFolder:
         return loaded
 
     def begin(self, config_yaml: str) -> None:
-        """Make the folder, and write the config unless the run has one."""
+        """Create the folder, and write the config unless it has one."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not (self.path / "config.yaml").exists():  # comes first, since what is there without it is taken for no run's
+            if not (self.path / "config.yaml").exists():  # written first: a folder without it is not taken for a run's
                 self.write("config.yaml", config_yaml)
                 self.remember(format=FORMAT)
             (self.path / "figures").mkdir(exist_ok=True)
@@ -123,43 +124,40 @@ class RunFolder:
             raise RunError(f"run folder {self.path} cannot be written ({error.strerror}); set run.folder=") from error
 
     def write(self, name: str, text: str) -> None:
-        """Write a whole file: it is there as a whole or not at all."""
+        """Write a file atomically."""
         write_text(self.path / name, text)
 
     @property
     def checkpoints(self) -> Path:
-        """Where the checkpoints lie."""
         return self.path / "checkpoints"
 
     @property
     def figures(self) -> Path:
-        """Where the pictures lie."""
+        """The folder of plots."""
         return self.path / "figures"
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has come to its end."""
         return (self.path / "summary.json").is_file()
 
-    def _format(self) -> int:
-        """The number of the folder's format. Raises RunError for one that only a later masklab reads."""
-        number = self.memory().get("format", 1)
+    def _refuse_later_format(self) -> None:
+        """Raise RunError for a format that only a later masklab reads."""
+        number = self.memory().get("format", FORMAT)
         if not isinstance(number, int) or number > FORMAT:
             raise RunError(
                 f"run folder {self.path} is of format {number}, and this masklab reads formats up to {FORMAT}; use the masklab that it "
                 "was begun with, or another run.name"
             )
-        return number
 
     def memory(self) -> dict[str, Any]:
-        """What `run.json` holds; empty for a run that was not begun."""
+        """The content of `run.json`; empty if there is none."""
         file = self.path / "run.json"
         try:
             return dict(json.loads(file.read_text())) if file.is_file() else {}
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{file} cannot be read ({type(error).__name__}); remove it to resume the run, and spool/ beside it too to have that as a "
-                "new one in MLflow"
+                f"{file} cannot be read ({type(error).__name__}); remove it to resume the run; remove spool/ beside it too to resume it as "
+                "a new one in MLflow"
             ) from error
 
     def remember(self, **facts: Any) -> None:
@@ -167,27 +165,15 @@ class RunFolder:
         self.write("run.json", json.dumps(self.memory() | facts, indent=1))
 
 
-def _differing(known: dict[str, Any], asked: dict[str, Any], is_older: bool) -> Iterator[str]:
-    """Keys whose values differ, each as `key: old -> new`; one that an older file did not know of does not differ."""
+def _differing(known: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
+    """Keys whose values differ, each as `key: old -> new`."""
     before, after = dict(leaves(known)), dict(leaves(asked))
     for key in before.keys() | after.keys():
-        if key.startswith(CHANGEABLE) or key.endswith(".description") or (is_older and key not in before and _lacks(known, key)):
+        if key.startswith(CHANGEABLE) or key.endswith(".description"):
             continue
         old, new = before.get(key), after.get(key)
         if old != new:
             yield f"{key}: {_shown(old)} -> {_shown(new)}"
-
-
-def _lacks(tree: Any, key: str) -> bool:
-    """Whether a section of `tree` has no such key; a list that is shorter than another, and a part that was left out, have it."""
-    for part in key.split("."):
-        if isinstance(tree, list) and part.isdecimal() and int(part) < len(tree):
-            tree = tree[int(part)]
-        elif isinstance(tree, Mapping) and part in tree:
-            tree = tree[part]
-        else:
-            return isinstance(tree, Mapping)
-    return False
 
 
 def _shown(value: Any) -> str:

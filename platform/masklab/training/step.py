@@ -23,7 +23,7 @@ from masklab.training.loss_spikes import LARGEST
 from masklab.training.optimizer import carry_over, make_optimizer, restore, set_rates
 from masklab.training.precision import Precision
 from masklab.training.ranks import Ranks
-from masklab.training.worker import Worker
+from masklab.training.recipe import Worker
 
 
 def micro_batches(batch: Batch, size: int) -> Iterator[tuple[ModeBatch, Tensor]]:

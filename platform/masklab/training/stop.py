@@ -1,75 +1,92 @@
-"""Asking a run to stop: at the end of the step under way, on every worker at the same one, and between the batches of an evaluation."""
+"""Stopping a run from outside: requests, signals, and the exit status."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
-import torch
-import torch.distributed as dist
-
-from masklab.training.ranks import Ranks
+INTERRUPTED = 130
+"""Exit status of a process that was stopped from outside."""
 
 
 class StopRequest:
-    """A flag with a reason that any thread, or a signal's handler, may set and any other read. The first reason stands."""
+    """A flag with a reason, which any thread or signal handler may set and read. The first reason is kept."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
         self._reason: str | None = None
 
     def ask(self, reason: str) -> None:
-        """Ask for the run's end, for instance because of `SIGTERM`."""
-        # no lock: a signal's handler may interrupt whoever holds it
+        """Ask the run to stop, for instance because of `SIGTERM`."""
+        # no lock: a signal handler may interrupt the thread that holds it
         if self._reason is None:
             self._reason = reason
         self._asked.set()
 
     @property
     def reason(self) -> str | None:
-        """Why the run is to stop; None while nobody has asked."""
+        """Why the run is to stop; None until somebody asks."""
         return self._reason
 
     def wait(self, seconds: float) -> bool:
-        """Wait until somebody asks, for at most `seconds`. Returns whether somebody has."""
+        """Wait for a request, at most `seconds`. Returns whether there is one."""
         return self._asked.wait(seconds)
 
 
 class EvaluationStopped(Exception):
-    """An evaluation was given up, on all workers at once, because the run is to stop."""
+    """An evaluation was abandoned on all workers at once, because the run is to stop."""
 
 
-@dataclass
-class Agreement:
-    """Lets all workers see a request at the same step, whichever of them was asked.
+@contextmanager
+def terminating_as_interrupt() -> Iterator[None]:
+    """Within, SIGTERM raises KeyboardInterrupt as Ctrl-C does. Has no effect outside the main thread, which alone gets signals."""
 
-    After each step every worker adds its flag to a sum over all of them, on the host, which is read after the next step: nobody waits
-    for a message that is under way, nor for the device. The price is one more step where there are several workers.
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def stopping_by_signals(request: StopRequest, numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)) -> Iterator[None]:
+    """Within, the first of the signals `numbers` makes the `request`; a second one raises KeyboardInterrupt.
+
+    Has no effect outside the main thread, which alone gets signals.
     """
 
-    ranks: Ranks
-    request: StopRequest
-    _group: Any = None
-    _under_way: tuple[Any, torch.Tensor] | None = field(default=None, repr=False)
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if request.reason is not None:
+            raise KeyboardInterrupt
+        request.ask(signal.Signals(number).name)
 
-    def is_reached(self) -> bool:
-        """Whether to stop here; the same on every worker. To be called after each step, by all of them."""
-        asked = self.request.reason is not None
-        if self.ranks.size == 1:
-            return asked
-        # NCCL adds on the device alone
-        self._group = self._group or dist.new_group(backend="gloo")
-        before = self._under_way
-        flag = torch.tensor([int(asked)])
-        self._under_way = dist.all_reduce(flag, group=self._group, async_op=True), flag
-        if before is None:
-            return False
-        work, total = before
-        work.wait()
-        return bool(total.item())
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
-    @property
-    def reason(self) -> str:
-        """Why the run stops; another worker may know it where this one was not asked."""
-        return self.request.reason or "another worker was asked to stop"
+
+def leave(status: int) -> NoReturn:
+    """End this process with `status`. A stopped one ends at once, without the seconds that libraries need to shut down."""
+    if status != INTERRUPTED:
+        sys.exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

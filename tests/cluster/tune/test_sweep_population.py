@@ -28,7 +28,8 @@ from masklab.errors import CheckpointError, ConfigError
 from masklab.reporting.run.history import EvaluationRecord, History
 from masklab.reporting.sweep.record import SweepRecord, Takeover, TrialRecord
 from masklab.reporting.sweep.tables import SweepTerminal
-from masklab.training.checkpoint.store import Checkpoint, CheckpointStore
+from masklab.training.checkpoint.checkpoint import Checkpoint
+from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import TrainingSettings
 

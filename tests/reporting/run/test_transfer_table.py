@@ -16,7 +16,7 @@ from masklab.reporting.run.terminal import Terminal
 from masklab.tracking.provenance import source_tags
 from masklab.tracking.tracker import NullTracker
 from masklab.training.events import RunStarted, Unfrozen
-from masklab.training.transfer_settings import Ancestor, TransferSettings
+from masklab.training.settings import Ancestor, TransferSettings
 
 REPORT = TransferReport(
     (Part("2 blocks and the last norm", 900),), (Part("head of 3 outputs", 100),), (Part("head", 50),), ("blocks: 64 characters",)

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from masklab.errors import CheckpointError
+from masklab.training.checkpoint.checkpoint import load_weights, open_checkpoint
 from masklab.training.checkpoint.manifest import flaw_of
-from masklab.training.checkpoint.store import CheckpointStore, load_weights, open_checkpoint
+from masklab.training.checkpoint.store import CheckpointStore
 
 
 def saved(folder: Path, *iterations: int) -> CheckpointStore:

@@ -39,9 +39,8 @@ from masklab.training.events import Event, RunStopped, StepDone
 from masklab.training.folder_lock import driving, refuse_if_driven, wait_until_left
 from masklab.training.recipe import Recipe
 from masklab.training.run_folder import RunFolder
-from masklab.training.signals import INTERRUPTED, stopping_by_signals, terminating_as_interrupt
-from masklab.training.stop import StopRequest
-from masklab.training.transfer_settings import Ancestor
+from masklab.training.settings import Ancestor
+from masklab.training.stop import INTERRUPTED, StopRequest, stopping_by_signals, terminating_as_interrupt
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def _trained(plan: Plan, share: Share, handle: RunHandle | None, request: StopRe
     except KeyboardInterrupt:
         status = "FINISHED" if plan.folder.is_finished else "KILLED"
         if status == "KILLED":
-            from masklab.training.checkpoint.recovery import iteration_reached
+            from masklab.training.checkpoint.store import iteration_reached
 
             farewell.say(RunStopped(iteration_reached(plan.folder.checkpoints), request.reason or "interrupted"))
     finally:

@@ -21,7 +21,8 @@ from masklab.config.search.search_space import Point
 from masklab.errors import RunError, UserError
 from masklab.reporting.run.history import EvaluationRecord, History
 from masklab.reporting.sweep.record import SweepRecord, Takeover
-from masklab.training.checkpoint.store import Checkpoint, CheckpointStore, open_checkpoint
+from masklab.training.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.run_folder import RunFolder
 
 ATTEMPTS = 8

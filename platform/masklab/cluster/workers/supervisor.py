@@ -20,7 +20,7 @@ from masklab.cluster.workers.events import PREEMPTION
 from masklab.cluster.workers.worker import WorkerSpec
 from masklab.cluster.workers.worker_group import run_workers
 from masklab.errors import ResourceError, RunError, first_line
-from masklab.training.checkpoint.recovery import iteration_reached
+from masklab.training.checkpoint.store import iteration_reached
 from masklab.training.events import Event, RunStopped, WorkersReplaced
 from masklab.training.folder_lock import wait_until_left
 from masklab.training.settings import ScalingSettings

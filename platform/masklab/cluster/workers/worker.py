@@ -32,10 +32,9 @@ from masklab.training.events import RunFinished, RunStopped
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device
 from masklab.training.ranks import Ranks
-from masklab.training.recipe import Recipe
+from masklab.training.recipe import Recipe, Worker
 from masklab.training.settings import BatchSettings
 from masklab.training.stop import StopRequest
-from masklab.training.worker import Worker
 
 
 @dataclass(frozen=True)

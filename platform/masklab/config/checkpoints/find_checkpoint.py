@@ -13,8 +13,9 @@ from masklab.errors import CheckpointError, ConfigError, DataError, RunError, di
 from masklab.io.paths import absolute_path, is_name
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
+from masklab.training.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from masklab.training.checkpoint.manifest import MANIFEST, flaw_of
-from masklab.training.checkpoint.store import NAME, Checkpoint, CheckpointStore, open_checkpoint
+from masklab.training.checkpoint.store import NAME, CheckpointStore
 from masklab.training.run_folder import RunFolder
 
 NAMES_SHOWN = 8

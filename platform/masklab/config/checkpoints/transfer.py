@@ -21,7 +21,7 @@ from masklab.modes.character_mode import CharacterMode
 from masklab.modes.mode import Mode
 from masklab.training.checkpoint.manifest import MANIFEST, sha256_of
 from masklab.training.run_folder import RunFolder
-from masklab.training.transfer_settings import Ancestor
+from masklab.training.settings import Ancestor
 
 SIZES = ("n_layer", "n_head", "n_embd", "bias", "norm", "activation", "qk_norm", "rope_base", "time_conditioning")
 """Keys of the model that must be those of the checkpoint."""

@@ -13,7 +13,7 @@ from typing import Any
 from masklab.config.jobs.registry import FOLDERS, REFERENCE, TRAIN, JobTree
 from masklab.errors import ConfigError, UserError
 from masklab.io.redaction import redact
-from masklab.training.signals import INTERRUPTED, terminating_as_interrupt
+from masklab.training.stop import INTERRUPTED, terminating_as_interrupt
 
 DEFECT = 1
 """A fault of masklab itself, which keeps its traceback."""

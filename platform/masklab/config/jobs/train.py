@@ -25,9 +25,9 @@ from masklab.training.settings import (
     ScalingSettings,
     SystemSettings,
     TrainingSettings,
+    TransferSettings,
     ValidationSettings,
 )
-from masklab.training.transfer_settings import TransferSettings
 
 
 class Config(Section):

@@ -1,4 +1,4 @@
-"""Writes the files of a checkpoint so that they are on the disk before anything says so, and tells in words what a disk refuses."""
+"""Writes and flushes the files of a checkpoint, and explains disk errors."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from masklab.failpoints import failpoint
+from masklab.training.checkpoint.async_saver import Snapshot
 from masklab.training.checkpoint.manifest import MANIFEST, manifest_text
-from masklab.training.checkpoint.snapshot import Snapshot
 
 REFUSALS = (OSError, SafetensorError, RuntimeError)
-"""What the libraries that write files raise when the disk refuses."""
+"""Errors that the libraries raise when a file cannot be written."""
 ADVICE = {
     errno.ENOSPC: "free space on that disk",
     errno.EDQUOT: "free part of your quota there",
-    errno.EROFS: "that disk can only be read: set run.folder= to another",
-    errno.EACCES: "get leave to write there, or set run.folder= to another place",
-    errno.EPERM: "get leave to write there, or set run.folder= to another place",
+    errno.EROFS: "that disk is read-only: set run.folder= to another place",
+    errno.EACCES: "allow writing there, or set run.folder= to another place",
+    errno.EPERM: "allow writing there, or set run.folder= to another place",
     errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
 }
 
 
 def write_files(folder: Path, snapshot: Snapshot, documents: Mapping[str, str]) -> None:
-    """Write and flush each file, and the manifest last. Raises one of REFUSALS."""
+    """Write and flush each file, the manifest last. Raises one of REFUSALS."""
     writers: dict[str, Callable[[Path], object]] = {
         "model.safetensors": lambda path: _save_weights(dict(snapshot.weights), path),
         "optimizer.pt": lambda path: _save_tensors(snapshot.optimizer, path),
@@ -53,7 +53,7 @@ def write_files(folder: Path, snapshot: Snapshot, documents: Mapping[str, str]) 
 
 
 def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Save with the permissions of any new file: `save_file` alone lets only the owner read what it writes."""
+    """Save with the permissions of any new file: `save_file` alone makes it readable by its owner only."""
     path.touch()
     mode = stat.S_IMODE(path.stat().st_mode)
     save_file(weights, path)
@@ -61,7 +61,7 @@ def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
 
 
 def _save_tensors(tree: object, path: Path) -> None:
-    """Save through a file of Python's, whose errors say what the disk refused."""
+    """Save through a Python file object, whose errors name the reason."""
     with path.open("wb", buffering=0) as file:
         torch.save(tree, file)
 
@@ -76,7 +76,7 @@ def flush(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Take away a folder with all that is in it, or a link and nothing of what it points to; whatever resists stays."""
+    """Delete a folder, or a link but not its target. What cannot be deleted stays."""
     if path.is_symlink():
         path.unlink(missing_ok=True)
     else:
@@ -84,15 +84,15 @@ def remove(path: Path) -> None:
 
 
 def disk_refusal(error: BaseException) -> str:
-    """What the disk refused and what to do, in a few words."""
+    """The system's reason and a remedy, in a few words."""
     number = _number_of(error)
     if number is None:
         return " ".join(str(error).split())
-    return f"{os.strerror(number)}; {ADVICE.get(number, 'see to that disk, or set run.folder= to another')}"
+    return f"{os.strerror(number)}; {ADVICE.get(number, 'check that disk, or set run.folder= to another place')}"
 
 
 def _number_of(error: BaseException | None) -> int | None:
-    """The system's number of the error beneath `error`."""
+    """The errno of `error` or of an error that caused it."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno

@@ -1,9 +1,8 @@
-"""The manifest of a checkpoint: what each file must be, and a seal on the manifest itself, so that no byte can change unseen.
+"""The manifest of a checkpoint: the size and hash of each file, and a seal on the manifest itself, so that every changed byte is found.
 
     {"format": 2, "files": {NAME: {"bytes": SIZE, "sha256": HASH}, ...}, "sha256": SEAL}
 
-The seal is the SHA-256 of the same JSON without it. The text must be, to the last byte, what `sealed` makes of its own content: a blank
-too many is a flaw too. Format 1 had no seal, and is read.
+The seal is the SHA-256 of the same JSON without the seal. The text must equal `sealed` of its own content to the last byte.
 """
 
 from __future__ import annotations
@@ -18,27 +17,24 @@ from masklab.errors import CheckpointError
 
 MANIFEST = "manifest.json"
 DAMAGED = "damaged_"
-"""What the name of a checkpoint that did not verify begins with from then on."""
+"""Prefix of the name of a checkpoint that did not verify."""
 FORMAT = 2
 NEEDED = ("model.safetensors", "optimizer.pt", "state.json")
 LARGEST = 1 << 20
-"""Bytes of a manifest that are read at most."""
+"""Most bytes of a manifest."""
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, as hexadecimal digits."""
+    """The SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sealed(files: Mapping[str, Mapping[str, Any]], number: int = FORMAT) -> str:
     """The text of the manifest of `files`, in format `number`."""
-    content = {"format": number, "files": files}
-    return _written(content | {"sha256": hashlib.sha256(_written(content).encode()).hexdigest()})
-
-
-def _written(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=1)
+    content: dict[str, Any] = {"format": number, "files": files}
+    seal = hashlib.sha256(json.dumps(content, indent=1).encode()).hexdigest()
+    return json.dumps(content | {"sha256": seal}, indent=1)
 
 
 def manifest_text(folder: Path, names: Iterable[str]) -> str:
@@ -47,12 +43,12 @@ def manifest_text(folder: Path, names: Iterable[str]) -> str:
 
 
 def files_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and hash of each file that the manifest of a whole checkpoint vouches for."""
+    """Size and hash of each file in the manifest of a verified checkpoint."""
     return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
 
 
 def refuse_later_format(folder: Path) -> None:
-    """Raise CheckpointError where the manifest is whole, but of a format that only a later masklab reads."""
+    """Raise CheckpointError if the manifest is sealed, but in a format that only a later masklab reads."""
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
         manifest = json.loads(text)
@@ -68,18 +64,18 @@ def refuse_later_format(folder: Path) -> None:
 
 
 def flaw_of(path: Path) -> str | None:
-    """What is wrong with the checkpoint at `path`, in a few words; None when it is whole."""
+    """The first flaw of the checkpoint at `path`, in a few words; None if it verifies."""
     try:
         return _flaw_of(path)
     except OSError as error:
-        return f"it cannot be read ({error.strerror})"
+        return f"cannot be read ({error.strerror})"
 
 
 def _flaw_of(path: Path) -> str | None:
     if link := next((each for each in (path, path / MANIFEST) if each.is_symlink()), None):
-        return f"{link.name} is a link, and what lies elsewhere is not believed"
+        return f"{link.name} is a link, and files outside the checkpoint are not trusted"
     if (path / MANIFEST).exists() and not (path / MANIFEST).is_file():
-        return f"{MANIFEST} is no plain file"
+        return f"{MANIFEST} is not a plain file"
     try:
         if (path / MANIFEST).stat().st_size > LARGEST:
             return f"{MANIFEST} has more than {LARGEST} bytes"
@@ -87,21 +83,21 @@ def _flaw_of(path: Path) -> str | None:
         manifest = json.loads(text)
         files = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
         number = manifest["format"]
-        if "sha256" in manifest and text != sealed(manifest["files"], number):
+        if text != sealed(manifest["files"], number):
             return f"{MANIFEST} is altered (SHA-256 differs)"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"no readable {MANIFEST} ({type(error).__name__})"
-    if number not in ((FORMAT,) if "sha256" in manifest else (1,)):
-        return f"format {number}, but this masklab reads formats up to {FORMAT}"
+    if number != FORMAT:
+        return f"format {number}, but this masklab reads format {FORMAT}"
     return next((flaw for name in (*NEEDED, *files) if (flaw := _flaw_of_file(path, name, files))), None)
 
 
 def _flaw_of_file(folder: Path, name: str, files: Mapping[str, tuple[Any, Any]]) -> str | None:
     if Path(name).name != name:
-        return f"{MANIFEST} names {name!r}, which is no file of its folder"
+        return f"{MANIFEST} names {name!r}, which is not in its folder"
     file = folder / name
     if file.is_symlink():
-        return f"{name} is a link, and what lies elsewhere is not believed"
+        return f"{name} is a link, and files outside the checkpoint are not trusted"
     if name not in files or not file.is_file():
         return f"{name} is missing"
     size, sha256 = files[name]
