@@ -13,10 +13,10 @@ import pytest
 from comparison_story import Story
 from mlflow_runs import start_run
 
-from masklab import results
 from masklab.comparison.contrast import contrasts
 from masklab.errors import RunError, TrackingError, UserError
 from masklab.results import Results, load
+from masklab.tracking import mlflow_run
 from masklab.tracking.mlflow_run import client_of, end_run
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.nested_runs import PARENT_TAG
@@ -96,7 +96,7 @@ def test_all_runs_one_experiment_one_run_and_one_id(home: Path, comparison: Resu
 
 def test_runs_come_whole_however_many_pages_they_take(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = load(home=home).runs
-    monkeypatch.setattr(results, "PAGE", 5)
+    monkeypatch.setattr(mlflow_run, "PAGE", 5)
     pd.testing.assert_frame_equal(load(home=home).runs, whole)
 
 

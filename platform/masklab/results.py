@@ -22,7 +22,7 @@ from masklab.reporting.comparison.plots import forest_figure, matrix_figure, pai
 from masklab.reporting.comparison.report import dots_to_baseline
 from masklab.reporting.comparison.verdict_text import headline, sentence
 from masklab.tracking.metrics import FINAL_NELBO, STAGE, VAL_STAGE
-from masklab.tracking.mlflow_run import PARENT_TAG, client_of, in_one_line
+from masklab.tracking.mlflow_run import PARENT_TAG, client_of, in_one_line, search_runs
 from masklab.tracking.mlflow_store import Store
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ __all__ = [
 ]
 
 PROJECT = Path(__file__).resolve().parents[2]
-PAGE = 1000
-"""Runs per request."""
 REMEDY = "check uri=, home= or MLFLOW_TRACKING_URI"
 FACTS = ("run", "name", "experiment", "status", "started", "parent", "arm", "seed")
 
@@ -141,32 +139,21 @@ def load(name: str | None = None, *, uri: str | None = None, home: str | Path | 
     with in_one_line(store.uri, REMEDY):
         client = client_of(store.uri)
         experiments = {e.experiment_id: e.name for e in client.search_experiments()}
-        runs = _named(client, experiments, name) if name else _search(client, list(experiments))
+        runs = _named(client, experiments, name) if name else search_runs(client, list(experiments))
     return Results(store.uri, _table(runs, experiments), place / "runs" / (name or ""))
 
 
 def _named(client: MlflowClient, experiments: dict[str, str], name: str) -> list[Run]:
     if name in experiments.values():
-        return _search(client, [number for number, known in experiments.items() if known == name])
+        return search_runs(client, [number for number, known in experiments.items() if known == name])
     quoted = f"'{name}'" if "'" not in name else f'"{name}"'
-    found = [] if "'" in name and '"' in name else _search(client, list(experiments), f"attributes.run_name = {quoted}")
-    found = found or [run for run in _search(client, list(experiments)) if run.info.run_id == name]
+    found = [] if "'" in name and '"' in name else search_runs(client, list(experiments), f"attributes.run_name = {quoted}")
+    found = found or [run for run in search_runs(client, list(experiments)) if run.info.run_id == name]
     if not found:
-        known = {*experiments.values(), *(str(run.info.run_name) for run in _search(client, list(experiments)))}
+        known = {*experiments.values(), *(str(run.info.run_name) for run in search_runs(client, list(experiments)))}
         raise RunError(f"{name}: no such experiment, run or comparison in the store{did_you_mean(name, known)}")
     newest = max(found, key=lambda run: run.info.start_time)
-    return [newest, *_search(client, list(experiments), f"tags.`{PARENT_TAG}` = '{newest.info.run_id}'")]
-
-
-def _search(client: MlflowClient, experiments: list[str], where: str = "") -> list[Run]:
-    """All matching runs, oldest first."""
-    runs, token = [], None
-    while True:
-        page = client.search_runs(experiments, where, max_results=PAGE, order_by=["attributes.start_time ASC"], page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
+    return [newest, *search_runs(client, list(experiments), f"tags.`{PARENT_TAG}` = '{newest.info.run_id}'")]
 
 
 def _table(runs: list[Run], experiments: dict[str, str]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -228,6 +229,17 @@ def test_a_status_that_comes_late_takes_no_later_one_back(spool: Spool, client: 
     assert sent(spool)
     assert client.told == [("KILLED", 2)]
     assert spool.is_empty
+
+
+def test_the_file_with_the_committed_offset_keeps_its_names(spool: Spool, client: Recorder) -> None:
+    add_records(spool.run, metrics(1), Text(at=1, name="bad", text=""))
+    client.fails = lambda what: what == "bad"
+    with pytest.raises(DeferredError):
+        sent(spool)
+    (file,) = spool.files()
+    first, second = file.entries()
+    assert json.loads(file.sent.read_text()) == {"end": second.end, "behind": [first.end], "figures": 1, "steps": {"train/loss": 1}}
+    assert b'"kind":"figures"' in file.lines.read_bytes()
 
 
 def test_only_files_of_the_run_are_sent(spool: Spool, client: Recorder, tmp_path: Path) -> None:

@@ -24,9 +24,12 @@ from masklab.tracking.spool.record import CreateRun
 from masklab.tracking.tracker import EVENT_METRICS, LoggedSteps, Status
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 PARAMS_PER_BATCH = 100
+PAGE = 1000
+"""Runs per request."""
 PARAM_NAME_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 8000
 """Characters that MLflow accepts."""
 _NOT_IN_PARAM_NAMES = re.compile(r"[^\w\-. :/]")
@@ -179,12 +182,17 @@ def running_children(store: Store, parent: RunHandle) -> list[str]:
     """The ids of the runs nested in `parent` whose status is RUNNING. Raises TrackingError if the store fails."""
     with in_one_line(store.uri):
         running = f"tags.`{PARENT_TAG}` = '{parent.run_id}' and attributes.status = 'RUNNING'"
-        found, token = [], None
-        while token != "":
-            page = client_of(store.uri).search_runs([parent.experiment_id], running, page_token=token)
-            found += [run.info.run_id for run in page]
-            token = page.token or ""
-        return found
+        return [run.info.run_id for run in search_runs(client_of(store.uri), [parent.experiment_id], running)]
+
+
+def search_runs(client: MlflowClient, experiments: Sequence[str], where: str = "") -> list[Run]:
+    """All runs of `experiments` (ids) that match MLflow's filter `where`, oldest first."""
+    runs, token = [], None
+    while token != "":
+        page = client.search_runs(list(experiments), where, max_results=PAGE, order_by=["attributes.start_time ASC"], page_token=token)
+        runs += page
+        token = page.token or ""
+    return runs
 
 
 def add_to_run(store: Store, run_id: str, metrics: Mapping[str, float], step: int, folder: Path, place: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,6 @@ class Delivery:
     store: Store
     is_over: Callable[[], bool] = lambda: False
     requests: int = field(default=0, init=False)
-    _client: MlflowClient | None = field(default=None, init=False)
 
     def deliver(self, spool: Spool, run_id: str = "", own: SpoolFile | None = None, others: LockOwner = LockOwner.ANYONE) -> bool:
         """Send what can be sent now. Returns whether that was everything. A delivered file is deleted, unless it is `own`.
@@ -78,10 +78,10 @@ class Delivery:
             raise TrackingError(f"{spool.folder}: another process is sending these records; try again when it has finished")
         return RunHandle(self.store, created.run_id, created.experiment_id or "")
 
+    @cached_property
     def client(self) -> MlflowClient:
         """The store's client."""
-        self._client = self._client or client_of(self.store.uri)
-        return self._client
+        return client_of(self.store.uri)
 
 
 @dataclass
@@ -125,7 +125,7 @@ class _FileDelivery:
         if self._must_wait():
             return False
         for i in range(0, len(points), POINTS_PER_REQUEST):
-            self.delivery.client().log_batch(self.run_id, metrics=points[i : i + POINTS_PER_REQUEST])
+            self.delivery.client.log_batch(self.run_id, metrics=points[i : i + POINTS_PER_REQUEST])
         state = self.state
         for entry in entries:
             state = state.acked(entry)
@@ -144,7 +144,7 @@ class _FileDelivery:
         if self._must_wait():
             return False
         try:
-            exists = _send_record(self.delivery.client(), self.run_id, self.spool.run, record)
+            exists = _send_record(self.delivery.client, self.run_id, self.spool.run, record)
         except Exception as error:
             if isinstance(record, StatusChange | Tags):  # these must keep their order
                 raise
