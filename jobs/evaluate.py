@@ -18,22 +18,10 @@ if TYPE_CHECKING:
 
 def run(config: EvaluateConfig) -> int:
     """Score a model."""
-    from masklab.config.checkpoints.find_checkpoint import find_checkpoint
     from masklab.config.home import home_of
-
-    home = home_of(PROJECT)
-    mode = find_checkpoint(config.checkpoint, home).config().mode
-    if mode.labels_of:
-        from masklab.inference.evaluate_classifier import evaluate_labels
-
-        return evaluate_labels(config, home)
-    if mode.type in ("replaced_token_detector", "sequence_classifier"):
-        from masklab.inference.evaluate_classifier import evaluate_detector
-
-        return evaluate_detector(config, home)
     from masklab.inference.evaluate import evaluate
 
-    return evaluate(config, home)
+    return evaluate(config, home_of(PROJECT))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from masklab.config.jobs.evaluate import EvaluateConfig
 from masklab.config.jobs.sample import SampleConfig
 from masklab.config.jobs.train import Config
 from masklab.errors import CheckpointError, ConfigError, DataError, UserError
-from masklab.inference.evaluate import evaluate
+from masklab.inference.evaluate import evaluate_text
 from masklab.inference.evaluate_classifier import evaluate_detector
 from masklab.inference.sample import sample
 from masklab.text.preparation import corpus_for
@@ -97,7 +97,7 @@ def test_a_detector_judges_in_one_pass_what_a_mask_predictor_takes_two_for(home:
     ("asked", "error", "words"),
     [
         (lambda home: sample(sampling(home, "detector", detector_checkpoint="tiny"), home), CheckpointError, "which writes no text"),
-        (lambda home: evaluate(evaluation(home), home), CheckpointError, "which writes no text"),
+        (lambda home: evaluate_text(evaluation(home), home), CheckpointError, "which writes no text"),
         (lambda home: evaluate_detector(evaluation(home, against="tiny"), home), ConfigError, "against = tiny"),
         (
             lambda home: evaluate_detector(evaluation(home, curriculum={"name": "none", "stages": [{"type": "none"}]}), home),

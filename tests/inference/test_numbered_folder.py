@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from masklab.errors import RunError
-from masklab.inference.output_folder import numbered_folder
+from masklab.inference.job import numbered_folder
 
 
 def made(parent: Path) -> Path:

@@ -1,29 +1,26 @@
-"""The driver of `jobs/evaluate.py`: the figures of a trained model, shown, kept, and added to its run."""
+"""The driver of `jobs/evaluate.py`: scores of a trained model, printed, kept in a numbered folder, and added to its run."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from masklab.config.checkpoints.find_checkpoint import find_checkpoint
 from masklab.config.jobs.evaluate import EvaluateConfig
 from masklab.errors import CheckpointError, ConfigError, DataError, UserError
+from masklab.inference.evaluate_classifier import KIND, evaluate_detector, evaluate_labels
 from masklab.inference.held_out_text import held_out_text
+from masklab.inference.job import Job
 from masklab.inference.model_scores import ModelScores, estimate_json, rows_of, stage_pools
-from masklab.inference.output_folder import numbered_folder
 from masklab.inference.progress import RowProgress, SamplerProgress
-from masklab.inference.sample import judge_of, tell, tell_passed_over
-from masklab.inference.tables import SamplerFigures, evaluation_block, lengths_of, markdown, sampler_block, samplers_of
+from masklab.inference.tables import SamplerScores, evaluation_block, lengths_of, markdown, sampler_block, samplers_of
 from masklab.inference.trained_model import TrainedModel
 from masklab.io.atomic_file import write_text
-from masklab.io.paths import absolute_path
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
 from masklab.reporting.plots import mask_ratio_figure, save_figure
@@ -33,7 +30,6 @@ from masklab.sampling.text_statistics import ReferenceText, real_pieces, text_st
 from masklab.text.corpus import TokenCorpus
 from masklab.text.preparation import text_for
 from masklab.tracking.metrics import estimate_metrics, evaluation_section, in_section, sampler_metrics, stage_metrics
-from masklab.tracking.run_registration import add
 
 LEFT_OUT = (
     "its likelihood is exact; cross-entropy by mask ratio, orders of generation, continuous time and the losses of a curriculum's stages "
@@ -46,8 +42,7 @@ class Plan:
     """An evaluation that has passed every check: a model, what it is compared with, and the text for both."""
 
     config: EvaluateConfig
-    home: Path
-    trained: TrainedModel
+    job: Job
     other: TrainedModel | None
     corpus: TokenCorpus
     block_size: int
@@ -55,42 +50,44 @@ class Plan:
     samplers: tuple[SamplingSettings, ...]
 
     @classmethod
-    def of(cls, config: EvaluateConfig, home: Path, console: Console) -> Plan:
+    def of(cls, config: EvaluateConfig, home: Path) -> Plan:
         """Open everything that is needed. Raises a UserError for whatever is wrong."""
-        say = partial(tell, console)
-        trained = TrainedModel.open(config.checkpoint, home, config.system, "writes")
-        other = _other(config, home)
-        for model in (trained, other):
-            if model:
-                tell_passed_over(console, model)
+        job = Job.open(config, home, "writes")
+        trained, other = job.trained, _other(config, home)
+        if other:
+            job.notice_passed_over(other)
         block_size = trained.block_size
         if other:
             block_size = min(block_size, other.block_size)
             if other.vocabulary != trained.vocabulary:
-                raise CheckpointError(f"{other.name} has other characters than {trained.name}, so their figures cannot be compared")
+                raise CheckpointError(f"{other.name} has other characters than {trained.name}, so their scores cannot be compared")
             if other.block_size != trained.block_size:
-                say(f"blocks of {block_size} characters are scored, the shorter ones that one of the two was trained on")
-        corpus = held_out_text(trained, config.dataset, home, say)
+                job.notice(f"blocks of {block_size} characters are scored, the shorter ones that one of the two was trained on")
+        corpus = held_out_text(job, config.dataset)
         models = [model for model in (trained, other) if model]
         _refuse_context(config.evaluation.context, models)
-        evaluation = _with_context(config.evaluation, models, say)
+        evaluation = _with_context(config.evaluation, models, job.notice)
         if evaluation.context and len(corpus.validation) < evaluation.context + block_size:
             raise DataError(
                 f"evaluation.context = {evaluation.context}: with blocks of {block_size} characters more than the "
                 f"{len(corpus.validation):,} of the validation split; give a smaller one"
             )
         if trained.is_causal:
-            say(f"{trained.name} is a language model: {LEFT_OUT}")
+            job.notice(f"{trained.name} is a language model: {LEFT_OUT}")
         else:
             stage_pools(corpus, config.curriculum, block_size, evaluation)
         samplers = _samplers(config, trained.is_causal)
         for settings in samplers:
             start_of(settings, trained.vocabulary, trained.block_size)
-        return cls(config, home, trained, other, corpus, block_size, evaluation, samplers)
+        return cls(config, job, other, corpus, block_size, evaluation, samplers)
+
+    @property
+    def trained(self) -> TrainedModel:
+        return self.job.trained
 
     @property
     def names(self) -> list[str]:
-        """What the models are called, apart even when they are of one run."""
+        """The names of the models, which differ even when they are of one run."""
         if self.other and self.other.name == self.trained.name:
             return [f"{model.name} at {model.iteration:,}" for model in self.models]
         return [model.name for model in self.models]
@@ -101,12 +98,12 @@ class Plan:
         return [self.trained, self.other] if self.other else [self.trained]
 
 
-def _with_context(settings: EvaluationSettings, models: Sequence[TrainedModel], say: Callable[[str], None]) -> EvaluationSettings:
+def _with_context(settings: EvaluationSettings, models: Sequence[TrainedModel], notice: Callable[[str], None]) -> EvaluationSettings:
     """With a given character, where a language model is scored, since nothing else would predict the first of a block."""
     causal = [model.name for model in models if model.is_causal]
     if settings.context or not causal:
         return settings
-    say(f"evaluation.context=1: {causal[0]} predicts each character from those before it, so that one is given before each block")
+    notice(f"evaluation.context=1: {causal[0]} predicts each character from those before it, so that one is given before each block")
     return settings.model_copy(update={"context": 1})
 
 
@@ -132,7 +129,7 @@ def _refuse_context(context: int, models: Sequence[TrainedModel]) -> None:
 
 
 def _other(config: EvaluateConfig, home: Path) -> TrainedModel | None:
-    """The model that `against` names; what is wrong with it is told of that key."""
+    """The model that `against` names. Raises UserError that names that key."""
     try:
         return TrainedModel.open(config.against, home, config.system, "writes") if config.against else None
     except UserError as error:
@@ -141,19 +138,19 @@ def _other(config: EvaluateConfig, home: Path) -> TrainedModel | None:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """All that an evaluation finds."""
+    """The results of an evaluation."""
 
     scores: ModelScores
     other: ModelScores | None
-    samplers: tuple[SamplerFigures, ...]
+    samplers: tuple[SamplerScores, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         out = self.scores.to_json() | {"samplers": [row.to_json() for row in self.samplers]}
         if self.other:
-            apart = {name: estimate_json(estimate) for name, estimate in self.scores.differences(self.other).items()}
-            for figures in apart.values():
-                del figures["perplexity"]  # of a difference there is none
+            apart = {name: estimate_json(each) for name, each in self.scores.differences(self.other).items()}
+            for estimate in apart.values():
+                del estimate["perplexity"]  # of a difference there is none
             out |= {"against": self.other.to_json(), "differences": apart}
         return out
 
@@ -180,35 +177,38 @@ class Outcome:
 
 
 def evaluate(config: EvaluateConfig, home: Path) -> int:
-    """Score a trained model as `config` says. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
-    console = Console(highlight=False)
-    plan = Plan.of(config, home, console)
-    trained = plan.trained
-    parent = absolute_path(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "evaluations"
-    with numbered_folder(parent.absolute()) as folder:
-        console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
-        outcome = Outcome(*_scores(plan, console), tuple(_sampler_rows(plan, console)))
+    """Score a trained model of any mode. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
+    mode = find_checkpoint(config.checkpoint, home).config().mode
+    if not mode.writes:
+        return (evaluate_labels if mode.labels_of else evaluate_detector)(config, home)
+    return evaluate_text(config, home)
+
+
+def evaluate_text(config: EvaluateConfig, home: Path) -> int:
+    """Score a model that writes text. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
+    plan = Plan.of(config, home)
+    job, console = plan.job, plan.job.console
+    with job.output_folder(KIND, config.output) as folder:
+        job.print_title()
+        outcome = Outcome(*_scores(plan), tuple(_sampler_rows(plan)))
         beside = (plan.names[1], outcome.other) if outcome.other else None
         console.print(evaluation_block(outcome.scores, plan.evaluation, beside))
         console.print(Text(""), sampler_block(outcome.samplers), Text(""), sep="\n")
         _write(plan, outcome, folder)
-        console.print(Text.assemble(("files  ", "dim"), str(folder)), soft_wrap=True)
-        place = f"evaluations/{folder.name}"
-        metrics = in_section(evaluation_section(folder.name, config.curriculum.name), outcome.metrics())
-        if problem := add(trained.run, config.tracking, home, trained.iteration, metrics, folder, place):
-            tell(console, problem)
+        job.print_row("files", str(folder))
+        job.add_to_run(folder, KIND, in_section(evaluation_section(folder.name, config.curriculum.name), outcome.metrics()))
     return 0
 
 
-def _scores(plan: Plan, console: Console) -> tuple[ModelScores, ModelScores | None]:
-    """The figures of the model, and of the other one if there is one, on the same windows and masks.
+def _scores(plan: Plan) -> tuple[ModelScores, ModelScores | None]:
+    """The scores of the model, and of the other one if there is one, on the same windows and masks.
 
-    Beside a language model the other has but the one figure that the two can be compared by.
+    Beside a language model the other has only the one value that the two can be compared by.
     """
     curriculum, settings = plan.config.curriculum, plan.evaluation
     whole = [not plan.trained.is_causal, not any(model.is_causal for model in plan.models)][: len(plan.models)]
     total = sum(rows_of(curriculum, plan.block_size, settings) if each else settings.sequences for each in whole)
-    with RowProgress(console, "scoring", total, [model.model for model in plan.models]):
+    with RowProgress(plan.job.console, "scoring", total, [model.model for model in plan.models]):
         scores = [
             ModelScores.of(model, plan.corpus, curriculum, plan.block_size, settings)
             if each
@@ -218,38 +218,36 @@ def _scores(plan: Plan, console: Console) -> tuple[ModelScores, ModelScores | No
     return scores[0], scores[1] if len(scores) > 1 else None
 
 
-def _sampler_rows(plan: Plan, console: Console) -> list[SamplerFigures]:
+def _sampler_rows(plan: Plan) -> list[SamplerScores]:
     """A row for each sampler, and one for real text as long as theirs."""
     trained = plan.trained
-    whole = text_for(plan.config.dataset, plan.home / ".corpora")  # its training split, in its own vocabulary
+    whole = text_for(plan.config.dataset, plan.job.home / ".corpora")  # its training split, in its own vocabulary
     known = whole.vocabulary.decode(whole.train)
     reference = ReferenceText.of(whole.vocabulary.decode(whole.validation), known)
     rows, lengths = [], []
-    progress = SamplerProgress(console, len(plan.samplers), trained.vocabulary.mask_id)
+    progress = SamplerProgress(plan.job.console, len(plan.samplers), trained.vocabulary.mask_id)
     for settings in plan.samplers:
         name = settings.sampler.describe()
         with progress.of(name) as watch, trained.precision.autocast():
-            judge = judge_of(settings, trained, plan.home)
+            judge = trained.judge(settings, plan.job.home)
             generation = generate(trained.model, trained.vocabulary, trained.block_size, settings, judge, watch)
-        rows.append(SamplerFigures.of(name, generation, trained.vocabulary, reference))
+        rows.append(SamplerScores.of(name, generation, trained.vocabulary, reference))
         lengths = lengths_of(generation)
     real = text_statistics(real_pieces(known, lengths, plan.config.sampling.seed), reference)
-    return [*rows, SamplerFigures("real text", None, None, real)]
+    return [*rows, SamplerScores("real text", None, None, real)]
 
 
 def _write(plan: Plan, outcome: Outcome, folder: Path) -> None:
-    """Write `evaluation.json`, the samplers' table, and the figure of the curve."""
+    """Write `evaluation.json`, the samplers' table, and the plot of the curve."""
     trained, other = plan.trained, plan.other
-    facts = {
-        "checkpoint": str(trained.checkpoint.path),
-        "iteration": trained.iteration,
+    values = {
         "other_checkpoint": str(other.checkpoint.path) if other else None,
         "corpus_fingerprint": plan.corpus.fingerprint,
         "block_size": plan.block_size,
         "context": plan.evaluation.context,
         "config": plan.config.model_dump(mode="json"),
     }
-    write_text(folder / "evaluation.json", json.dumps(facts | outcome.to_json(), indent=1, ensure_ascii=False))
+    plan.job.write_json(folder / "evaluation.json", values | outcome.to_json())
     write_text(folder / "samplers.md", markdown(outcome.samplers) + "\n")
     known = outcome.curves(plan.names)
     if known:

@@ -1,4 +1,4 @@
-"""What one model makes of held-out text: its likelihood or bounds on it, its curve, and its loss on every validation stage."""
+"""The scores of one model on held-out text: likelihood or bounds on it, loss by mask ratio, and loss on every validation stage."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StageScores:
 
 @dataclass(frozen=True, eq=False)
 class ModelScores:
-    """All the figures of one model. `bounds` have the names of files and metrics; `nll` is exact, and the only one of its model."""
+    """All scores of one model. `bounds` are called as in files and metrics; `nll` is exact, and the only one of its model."""
 
     bounds: dict[str, SequenceValues]
     curve: MaskRatioCurve | None = None
@@ -57,7 +57,7 @@ class ModelScores:
 
     @classmethod
     def yardstick_of(cls, trained: TrainedModel, corpus: TokenCorpus, block_size: int, settings: EvaluationSettings) -> ModelScores:
-        """The one figure that any two models can be compared by: the exact likelihood, or the bound by exact count."""
+        """The one value that any two models can be compared by: the exact likelihood, or the bound by exact count."""
         windows = ScoredWindows.of(corpus, block_size, settings.sequences, settings.context)
         with trained.precision.autocast():
             if trained.is_causal:
@@ -126,7 +126,7 @@ def estimate_json(estimate: Estimate) -> dict[str, float]:
 
 
 def curve_json(curve: MaskRatioCurve) -> dict[str, list[float]]:
-    """The curve's figures, each a list over the mask ratios."""
+    """The curve's values, each a list over the mask ratios."""
     names = ("mask_ratio", "cross_entropy", "cross_entropy_stderr", "accuracy", "accuracy_stderr")
     return {name: getattr(curve, name).tolist() for name in names}
 

@@ -11,13 +11,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.text import Text
 
 from masklab.config.jobs.predict import PredictConfig
 from masklab.errors import CheckpointError, ConfigError, DataError, RunError, shown
-from masklab.inference.output_folder import numbered_folder
-from masklab.inference.sample import tell, tell_passed_over
+from masklab.inference.job import Job
 from masklab.inference.trained_model import TrainedModel
 from masklab.io.atomic_file import atomic_file
 from masklab.io.paths import absolute_path
@@ -28,7 +25,6 @@ from masklab.text.labelled_corpus import LabelledRows, lead_of, padded
 from masklab.text.labels import Labels
 from masklab.text.sources.table import read_columns
 from masklab.text.vocabulary import Vocabulary
-from masklab.tracking.run_registration import add
 
 UNREAD = "?"
 """Stands for the label of a character that the network was not shown."""
@@ -50,7 +46,7 @@ class Texts:
         found = [(place, values[0]) for place, values in read_columns(file, {"dataset.text_column": column})]
         for place, text in found:
             if not (is_missing(text) or isinstance(text, str)):
-                raise DataError(f"{file}: {place}: the text is {shown(text)}, which is none; correct it or dataset.text_column")
+                raise DataError(f"{file}: {place}: the text column holds {shown(text)}, not a string; correct it or dataset.text_column")
         known = set(vocabulary.characters)
         kept = ["" if is_missing(text) else "".join(c for c in text if c in known) for _, text in found]
         if not any(kept):
@@ -63,30 +59,27 @@ class Texts:
 
 def predict(config: PredictConfig, home: Path) -> int:
     """Predict as `config` says. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
-    console = Console(highlight=False)
     output = _output(config.output)
-    trained = TrainedModel.open(config.checkpoint, home, config.system)
+    job = Job.open(config, home)
+    trained = job.trained
     if labels_of(trained) is None:
         raise CheckpointError(
             f"checkpoint {trained.checkpoint.path} has mode.type={trained.config.mode.type}, which predicts no labels; take a checkpoint "
             "of mode.type=sequence_classifier or token_labeller"
         )
-    tell_passed_over(console, trained)
     column = config.dataset.text_column or trained.config.dataset.text_column or "text"
     texts = Texts.read(absolute_path(config.dataset.path, "dataset.path"), column, trained.vocabulary)
     table = list(_table(trained, texts, config.batch_size))
-    parent = (trained.run.path if trained.run else Path.cwd()) / "predictions"
-    with nullcontext(output) if output else numbered_folder(parent.absolute()) as place:
+    with nullcontext(output) if output else job.output_folder("predictions", None) as place:
         file = place if output else place / "predictions.csv"
         with atomic_file(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
             # the writer takes a lone carriage return for no end of a line, and most readers do
             has_returns = any("\r" in cell for row in table for cell in row)
             quoting: Literal[0, 1] = csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL
             csv.writer(out, delimiter=DELIMITERS[file.suffix.lower()], lineterminator="\n", quoting=quoting).writerows(table)
-        problem = None if output else add(trained.run, config.tracking, home, trained.iteration, {}, place, f"predictions/{place.name}")
-        if problem:
-            tell(console, problem)
-    _report(console, trained, texts, file)
+        if not output:
+            job.add_to_run(place, "predictions", {})
+    _report(job, texts, file)
     return 0
 
 
@@ -140,17 +133,17 @@ def _cells(said: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str]) 
     return [names[best], f"{said[best]:.4f}"]
 
 
-def _report(console: Console, trained: TrainedModel, texts: Texts, file: Path) -> None:
-    labels = labels_of(trained)
+def _report(job: Job, texts: Texts, file: Path) -> None:
+    trained, labels = job.trained, labels_of(job.trained)
     assert labels is not None
     room = trained.block_size - lead_of(labels.of)
     empty, cut = sum(text is None for text in texts.texts), int((texts.rows.lengths > room).sum())
     if empty:
-        tell(console, f"{empty:,} of {len(texts.texts):,} rows have no text, and get no label")
+        job.notice(f"{empty:,} of {len(texts.texts):,} rows have no text, and get no label")
     if cut:
-        tell(console, f"{cut:,} texts are longer than {room:,} characters, of which the first are read")
+        job.notice(f"{cut:,} texts are longer than {room:,} characters, of which the first are read")
     if texts.unknown:
-        tell(console, f"{texts.unknown:,} characters are unknown to {trained.name}, and left out")
-    console.print(Text(trained.describe(), style="bold"), soft_wrap=True)
-    console.print(Text.assemble(("labelled  ", "dim"), f"{len(texts.texts) - empty:,} texts"))
-    console.print(Text.assemble(("file      ", "dim"), str(file)), soft_wrap=True)
+        job.notice(f"{texts.unknown:,} characters are unknown to {trained.name}, and left out")
+    job.print_title()
+    job.print_row("labelled", f"{len(texts.texts) - empty:,} texts", 8)
+    job.print_row("file", str(file), 8)

@@ -1,8 +1,7 @@
-"""The driver of `jobs/sample.py`: a trained model writes, the texts are shown and kept."""
+"""The driver of `jobs/sample.py`: a trained model writes texts, which are printed and kept in a numbered folder."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,33 +14,25 @@ from rich.console import Console
 from rich.text import Text
 
 from masklab.config.jobs.sample import SampleConfig, WatchSettings
-from masklab.errors import CheckpointError, UserError
-from masklab.inference.output_folder import numbered_folder
+from masklab.inference.job import Job
 from masklab.inference.trained_model import TrainedModel
 from masklab.io.atomic_file import write_text
-from masklab.io.paths import absolute_path
 from masklab.reporting.numbers import rate
 from masklab.reporting.unmasking.colours import ColourBy
-from masklab.reporting.unmasking.recorder import TraceRecorder, together
 from masklab.reporting.unmasking.terminal import LiveUnmasking
 from masklab.sampling.generation import Generation, Watcher, generate, start_of
-from masklab.sampling.judge import DetectorJudge, FoldedJudge
-from masklab.sampling.sampler import Judge
 from masklab.sampling.settings import SamplingSettings
-from masklab.tracking.run_registration import add
-from masklab.training.settings import ComputeSettings
+from masklab.sampling.trace import Snapshot, Trace
 
 
 def sample(config: SampleConfig, home: Path) -> int:
     """Generate as `config` says. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
-    console = Console(highlight=False)
-    trained = TrainedModel.open(config.checkpoint, home, config.system, "writes")
-    tell_passed_over(console, trained)
+    job = Job.open(config, home, "writes")
+    trained, console = job.trained, job.console
     settings = config.sampling.suited(trained.is_causal)
     _, given_T = start_of(settings, trained.vocabulary, trained.block_size)
-    judge = judge_of(settings, trained, home)
-    parent = absolute_path(config.output, "output") if config.output else (trained.run.path if trained.run else Path.cwd()) / "samples"
-    with numbered_folder(parent.absolute()) as folder:
+    judge = trained.judge(settings, home)
+    with job.output_folder("samples", config.output) as folder:
         recorder = TraceRecorder() if config.watch.html or config.watch.gif else None
         live = _live(config.watch, settings, trained, given_T, console)
         with ExitStack() as stack, trained.precision.autocast():
@@ -52,41 +43,43 @@ def sample(config: SampleConfig, home: Path) -> int:
         samples = Samples(trained, settings, generation)
         if not live:
             _show(console, samples)
-        samples.write(folder)
+        samples.write_texts(folder / "samples.txt")
+        job.write_json(folder / "samples.json", samples.to_json())
         if recorder:
             _write_views(config.watch, samples, recorder, folder)
         console.print(samples.block(folder), soft_wrap=True)
-        place = f"samples/{folder.name}"
-        if problem := add(trained.run, config.tracking, home, trained.iteration, {}, folder, place):
-            tell(console, problem)
+        job.add_to_run(folder, "samples", {})
     return 0
 
 
-def judge_of(settings: SamplingSettings, trained: TrainedModel, home: Path) -> Judge | None:
-    """The network that judges written characters, for a sampler that asks for one. Raises CheckpointError for one of another text."""
-    reference = getattr(settings.sampler, "detector_checkpoint", None)
-    if reference is None:
-        return None
-    try:
-        judge = TrainedModel.open(reference, home, ComputeSettings(device=trained.precision.device.type), "judges")
-    except UserError as error:
-        raise type(error)(f"sampling.detector_checkpoint: {str(error).removeprefix('checkpoint = ')}") from error
-    if judge.vocabulary != trained.vocabulary:
-        raise CheckpointError(
-            f"sampling.detector_checkpoint = {reference!r}: {judge.name} has other characters than {trained.name}; take one of its text"
-        )
-    if judge.block_size < trained.block_size:
-        raise CheckpointError(
-            f"sampling.detector_checkpoint = {reference!r}: {judge.name} was trained on blocks of {judge.block_size} characters, "
-            f"fewer than the {trained.block_size} of {trained.name}; take one of longer blocks"
-        )
-    kind = FoldedJudge if judge.config.mode.fills_masks else DetectorJudge
-    return kind(judge.model, judge.vocabulary.mask_id, settings.num_samples, batch_size=settings.batch_size)
+class TraceRecorder:
+    """A watcher that keeps every snapshot."""
+
+    def __init__(self) -> None:
+        self._snapshots: list[Snapshot] = []
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        self._snapshots.append(snapshot)
+
+    def trace(self, given: NDArray[np.bool_], mask_id: int) -> Trace:
+        """The snapshots so far, of texts whose prompt is `given`: (B, T), or (T,) for all alike."""
+        assert self._snapshots, "nothing was watched yet"
+        return Trace(np.broadcast_to(given, self._snapshots[0].tokens.shape), mask_id, tuple(self._snapshots))
+
+
+def together(*watchers: Watcher) -> Watcher:
+    """A watcher that passes each snapshot to all of `watchers`, in their order."""
+
+    def watch(snapshot: Snapshot) -> None:
+        for watcher in watchers:
+            watcher(snapshot)
+
+    return watch
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Texts, and all that is told of them."""
+    """Generated texts, with the model and settings that they come from."""
 
     trained: TrainedModel
     settings: SamplingSettings
@@ -99,7 +92,7 @@ class Samples:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What the closing block and the page say."""
+        """The rows of the closing block and of the page."""
         steps, evaluations = len(self.generation.written), float(self.generation.evaluations.mean())
         return {
             "model": self.trained.describe(),
@@ -112,22 +105,19 @@ class Samples:
         }
 
     def block(self, folder: Path) -> Text:
-        """The last words, with where the files are."""
+        """The closing rows, with the folder of the files."""
         rows = (self.facts | {"files": str(folder)}).items()
         return Text("\n").join(Text.assemble((f"{name:<21}", "dim"), words) for name, words in rows)
 
-    def write(self, folder: Path) -> None:
-        """Write `samples.txt` and `samples.json`."""
+    def write_texts(self, file: Path) -> None:
+        """Write the texts, each under a line with its number."""
         count = len(self.texts)
-        write_text(folder / "samples.txt", "".join(f"{header(n, count)}\n{text}\n" for n, text in enumerate(self.texts, 1)))
-        write_text(folder / "samples.json", json.dumps(self.to_json(), indent=1, ensure_ascii=False))
+        write_text(file, "".join(f"{header(n, count)}\n{text}\n" for n, text in enumerate(self.texts, 1)))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, as plain values: `written` has a row for each step and a column for each text."""
+        """The texts and what they took, as plain values; `written` (S, B) is the number of characters that each step wrote."""
         generation = self.generation
         return {
-            "checkpoint": str(self.trained.checkpoint.path),
-            "iteration": self.trained.iteration,
             "seed": self.settings.seed,
             "settings": self.settings.model_dump(mode="json"),
             "texts": self.texts,
@@ -143,17 +133,6 @@ class Samples:
 def header(number: int, count: int) -> str:
     """The line above a text."""
     return f"--- text {number} of {count} ---"
-
-
-def tell(console: Console, words: str) -> None:
-    """Say what a person should know, in one line."""
-    console.print(Text.assemble(("notice  ", "bold yellow"), " ".join(words.split())), soft_wrap=True)
-
-
-def tell_passed_over(console: Console, trained: TrainedModel) -> None:
-    """Say which checkpoints of the run were not taken."""
-    for words in trained.passed_over:
-        tell(console, f"passing over checkpoint {words}; {trained.checkpoint.path.name} is used")
 
 
 def _show(console: Console, samples: Samples) -> None:

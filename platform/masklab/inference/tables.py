@@ -1,4 +1,4 @@
-"""The figures of an evaluation at the terminal."""
+"""The scores of an evaluation as tables for the terminal, and for a file those of its samplers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLUMNS = ("sampler", "network evaluations a text", "characters/s", "n-gram dive
 
 
 @dataclass(frozen=True)
-class SamplerFigures:
+class SamplerScores:
     """A row of the table; network evaluations of each text and characters per second are None for real text."""
 
     name: str
@@ -40,8 +40,8 @@ class SamplerFigures:
     statistics: TextStatistics
 
     @classmethod
-    def of(cls, name: str, generation: Generation, vocabulary: Vocabulary, reference: ReferenceText) -> SamplerFigures:
-        """The figures of generated texts."""
+    def of(cls, name: str, generation: Generation, vocabulary: Vocabulary, reference: ReferenceText) -> SamplerScores:
+        """The scores of generated texts."""
         texts = generation.texts(vocabulary)
         evaluations = float(generation.evaluations.mean())
         return cls(name, evaluations, generation.characters_per_second, text_statistics(texts, reference))
@@ -87,7 +87,7 @@ def samplers_of(settings: StatisticsSettings, sampling: SamplingSettings) -> Ite
                 raise ConfigError(f"statistics.samplers: {name} with {steps} steps: {reasons}") from error
 
 
-def cells(row: SamplerFigures) -> tuple[str, ...]:
+def cells(row: SamplerScores) -> tuple[str, ...]:
     """A row of the table, as `COLUMNS` has it."""
     evaluations = MISSING if row.evaluations is None else f"{row.evaluations:,.1f}"
     speed = MISSING if row.characters_per_second is None else rate(row.characters_per_second)
@@ -95,7 +95,7 @@ def cells(row: SamplerFigures) -> tuple[str, ...]:
     return row.name, evaluations, speed, divergence, f"{real} %"
 
 
-def markdown(rows: Sequence[SamplerFigures]) -> str:
+def markdown(rows: Sequence[SamplerScores]) -> str:
     """The table for a file."""
     return markdown_table(COLUMNS, map(cells, rows))
 
@@ -128,7 +128,7 @@ BOUND_BESIDE_EXACT = (
 MOST_LEVELS = 8
 """Mask ratios shown of the curve."""
 HEAD_WIDTH = 12
-"""Characters at which a head that is longer than the figures beneath it is broken."""
+"""Characters at which a head that is longer than the numbers beneath it is broken."""
 
 
 def evaluation_block(scores: ModelScores, settings: EvaluationSettings, other: tuple[str, ModelScores] | None = None) -> RenderableType:
@@ -145,7 +145,7 @@ def evaluation_block(scores: ModelScores, settings: EvaluationSettings, other: t
     return Group(*parts)
 
 
-def sampler_block(rows: Sequence[SamplerFigures]) -> RenderableType:
+def sampler_block(rows: Sequence[SamplerScores]) -> RenderableType:
     """The samplers, and real text for a floor, beside each other."""
     first, *rest = COLUMNS
     table = _table(first, *(textwrap.fill(head, HEAD_WIDTH) for head in rest))
@@ -164,7 +164,7 @@ def _bounds(scores: ModelScores, settings: EvaluationSettings) -> Table:
     )
     for name, values in scores.bounds.items():
         estimate = values.estimate
-        table.add_row(title_of(name, settings), *_figures(estimate), f"{estimate.perplexity:.2f}", f"{len(values.values):,}")
+        table.add_row(title_of(name, settings), *_cells_of(estimate), f"{estimate.perplexity:.2f}", f"{len(values.values):,}")
     return table
 
 
@@ -178,11 +178,11 @@ def _differences(scores: ModelScores, name: str, other: ModelScores, settings: E
     table = _table(f"less that of {name}", "nats per char", "bits per char", "std. errors")
     for bound, estimate in scores.differences(other).items():
         apart = "–" if estimate.stderr == 0 else f"{estimate.nats / estimate.stderr:+.1f}"
-        table.add_row(title_of(bound, settings), *_figures(estimate, "+"), apart)
+        table.add_row(title_of(bound, settings), *_cells_of(estimate, "+"), apart)
     return table
 
 
-def _figures(estimate: Estimate, sign: str = "") -> tuple[str, str]:
+def _cells_of(estimate: Estimate, sign: str = "") -> tuple[str, str]:
     """Nats and bits, with their standard errors."""
     return (
         f"{estimate.nats:{sign}.4f} ± {estimate.stderr:.4f}",

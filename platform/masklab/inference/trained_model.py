@@ -16,10 +16,12 @@ from typing import Any, Literal, Self, get_args
 from masklab.config.checkpoints.find_checkpoint import FoundCheckpoint, find_checkpoint
 from masklab.config.home import home_of
 from masklab.config.jobs.train import Config
-from masklab.errors import CheckpointError
+from masklab.errors import CheckpointError, UserError
 from masklab.model.transformer import Transformer
 from masklab.modes.any_mode import AnyMode
 from masklab.sampling.generation import generate
+from masklab.sampling.judge import DetectorJudge, FoldedJudge
+from masklab.sampling.sampler import Judge
 from masklab.sampling.settings import SamplingSettings
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
@@ -92,8 +94,30 @@ class TrainedModel:
         gaps is a prefix. Raises ConfigError or DataError for a prompt that does not fit the model, and ValidationError for a wrong key.
         """
         settings = SamplingSettings.model_validate(sampling | {"prompt": prompt})
+        judge = self.judge(settings, home_of(Path.cwd()))
         with self.precision.autocast():
-            return generate(self.model, self.vocabulary, self.block_size, settings).texts(self.vocabulary)
+            return generate(self.model, self.vocabulary, self.block_size, settings, judge).texts(self.vocabulary)
+
+    def judge(self, settings: SamplingSettings, home: Path) -> Judge | None:
+        """The network that judges written characters, for a sampler that asks for one. Raises CheckpointError for one of another text."""
+        reference = getattr(settings.sampler, "detector_checkpoint", None)
+        if reference is None:
+            return None
+        try:
+            judge = TrainedModel.open(reference, home, ComputeSettings(device=self.precision.device.type), "judges")
+        except UserError as error:
+            raise type(error)(f"sampling.detector_checkpoint: {str(error).removeprefix('checkpoint = ')}") from error
+        if judge.vocabulary != self.vocabulary:
+            raise CheckpointError(
+                f"sampling.detector_checkpoint = {reference!r}: {judge.name} has other characters than {self.name}; take one of its text"
+            )
+        if judge.block_size < self.block_size:
+            raise CheckpointError(
+                f"sampling.detector_checkpoint = {reference!r}: {judge.name} was trained on blocks of {judge.block_size} characters, "
+                f"fewer than the {self.block_size} of {self.name}; take one of longer blocks"
+            )
+        kind = FoldedJudge if judge.config.mode.fills_masks else DetectorJudge
+        return kind(judge.model, judge.vocabulary.mask_id, settings.num_samples, batch_size=settings.batch_size)
 
     @property
     def corpus_fingerprint(self) -> str | None:

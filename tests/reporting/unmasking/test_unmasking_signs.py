@@ -8,8 +8,8 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from unmasking_story import told, vocabulary_of
 
+from masklab.inference.sample import TraceRecorder, together
 from masklab.reporting.unmasking.glyphs import MASKED, NEWLINE, caption, lines, sign, signs
-from masklab.reporting.unmasking.recorder import TraceRecorder, together
 from masklab.sampling.trace import Snapshot
 from masklab.text.vocabulary import SPECIAL_SIGN, Vocabulary
 
