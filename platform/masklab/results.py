@@ -18,7 +18,7 @@ from masklab.config.home import home_of
 from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError, did_you_mean
 from masklab.reporting.comparison.findings import Findings
-from masklab.reporting.comparison.plots import forest_figure, matrix_figure, paired_figure, picture, reach_figure
+from masklab.reporting.comparison.plots import forest_plot, matrix_plot, paired_plot, picture, reach_plot
 from masklab.reporting.comparison.report import dots_to_baseline
 from masklab.reporting.comparison.verdict_text import headline, sentence
 from masklab.tracking.metrics import FINAL_NELBO, STAGE, VAL_STAGE
@@ -35,13 +35,13 @@ __all__ = [
     "Results",
     "contrasts",
     "dots_to_baseline",
-    "forest_figure",
+    "forest_plot",
     "headline",
     "load",
-    "matrix_figure",
-    "paired_figure",
+    "matrix_plot",
+    "paired_plot",
     "picture",
-    "reach_figure",
+    "reach_plot",
     "sentence",
 ]
 

@@ -56,7 +56,7 @@ class Story:
     failed: Mapping[tuple[str, int], str] = field(default_factory=dict)
     waiting: tuple[int, ...] = ()
     margin: float = 0.0
-    troubles: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     unit: str = "max_chars"
 
     @property
@@ -111,7 +111,7 @@ class Story:
         if seed in self.waiting:
             return run
         nats = self.nelbo(arm.name, seed)
-        return run.model_copy(update={"status": "finished", "outcome": _outcome(arm, seed, nats, self.troubles)})
+        return run.model_copy(update={"status": "finished", "outcome": _outcome(arm, seed, nats, self.warnings)})
 
     def nelbo(self, arm: str, seed: int) -> float:
         """The final figure: what the seed does to all arms, the arm's effect, and noise of the run's own."""
@@ -169,7 +169,7 @@ def _arm_record(arm: Arm) -> ArmRecord:
     )
 
 
-def _outcome(arm: Arm, seed: int, nats: float, troubles: Sequence[str]) -> OutcomeRecord:
+def _outcome(arm: Arm, seed: int, nats: float, warnings: Sequence[str]) -> OutcomeRecord:
     stages = arm.curriculum.stages if arm.curriculum.mixing != "all" else arm.curriculum.stages[:1]
     cut = np.linspace(0, FINISHED_AT, len(stages) + 1).astype(int)
     cut[1:-1] += 10 * (seed % 3)
@@ -190,7 +190,7 @@ def _outcome(arm: Arm, seed: int, nats: float, troubles: Sequence[str]) -> Outco
         batches_digest=f"{seed:02x}" * 32,
         checkpoint=None,
         dwell=tuple(DwellRecord(title=s.masking.describe(), iterations=n, reason=reason) for s, n, reason in parts),
-        troubles=tuple(troubles),
+        warnings=tuple(warnings),
     )
 
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from masklab.curriculum.progress import Decision, Progress
-from masklab.reporting.run.run_info import RunInfo, StageOutline
+from masklab.reporting.run.run_info import RunInfo, StageInfo
 from masklab.training.events import (
     CheckpointSaved,
     Evaluation,
@@ -20,12 +20,12 @@ from masklab.training.events import (
     StepDone,
 )
 
-STICKY = StageOutline("sticky 20 % (start 0.3, extend 0)", 0.2, (0.2, 0.2))
-DIFFUSION = StageOutline("diffusion, linear", 0.5, (0.001, 1.0))
+STICKY = StageInfo("sticky 20 % (start 0.3, extend 0)", 0.2, (0.2, 0.2))
+DIFFUSION = StageInfo("diffusion, linear", 0.5, (0.001, 1.0))
 STARTED_AT = 1_000_000.0
 
 
-def info(folder: Path = Path("/runs/story"), stages: tuple[StageOutline, ...] = (STICKY, DIFFUSION)) -> RunInfo:
+def info(folder: Path = Path("/runs/story"), stages: tuple[StageInfo, ...] = (STICKY, DIFFUSION)) -> RunInfo:
     return RunInfo(
         name="story",
         folder=folder,

@@ -23,7 +23,7 @@ from masklab.inference.trained_model import TrainedModel
 from masklab.io.atomic_file import write_text
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
-from masklab.reporting.plots import mask_ratio_figure, save_figure
+from masklab.reporting.plots import mask_ratio_plot, save_plot
 from masklab.sampling.generation import generate, start_of
 from masklab.sampling.settings import SamplingSettings
 from masklab.sampling.text_statistics import ReferenceText, real_pieces, text_statistics
@@ -251,4 +251,4 @@ def _write(plan: Plan, outcome: Outcome, folder: Path) -> None:
     write_text(folder / "samplers.md", markdown(outcome.samplers) + "\n")
     known = outcome.curves(plan.names)
     if known:
-        save_figure(mask_ratio_figure(known, f"{trained.name}: loss by share of masked characters"), folder / "mask_ratio.png")
+        save_plot(mask_ratio_plot(known, f"{trained.name}: loss by share of masked characters"), folder / "mask_ratio.png")

@@ -19,7 +19,7 @@ from masklab.inference.progress import RowProgress
 from masklab.inference.trained_model import TrainedModel
 from masklab.modes.examples import Examples
 from masklab.reporting.numbers import title_of, written
-from masklab.reporting.plots import confusion_figure, save_figure
+from masklab.reporting.plots import confusion_plot, save_plot
 from masklab.rng import RowStreams, root_key
 from masklab.text.labelled_corpus import LabelledCorpus, LabelledRows, padded
 from masklab.tracking.metrics import evaluation_section, in_section
@@ -79,8 +79,8 @@ def _write(job: Job, corpus: LabelledCorpus, scores: LabelScores, folder: Path) 
     }
     job.write_json(folder / "evaluation.json", values)
     if scores.confusion is not None:
-        plot = confusion_figure(scores.confusion, trained.labels.names, f"{trained.name}: classes of the held-out texts")
-        save_figure(plot, folder / "confusion.png")
+        plot = confusion_plot(scores.confusion, trained.labels.names, f"{trained.name}: classes of the held-out texts")
+        save_plot(plot, folder / "confusion.png")
 
 
 def evaluate_detector(config: EvaluateConfig, home: Path) -> int:

@@ -21,9 +21,11 @@ Number = Annotated[float | None, BeforeValidator(_finite_or_none)]
 
 
 class Record(BaseModel):
-    """A part of a record: frozen, and the same after a round trip through JSON."""
+    """A part of a record: frozen, and the same after a round trip through JSON, where an alias is the key of a field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
 
 
 class JsonRecord(Record):

@@ -36,7 +36,7 @@ def colour_of(stage: int) -> str:
     return COLOURS[stage % len(COLOURS)]
 
 
-def loss_figure(history: History, info: RunInfo) -> Figure:
+def loss_plot(history: History, info: RunInfo) -> Figure:
     """Loss per validation stage (nats per masked character) over iterations, the NELBO in black, a band for each training stage."""
     from matplotlib.figure import Figure
 
@@ -62,7 +62,7 @@ def loss_figure(history: History, info: RunInfo) -> Figure:
     return figure
 
 
-def masks_figure(panels: Sequence[tuple[str, NDArray[np.bool_]]]) -> Figure:
+def masks_plot(panels: Sequence[tuple[str, NDArray[np.bool_]]]) -> Figure:
     """One panel a stage: rows of masks, each bool (rows, T), masked positions in the stage's colour."""
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
@@ -89,7 +89,7 @@ def mean_run(masks: NDArray[np.bool_]) -> float:
     return float(masks.sum() / max(1, starts.sum()))
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_plot(figure: Figure, path: Path) -> None:
     """Write a figure as PNG or SVG, by the ending of `path`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -134,7 +134,7 @@ NAME = 22
 """Characters of a name."""
 
 
-def confusion_figure(counts: Sequence[Sequence[int]] | NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
+def confusion_plot(counts: Sequence[Sequence[int]] | NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
     """True classes from top to bottom, predicted ones from left to right; the colour is the share of the true class.
 
     `counts` (K, K) are of the first K <= O classes, those that occur; the others are shown empty.
@@ -166,7 +166,7 @@ def confusion_figure(counts: Sequence[Sequence[int]] | NDArray[np.int64], names:
     return figure
 
 
-def mask_ratio_figure(curves: Mapping[str, MaskRatioCurve], title: str) -> Figure:
+def mask_ratio_plot(curves: Mapping[str, MaskRatioCurve], title: str) -> Figure:
     """Nats per masked character over the mask ratio, with bars of one standard error; `curves` by the models' names."""
     from matplotlib.figure import Figure
 

@@ -204,7 +204,7 @@ def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(added: tuple[Told, di
     failed = told.known("uniform", 3)
     assert failed.status == "failed" and "history.json cannot be read" in failed.reason
     assert told.statuses.count("finished") == 8
-    assert told.record and told.record.figures()["uniform"][3] is None
+    assert told.record and told.record.nelbos()["uniform"][3] is None
 
 
 def test_what_failed_is_tried_again_and_a_finished_comparison_is_only_shown(

@@ -36,11 +36,11 @@ SUMMARY = RunSummary(
     batches_digest="0",
     checkpoint=None,
     loss=1.0,
-    figures={},
+    metrics={},
     nelbo=NelboSummary(nats=2.0, stderr=0.1, bpc=3.0, sequences=32, exact=False, best_nats=2.0, best_iteration=20),
     stages=(),
     validation=(),
-    troubles=(),
+    warnings=(),
     sample="",
     browse=None,
 )

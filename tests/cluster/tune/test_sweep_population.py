@@ -26,7 +26,7 @@ from masklab.config.jobs.registry import TUNE
 from masklab.config.jobs.tune import SweepSettings, TuneConfig
 from masklab.errors import CheckpointError, ConfigError
 from masklab.reporting.run.history import EvaluationRecord, History
-from masklab.reporting.sweep.record import SweepRecord, Takeover, TrialRecord
+from masklab.reporting.sweep.record import Exploit, SweepRecord, TrialRecord
 from masklab.reporting.sweep.tables import SweepTerminal
 from masklab.training.checkpoint.checkpoint import Checkpoint
 from masklab.training.checkpoint.store import CheckpointStore
@@ -68,8 +68,8 @@ class Told:
     handed_over: int = 0
 
     @property
-    def lineage(self) -> list[tuple[int, Takeover]]:
-        return [(trial.number, takeover) for trial, takeover in self.record.takeovers]
+    def lineage(self) -> list[tuple[int, Exploit]]:
+        return [(trial.number, takeover) for trial, takeover in self.record.exploits]
 
     @property
     def figures(self) -> list[tuple[Any, ...]]:
@@ -91,7 +91,7 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
         begun: list[int] = []
         end, told = SweepTerminal.ended, []
 
-        def carry(plan: SweepPlan, trial: PlannedTrial, takeover: Takeover) -> PlannedTrial:
+        def carry(plan: SweepPlan, trial: PlannedTrial, takeover: Exploit) -> PlannedTrial:
             begun.append(trial.number)
             if len(begun) == fail_at:
                 raise CheckpointError("the disk is full")
@@ -103,7 +103,7 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
             unequal.extend(own)
             return after
 
-        def take_over(self: SweepTerminal, trial: TrialRecord, takeover: Takeover) -> None:
+        def take_over(self: SweepTerminal, trial: TrialRecord, takeover: Exploit) -> None:
             told.append(trial.number)
             if len(told) == stop_after:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -115,7 +115,7 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MASKLAB_HOME", str(home))
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-            patch.setattr(SweepTerminal, "took_over", take_over)
+            patch.setattr(SweepTerminal, "exploited", take_over)
             patch.setattr(SweepTerminal, "ended", end_one)
             patch.setattr(sweep_conductor, "carry_out", carry)
             status = main("tune", "", lambda config: tune(config, line, root, 0.0), root, line, tree=TUNE)
@@ -295,7 +295,7 @@ def test_an_unfit_variation_is_drawn_again_and_else_the_donors_values_stay(home:
 
 def test_a_trial_without_its_state_has_not_taken_over(home: Path, root: Path) -> None:
     trial = planned(home, root, "run.name=bare", *PLANTED).trials[0]
-    takeover = Takeover(iteration=8, chars=1024, donor=3, before={}, after={}, nelbo_nats=3.0, donor_nelbo_nats=2.0, weights_sha256="0")
+    takeover = Exploit(iteration=8, chars=1024, donor=3, before={}, after={}, nelbo_nats=3.0, donor_nelbo_nats=2.0, weights_sha256="0")
     assert not is_carried_out(trial, takeover)
 
 
@@ -320,7 +320,7 @@ def test_a_takeover_that_is_cut_off_anywhere_is_made_again(
     trial, donor = plan.trials[0], plan.trials[3]
     own, other = kept(trial, 1), kept(donor, 2)
     values = {"training.learning_rate": 2e-3}
-    takeover = Takeover(
+    takeover = Exploit(
         iteration=8,
         chars=1024,
         donor=3,

@@ -12,7 +12,7 @@ from masklab.cluster.tune.optuna_search import importance_of
 from masklab.cluster.tune.report import description, draw, history
 from masklab.config.search.search_space import Choice, Uniform, Whole
 from masklab.config.search.search_space import draw as draw_point
-from masklab.reporting.sweep.plots import coordinates_figure, history_figure, place
+from masklab.reporting.sweep.plots import coordinates_plot, history_plot, place
 from masklab.reporting.sweep.record import SweepRecord, TrialRecord
 from masklab.reporting.sweep.tables import markdown_trials, text_table
 
@@ -59,10 +59,10 @@ def test_a_value_stands_where_it_lies_between_the_ends(key: str, value: float | 
 
 
 def test_the_pictures_show_each_finished_trial() -> None:
-    (axes,) = history_figure(SMALL).axes
+    (axes,) = history_plot(SMALL).axes
     best = next(line for line in axes.lines if line.get_label() == "best")
     assert list(best.get_ydata()) == [2.5, 2.0, 2.0]  # type: ignore[arg-type]
-    (axes,) = coordinates_figure(SMALL).axes
+    (axes,) = coordinates_plot(SMALL).axes
     assert sum(len(line.get_xdata()) == len(SPACE) + 1 for line in axes.lines) == 3  # type: ignore[arg-type]
 
 

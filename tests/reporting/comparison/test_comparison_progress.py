@@ -34,7 +34,7 @@ def outcome(nats: float) -> OutcomeRecord:
         batches_digest="0" * 16,
         checkpoint=None,
         dwell=(),
-        troubles=(),
+        warnings=(),
     )
 
 
@@ -126,13 +126,13 @@ def test_a_run_that_failed_leaves_its_pair_out() -> None:
     assert arm_rows(record(baseline=None))[1].verdict == "no verdict"
 
 
-def test_the_last_word_has_a_line_for_each_trouble(tmp_path: Path) -> None:
+def test_the_last_word_has_a_line_for_each_warning(tmp_path: Path) -> None:
     notices = tuple(f"sign {n}" for n in range(10))
-    replace(realistic(), failed={("sticky", 2): "it diverged"}, troubles=notices).write(tmp_path)
+    replace(realistic(), failed={("sticky", 2): "it diverged"}, warnings=notices).write(tmp_path)
     console = Console(file=io.StringIO(), width=60)
     show_findings(Findings.read(tmp_path), console)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert "trouble  sticky, seed 2, failed: it diverged" in lines
+    assert "warning  sticky, seed 2, failed: it diverged" in lines
     assert [line for line in lines if line.startswith("notice")] == [f"notice  sign {n} (49 runs of 10 arms)" for n in range(8)]
     assert lines[-1] == "2 further notices in the report"
     assert next(line for line in lines if line.startswith("sticky ")).split()[1] == "4"

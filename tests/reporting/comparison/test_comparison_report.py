@@ -239,7 +239,7 @@ def test_pictures_are_drawn_to_one_scale(tmp_path: Path) -> None:
 
 
 def test_hostile_words_stay_words(tmp_path: Path) -> None:
-    story = with_arm_words(replace(QUICK, name=f"x{HOSTILE}", troubles=(HOSTILE,), failed={("rising", 1): HOSTILE}), HOSTILE)
+    story = with_arm_words(replace(QUICK, name=f"x{HOSTILE}", warnings=(HOSTILE,), failed={("rising", 1): HOSTILE}), HOSTILE)
     page, text = report(story, tmp_path)
     elements = Elements(page)
     assert {tag for tag, _ in elements.tags}.isdisjoint({"script", "img"})

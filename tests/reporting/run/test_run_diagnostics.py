@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from run_story import DIFFUSION, STICKY
 
 from masklab.reporting.run.diagnostics import Diagnostics, RunWarning, ratio_holes
-from masklab.reporting.run.run_info import StageOutline
+from masklab.reporting.run.run_info import StageInfo
 from masklab.training.events import Event
 
 
-def told(*events: Event, stages: tuple[StageOutline, ...] = (STICKY, DIFFUSION)) -> dict[str, RunWarning]:
+def told(*events: Event, stages: tuple[StageInfo, ...] = (STICKY, DIFFUSION)) -> dict[str, RunWarning]:
     detector = Diagnostics(run_story.info(stages=stages))
-    found = [trouble for event in events for trouble in detector.feed(event)]
+    found = [trouble for event in events for trouble in detector.check(event)]
     assert len({trouble.kind for trouble in found}) == len(found), "each kind once"
     return {trouble.kind: trouble for trouble in found}
 
@@ -78,11 +78,11 @@ def test_a_stage_that_begins_as_the_run_ends_got_no_iterations() -> None:
 
 def test_stages_that_cannot_begin_are_told_at_the_start_and_not_again() -> None:
     detector = Diagnostics(replace(run_story.info(), unreachable=(1,)))
-    first, *_ = (trouble for trouble in detector.feed(run_story.started()) if trouble.kind == "unreachable_stages")
+    first, *_ = (trouble for trouble in detector.check(run_story.started()) if trouble.kind == "unreachable_stages")
     assert "stage 1 (diffusion, linear) cannot begin within the budget" in first.words
-    assert "unreached_stages" not in {trouble.kind for trouble in detector.feed(run_story.finished(stage=0))}
+    assert "unreached_stages" not in {trouble.kind for trouble in detector.check(run_story.finished(stage=0))}
     mixed = replace(run_story.info(), unreachable=(1,), mixed=((0, 1), (0, 1)))
-    assert [t.kind for t in Diagnostics(mixed).feed(run_story.started())] == ["cosmetic_progression"]
+    assert [t.kind for t in Diagnostics(mixed).check(run_story.started())] == ["cosmetic_progression"]
 
 
 def test_a_run_that_ends_before_its_first_evaluation_is_told() -> None:
@@ -141,7 +141,7 @@ def test_steps_across_a_stage_boundary_do_not_count_for_either_stage() -> None:
 
 
 def test_a_curriculum_without_high_ratios_is_told_at_the_start_and_not_again() -> None:
-    stages = (STICKY, StageOutline("sticky 75 %", 0.75, (0.2, 0.75)))
+    stages = (STICKY, StageInfo("sticky 75 %", 0.75, (0.2, 0.75)))
     found = told(run_story.started(), run_story.finished(stage=1), stages=stages)
     assert set(found) == {"untrained_ratios_planned"}
     assert "75% to 100%" in found["untrained_ratios_planned"].words
@@ -151,8 +151,8 @@ def test_a_curriculum_without_high_ratios_is_told_at_the_start_and_not_again() -
 
 def test_stages_that_are_all_mixed_at_all_times_are_told_to_have_no_progression() -> None:
     mixed = replace(run_story.info(), mixed=((0, 1), (0, 1)))
-    assert [t.kind for t in Diagnostics(mixed).feed(run_story.started())] == ["cosmetic_progression"]
-    assert not Diagnostics(replace(mixed, mixed=((0,), (0, 1)))).feed(run_story.started())
+    assert [t.kind for t in Diagnostics(mixed).check(run_story.started())] == ["cosmetic_progression"]
+    assert not Diagnostics(replace(mixed, mixed=((0,), (0, 1)))).check(run_story.started())
 
 
 def test_ratios_that_no_stage_reached_are_told_at_the_end() -> None:
@@ -163,7 +163,7 @@ def test_ratios_that_no_stage_reached_are_told_at_the_end() -> None:
 
 
 def test_a_hole_below_the_top_is_another_matter() -> None:
-    stages = (StageOutline("high", 0.8, (0.6, 1.0)),)
+    stages = (StageInfo("high", 0.8, (0.6, 1.0)),)
     words = told(run_story.started(), stages=stages)["untrained_ratios_planned"].words
     assert "0% to 60%" in words
     assert "fully masked" not in words

@@ -19,7 +19,7 @@ import run_story
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import RunError
 from masklab.modes.token_classifier import TokenClassifier
-from masklab.reporting.plots import colour_of, confusion_figure, loss_figure, masks_figure, mean_run, save_figure
+from masklab.reporting.plots import colour_of, confusion_plot, loss_plot, masks_plot, mean_run, save_plot
 from masklab.reporting.run.history import History
 from masklab.reporting.run.markdown import plan_markdown, summary_markdown
 from masklab.reporting.run.reporter import Reporter
@@ -73,11 +73,12 @@ def test_figures_that_are_not_finite_read_null(tmp_path: Path) -> None:
     bad = replace(run_story.finished(losses=(math.nan, math.inf)), train_seconds=math.inf)
     summary = report(tmp_path, [run_story.started(), run_story.evaluated(100, (math.nan, 2.0)), bad])
     written = strict_json(tmp_path / "summary.json")
+    assert {"figures", "troubles"} <= written.keys() and "final_figures" in written["validation"][0], "the keys of the file stay"
     assert written["loss"] is None
     assert written["train_seconds"] is None
     assert written["validation"][0]["best_loss"] is None
     assert RunSummary.read(tmp_path) == summary
-    assert "diverged" in summary.troubles[0]
+    assert "diverged" in summary.warnings[0]
     summary_markdown(summary)
 
 
@@ -85,7 +86,7 @@ def test_a_stage_that_was_never_reached_says_so(tmp_path: Path) -> None:
     summary = report(tmp_path, [run_story.started(), run_story.finished(stage=0)])
     assert (summary.stages[1].began_at, summary.stages[1].reason) == (None, "never reached")
     assert summary.validation[0].best_loss is None
-    assert any("never reached" in words for words in summary.troubles)
+    assert any("never reached" in words for words in summary.warnings)
 
 
 def test_a_run_that_finds_its_budget_spent_has_no_first_step(tmp_path: Path) -> None:
@@ -134,16 +135,16 @@ def test_the_description_is_a_page_of_plain_markdown(tmp_path: Path) -> None:
 
 
 def test_a_stage_keeps_its_colour_in_every_figure() -> None:
-    figure = loss_figure(history_of(run_story.story()), run_story.info())
+    figure = loss_plot(history_of(run_story.story()), run_story.info())
     (axes,) = figure.axes
     assert [line.get_color() for line in axes.get_lines()[:2]] == [colour_of(0), colour_of(1)]
-    masks = masks_figure([("a", np.ones((4, 8), bool)), ("b", np.zeros((4, 8), bool))])
+    masks = masks_plot([("a", np.ones((4, 8), bool)), ("b", np.zeros((4, 8), bool))])
     for i, panel in enumerate(masks.axes):
         assert "#{:02x}{:02x}{:02x}".format(*(round(255 * c) for c in panel.images[0].cmap(1.0)[:3])).upper() == colour_of(i)
 
 
 def test_the_loss_figure_shows_curves_and_boundaries() -> None:
-    figure = loss_figure(history_of(run_story.story()), run_story.info())
+    figure = loss_plot(history_of(run_story.story()), run_story.info())
     (axes,) = figure.axes
     assert list(axes.get_lines()[0].get_xdata()) == [100, 200, 300, 400]
     assert list(axes.get_lines()[1].get_ydata()) == [3.0, 2.8, 2.3, 2.25]
@@ -152,9 +153,9 @@ def test_the_loss_figure_shows_curves_and_boundaries() -> None:
 
 
 def test_figures_are_written_without_a_display_and_without_evaluations(tmp_path: Path) -> None:
-    save_figure(loss_figure(History(), run_story.info()), tmp_path / "new" / "loss.png")
+    save_plot(loss_plot(History(), run_story.info()), tmp_path / "new" / "loss.png")
     assert (tmp_path / "new" / "loss.png").read_bytes().startswith(b"\x89PNG")
-    save_figure(masks_figure([("a", np.zeros((1, 8), bool))]), tmp_path / "masks.svg")
+    save_plot(masks_plot([("a", np.zeros((1, 8), bool))]), tmp_path / "masks.svg")
     assert ElementTree.parse(tmp_path / "masks.svg").getroot().tag.endswith("svg")
 
 
@@ -179,7 +180,7 @@ def test_a_confusion_matrix_is_drawn_where_texts_have_classes(tmp_path: Path) ->
     for event in [*events[:-1], told]:
         reporter.handle(event)
     assert (tmp_path / "figures" / "confusion.png").stat().st_size > 1000
-    axes = confusion_figure(((3, 1), (0, 5)), ("no", "yes", "never"), "mine").axes[0]
+    axes = confusion_plot(((3, 1), (0, 5)), ("no", "yes", "never"), "mine").axes[0]
     assert sorted(text.get_text() for text in axes.texts) == ["1", "3", "5"]
     assert axes.get_title("left") == "mine (accuracy 88.9% of 9)"
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]])
@@ -187,8 +188,8 @@ def test_a_confusion_matrix_is_drawn_where_texts_have_classes(tmp_path: Path) ->
 
 def test_names_of_classes_are_drawn_as_they_are_written(tmp_path: Path) -> None:
     names = (r"$\no$", "a\x1b[2J\nb", "<b>bold</b> " + "x" * 40, "\ud800")
-    figure = confusion_figure(np.eye(4, dtype=np.int64), names, "mine")
-    save_figure(figure, tmp_path / "confusion.png")
+    figure = confusion_plot(np.eye(4, dtype=np.int64), names, "mine")
+    save_plot(figure, tmp_path / "confusion.png")
     shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert shown == [r"$\no$", "a\ufffd[2J b", "<b>bold</b> xxxxxxxxx…", "\ufffd"]
 
@@ -227,7 +228,7 @@ def test_a_stage_that_begins_as_the_run_ends_is_no_trained_stage_of_its_summary(
     events = [run_story.started(), run_story.evaluated(400, next_stage=1), run_story.advanced(400), run_story.finished(400)]
     summary = report(tmp_path, events)
     assert (summary.stages[1].began_at, summary.stages[1].reason) == (400, "it began as the run ended: no iterations")
-    assert any("got no iterations" in words for words in summary.troubles)
+    assert any("got no iterations" in words for words in summary.warnings)
 
 
 def test_tags_name_the_commit_and_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ def test_no_figure_is_logged_twice_whatever_is_told_at_one_iteration() -> None:
 )
 def test_the_end_tells_of_skipped_steps(stability: SpikeState, words: str | None) -> None:
     finished: RunFinished = replace(run_story.finished(), stability=stability)
-    troubles = {trouble.kind: trouble.words for trouble in Diagnostics(run_story.info()).feed(finished)}
+    troubles = {trouble.kind: trouble.words for trouble in Diagnostics(run_story.info()).check(finished)}
     assert ("skipped_steps" in troubles) == (words is not None)
     if words:
         assert words in troubles["skipped_steps"]

@@ -7,15 +7,15 @@ import io
 from rich.console import Console
 from sweep_story import record
 
-from masklab.reporting.sweep.plots import lineage_figure, stretches, values_of
-from masklab.reporting.sweep.record import SweepRecord, Takeover, TrialRecord
+from masklab.reporting.sweep.plots import lineage_plot, stretches, values_of
+from masklab.reporting.sweep.record import Exploit, SweepRecord, TrialRecord
 from masklab.reporting.sweep.tables import SweepTerminal, lineage_lines
 
 RATE = "training.learning_rate"
 
 
-def takeover(iteration: int, donor: int, before: float, after: float) -> Takeover:
-    return Takeover(
+def exploit(iteration: int, donor: int, before: float, after: float) -> Exploit:
+    return Exploit(
         iteration=iteration,
         chars=100 * iteration,
         donor=donor,
@@ -27,12 +27,12 @@ def takeover(iteration: int, donor: int, before: float, after: float) -> Takeove
     )
 
 
-def trial(number: int, rate: float, *lineage: Takeover) -> TrialRecord:
+def trial(number: int, rate: float, *lineage: Exploit) -> TrialRecord:
     values = {RATE: rate, "ramp.shape": "linear"}
     return TrialRecord(number=number, values=values, curriculum="c", status="finished", nelbo_nats=2.0, chars=4000, lineage=lineage)
 
 
-FIRST, SECOND, THIRD = takeover(10, 2, 1e-5, 1.2e-3), takeover(20, 0, 1e-4, 1.44e-3), takeover(30, 1, 1.2e-3, 1.2e-3)
+FIRST, SECOND, THIRD = exploit(10, 2, 1e-5, 1.2e-3), exploit(20, 0, 1e-4, 1.44e-3), exploit(30, 1, 1.2e-3, 1.2e-3)
 RECORD = record(
     *(trial(0, 1.2e-3, FIRST, THIRD), trial(1, 1.44e-3, SECOND), trial(2, 1e-3)),
     scheduler="pbt",
@@ -62,13 +62,13 @@ def test_each_takeover_is_a_line() -> None:
         "descended from 002: 3",
     ]
     paper = io.StringIO()
-    SweepTerminal(3, 2, Console(file=paper, width=200)).took_over(RECORD.trials[0], FIRST)
-    assert "000  takes over 002 after 1.00k characters, 3.0000 -> 2.0000 nats   training.learning_rate 1e-05 -> 0.0012" in paper.getvalue()
+    SweepTerminal(3, 2, Console(file=paper, width=200)).exploited(RECORD.trials[0], FIRST)
+    assert "000  exploits 002 after 1.00k characters, 3.0000 -> 2.0000 nats   training.learning_rate 1e-05 -> 0.0012" in paper.getvalue()
 
 
 def test_the_picture_has_a_stretch_for_each_part_of_a_trial_and_an_arrow_for_each_takeover() -> None:
     assert list(stretches(RECORD, RECORD.trials[0])) == [(0, 1000, 0), (1000, 3000, 2), (3000, 4000, 2)]
-    lanes, rate, shape = lineage_figure(RECORD).axes
+    lanes, rate, shape = lineage_plot(RECORD).axes
     assert len(lanes.lines) == 6 and len(lanes.texts) == 3
     assert [arrow.xy for arrow in lanes.texts] == [(1000, 0), (2000, 1), (3000, 0)]  # type: ignore[attr-defined]
     assert rate.get_yscale() == "log" and len(rate.lines) == len(shape.lines) == 6

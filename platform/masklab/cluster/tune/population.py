@@ -20,7 +20,7 @@ from masklab.config.search.perturbation import perturbed
 from masklab.config.search.search_space import Point
 from masklab.errors import RunError, UserError
 from masklab.reporting.run.history import EvaluationRecord, History
-from masklab.reporting.sweep.record import SweepRecord, Takeover
+from masklab.reporting.sweep.record import Exploit, SweepRecord
 from masklab.training.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.run_folder import RunFolder
@@ -61,7 +61,7 @@ def exchange_of(plan: SweepPlan, record: SweepRecord, members: Mapping[int, Plan
     known = {trial.number: trial for trial in record.trials}
     for number, donor in chosen.items():
         values = explored(plan, number, dict(known[donor].values), iteration)
-        takeover = Takeover(
+        takeover = Exploit(
             iteration=iteration,
             chars=iteration * plan.config.training.chars_per_step,
             donor=donor,
@@ -90,7 +90,7 @@ def explored(plan: SweepPlan, number: int, donor: Point, iteration: int) -> Poin
     return donor
 
 
-def carry_out(plan: SweepPlan, trial: PlannedTrial, takeover: Takeover) -> PlannedTrial:
+def carry_out(plan: SweepPlan, trial: PlannedTrial, takeover: Exploit) -> PlannedTrial:
     """Put the donor's state and history in place of the trial's own, and the new values into its config; the trial as it goes on.
 
     Raises a UserError where the donor's state is not there.
@@ -107,7 +107,7 @@ def carry_out(plan: SweepPlan, trial: PlannedTrial, takeover: Takeover) -> Plann
     return replace(trial, point=dict(takeover.after), config=config)
 
 
-def is_carried_out(trial: PlannedTrial, takeover: Takeover) -> bool:
+def is_carried_out(trial: PlannedTrial, takeover: Exploit) -> bool:
     """Whether the trial has gone on from the donor's state, or is about to."""
     newest = CheckpointStore(trial.folder.checkpoints, {}).newest()
     if newest is None:

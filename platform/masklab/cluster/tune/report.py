@@ -8,8 +8,8 @@ from pathlib import Path
 from masklab.cluster.tune.optuna_search import importance_of
 from masklab.io.redaction import redact
 from masklab.reporting.numbers import fixed
-from masklab.reporting.plots import save_figure
-from masklab.reporting.sweep.plots import coordinates_figure, history_figure, importance_figure, lineage_figure
+from masklab.reporting.plots import save_plot
+from masklab.reporting.sweep.plots import coordinates_plot, history_plot, importance_plot, lineage_plot
 from masklab.reporting.sweep.record import SweepRecord
 from masklab.reporting.sweep.tables import lineage_lines, markdown_trials, text_table
 from masklab.tracking.metrics import BEST_NELBO, TRIAL_NELBO
@@ -45,14 +45,14 @@ def draw(record: SweepRecord, folder: Path) -> Iterator[Path]:
     """Draw the sweep into `folder`; the pictures' files. None where no trial is finished."""
     if not record.best:
         return
-    pictures = {"history": history_figure(record), "coordinates": coordinates_figure(record)}
+    pictures = {"history": history_plot(record), "coordinates": coordinates_plot(record)}
     if record.scheduler == "pbt":
-        pictures["lineage"] = lineage_figure(record)
+        pictures["lineage"] = lineage_plot(record)
     elif shares := importance_of(record):
-        pictures["importance"] = importance_figure(shares, record.name)
+        pictures["importance"] = importance_plot(shares, record.name)
     for name, picture in pictures.items():
         path = folder / f"{name}.png"
-        save_figure(picture, path)
+        save_plot(picture, path)
         yield path
 
 

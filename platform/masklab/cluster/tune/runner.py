@@ -151,11 +151,11 @@ class SweepRunner:
         try:
             self.record = exchange_of(self.plan, self.record, {number: self._running[number][0] for number in ready}, now)
             self.record.write(self.plan.folder.path)
-            for known, takeover in self.record.takeovers:
+            for known, takeover in self.record.exploits:
                 if takeover.iteration == now:
                     trial, handle = self._running[known.number]
                     self._running[known.number] = carry_out(self.plan, trial, takeover), handle
-                    self.terminal.took_over(known, takeover)
+                    self.terminal.exploited(known, takeover)
                     self._tell_values(known, handle)
         except UserError as error:
             self._error, self._stopper.asked = error, True

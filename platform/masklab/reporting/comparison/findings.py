@@ -142,7 +142,7 @@ class Findings:
     @cached_property
     def outcomes(self) -> Outcomes:
         """The final NELBO of every run, nats per character."""
-        return Outcomes.of(self.record.figures())
+        return Outcomes.of(self.record.nelbos())
 
     @cached_property
     def families(self) -> tuple[Family, Family, Family]:

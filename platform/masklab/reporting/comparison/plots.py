@@ -51,7 +51,7 @@ class Dots:
     indented: bool = False
 
 
-def forest_figure(rows: Sequence[Dots], against: str, margin: float = 0.0) -> Figure:
+def forest_plot(rows: Sequence[Dots], against: str, margin: float = 0.0) -> Figure:
     """A line a row: differences seed by seed as dots, their mean as a diamond with its interval, in the verdict's colour."""
     from matplotlib.figure import Figure
 
@@ -75,7 +75,7 @@ def forest_figure(rows: Sequence[Dots], against: str, margin: float = 0.0) -> Fi
     return figure
 
 
-def paired_figure(curves: SeedCurves, arms: Sequence[str], baseline: str | None, over: str, figure_words: str) -> Figure:
+def paired_plot(curves: SeedCurves, arms: Sequence[str], baseline: str | None, over: str, figure_words: str) -> Figure:
     """Left the curves of `arms`, the mean over seeds in the band of all; right their paired differences to the `baseline` in the band
     of the 95 % interval at each point by itself. Arms without a curve are left out.
     """
@@ -97,7 +97,7 @@ def paired_figure(curves: SeedCurves, arms: Sequence[str], baseline: str | None,
     return figure
 
 
-def reach_figure(curves: SeedCurves, panels: Mapping[str, Sequence[str]], baseline: str | None, over: str) -> Figure:
+def reach_plot(curves: SeedCurves, panels: Mapping[str, Sequence[str]], baseline: str | None, over: str) -> Figure:
     """A panel for each group of arms: the median of the budget that it takes to come down to a target and stay there, over targets.
 
     A line ends where fewer than half of the seeds arrive.
@@ -126,7 +126,7 @@ def reach_figure(curves: SeedCurves, panels: Mapping[str, Sequence[str]], baseli
     return figure
 
 
-def matrix_figure(matrices: Mapping[str, NDArray[np.float64]], stages: Mapping[str, Sequence[str]]) -> Figure:
+def matrix_plot(matrices: Mapping[str, NDArray[np.float64]], stages: Mapping[str, Sequence[str]]) -> Figure:
     """A heat map (S, P) an arm: the change of each pool's loss while each stage was trained. `stages` has the stages' names."""
     from matplotlib.figure import Figure
 
@@ -152,7 +152,7 @@ def matrix_figure(matrices: Mapping[str, NDArray[np.float64]], stages: Mapping[s
     return figure
 
 
-def dwell_figure(dwell: Mapping[str, Sequence[float]]) -> Figure:
+def dwell_plot(dwell: Mapping[str, Sequence[float]]) -> Figure:
     """A bar an arm, cut at the ends of its stages: the iterations of each stage, the mean over seeds."""
     from matplotlib.figure import Figure
 

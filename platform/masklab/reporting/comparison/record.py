@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from masklab.errors import RunError
 from masklab.io.json_record import JsonRecord, Number, Record
 from masklab.io.redaction import redact
@@ -74,7 +76,7 @@ class OutcomeRecord(Record):
     batches_digest: str
     checkpoint: str | None
     dwell: tuple[DwellRecord, ...]
-    troubles: tuple[str, ...]
+    warnings: tuple[str, ...] = Field(alias="troubles")
 
     @classmethod
     def of(cls, summary: RunSummary) -> OutcomeRecord:
@@ -95,7 +97,7 @@ class OutcomeRecord(Record):
             dwell=tuple(
                 DwellRecord(title=s.title, iterations=(s.ended_at or 0) - (s.began_at or 0), reason=s.reason) for s in summary.stages
             ),
-            troubles=summary.troubles,
+            warnings=summary.warnings,
         )
 
 
@@ -147,7 +149,7 @@ class ComparisonRecord(JsonRecord):
         """A copy in which `run` takes the place of what was known of it."""
         return self.model_copy(update={"runs": tuple(run if (r.arm, r.seed) == (run.arm, run.seed) else r for r in self.runs)})
 
-    def figures(self) -> dict[str, dict[int, float | None]]:
+    def nelbos(self) -> dict[str, dict[int, float | None]]:
         """The final NELBO by arm and seed, nats per character; None for a run without one."""
         table: dict[str, dict[int, float | None]] = {arm.name: {} for arm in self.arms}
         for run in self.runs:

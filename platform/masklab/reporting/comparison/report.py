@@ -9,10 +9,10 @@ from masklab.comparison.verdict import Verdict
 from masklab.io.atomic_file import write_text
 from masklab.reporting.comparison.blocks import Answer, Block, Bullets, Code, Folded, Heading, Paragraph, Picture, markdown, page
 from masklab.reporting.comparison.findings import Curves, Findings, Group
-from masklab.reporting.comparison.plots import Dots, dwell_figure, forest_figure, matrix_figure, paired_figure, picture, reach_figure
+from masklab.reporting.comparison.plots import Dots, dwell_plot, forest_plot, matrix_plot, paired_plot, picture, reach_plot
 from masklab.reporting.comparison.tables import (
     dwell_table,
-    figures_table,
+    final_table,
     mean_dwell,
     runs_table,
     spending_table,
@@ -26,7 +26,7 @@ from masklab.reporting.numbers import MISSING, amount, counted, duration
 
 def chapters(findings: Findings) -> tuple[Block, ...]:
     """All of the report."""
-    parts = (_answer, _verdicts, _final_figures, _budget, _learning, _stages, _mask_ratios, _dwell, _cost, _troubles, _repetition)
+    parts = (_answer, _verdicts, _final, _budget, _learning, _stages, _mask_ratios, _dwell, _cost, _warnings, _repetition)
     return (Heading(f"Comparison {findings.record.name}", 1), *(block for part in parts for block in part(findings)))
 
 
@@ -107,15 +107,15 @@ def _forests(findings: Findings) -> Iterator[Block]:
     colours = "Blue is better and orange worse after the correction; a hollow diamond decides nothing."
     if rows := dots_to_baseline(findings):
         words = f"{caption}{colours} Controls are set in beneath their curriculum."
-        yield picture("forest-baseline", forest_figure(rows, f"to {findings.record.baseline}", margin), words)
+        yield picture("forest-baseline", forest_plot(rows, f"to {findings.record.baseline}", margin), words)
     if rows := dots_to_controls(findings):
         words = f"The curricula beside their own controls. {caption}{colours}"
-        yield picture("forest-controls", forest_figure(rows, "to the control", margin), words)
+        yield picture("forest-controls", forest_plot(rows, "to the control", margin), words)
 
 
-def _final_figures(findings: Findings) -> Iterator[Block]:
-    yield Heading("Final figures")
-    yield figures_table(findings)
+def _final(findings: Findings) -> Iterator[Block]:
+    yield Heading("Final NELBO")
+    yield final_table(findings)
     yield Paragraph(
         "NELBO in nats and in bits per character: mean ± standard deviation between seeds. Mask error: the standard error of one run's "
         "NELBO over the yardstick's sequences, the same masks for all. The rest are means a run.",
@@ -152,7 +152,7 @@ def _learning(findings: Findings) -> Iterator[Block]:
     yield Heading("Budget to a target", 3)
     if panels:
         words = f"Median over seeds of the {findings.spent} after which the NELBO stays below a target; lower is faster."
-        yield picture("targets", reach_figure(curves, panels, findings.record.baseline, findings.spent), words)
+        yield picture("targets", reach_plot(curves, panels, findings.record.baseline, findings.spent), words)
     yield targets_table(findings)
     yield Paragraph(
         f"{findings.spent.capitalize()} until the NELBO stays below the target; a dash where fewer than half arrive.", note=True
@@ -180,7 +180,7 @@ def _paired(name: str, findings: Findings, curves: Curves, over: str, what: str,
     right = f" Right: the paired difference to {baseline} with its 95 % interval at each point by itself." if baseline else ""
     for number, (title, arms) in enumerate(shown):
         left = f"{words}: {title}{'' if title == 'the curricula' else ' and its controls'}, mean and range over seeds."
-        yield picture(f"{name}-{number}", paired_figure(curves, arms, baseline, over, what), left + right)
+        yield picture(f"{name}-{number}", paired_plot(curves, arms, baseline, over, what), left + right)
 
 
 def _stages(findings: Findings) -> Iterator[Block]:
@@ -199,7 +199,7 @@ def _stages(findings: Findings) -> Iterator[Block]:
     for number, group in enumerate(findings.groups):
         own = {arm: matrices[arm] for arm in group.arms if arm in matrices}
         if own:
-            yield picture(f"stages-{number}", matrix_figure(own, titles), f"{group.curriculum}: stages trained, pools scored.")
+            yield picture(f"stages-{number}", matrix_plot(own, titles), f"{group.curriculum}: stages trained, pools scored.")
 
 
 def _stage_titles(findings: Findings, arm: str) -> list[str]:
@@ -213,7 +213,7 @@ def _dwell(findings: Findings) -> Iterator[Block]:
     if not dwell:
         yield Paragraph("No arm with several stages has finished.")
         return
-    yield picture("dwell", dwell_figure(dwell), "Iterations of each stage, by its number in its own arm, the mean over seeds.")
+    yield picture("dwell", dwell_plot(dwell), "Iterations of each stage, by its number in its own arm, the mean over seeds.")
     yield Folded("Iterations and reasons of every stage", (dwell_table(findings),))
 
 
@@ -232,9 +232,9 @@ def _cost(findings: Findings) -> Iterator[Block]:
     )
 
 
-def _troubles(findings: Findings) -> Iterator[Block]:
+def _warnings(findings: Findings) -> Iterator[Block]:
     record = findings.record
-    yield Heading("Troubles")
+    yield Heading("Warnings")
     wrong, seen = failures(findings), noticed(findings)
     told = (*wrong, *(seen if len(seen) <= MOST_NOTICED else ()))
     if told or not seen:

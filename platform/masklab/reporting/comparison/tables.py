@@ -66,16 +66,16 @@ def _verdict_row(pair: Pair) -> tuple[str, ...]:
     )
 
 
-def figures_table(findings: Findings) -> Table:
+def final_table(findings: Findings) -> Table:
     """The final figures of each arm, means over its seeds, with deviations between seeds."""
     compared = {group.curriculum for group in findings.groups} | {findings.record.baseline}
-    rows = tuple(_figures_row(findings, arm.name) for arm in findings.record.arms)
+    rows = tuple(_final_row(findings, arm.name) for arm in findings.record.arms)
     strong = frozenset(i for i, arm in enumerate(findings.record.arms) if arm.name in compared)
     columns = ("arm", "seeds", "NELBO, nats", "bits", "mask error", "masked characters", "characters", "FLOPs", "time")
     return Table(columns, rows, strong=strong)
 
 
-def _figures_row(findings: Findings, arm: str) -> tuple[str, ...]:
+def _final_row(findings: Findings, arm: str) -> tuple[str, ...]:
     outcomes = _outcomes(findings, arm)
     return (
         arm,
@@ -208,12 +208,12 @@ def columns(record: ComparisonRecord) -> tuple[str, ...]:
 
 def arm_rows(record: ComparisonRecord) -> tuple[ArmRow, ...]:
     """The arms in their order. The verdicts are those of the report, each corrected within its own family of contrasts."""
-    outcomes = Outcomes.of(record.figures())
+    outcomes = Outcomes.of(record.nelbos())
     curricula, _, controls = families_of(record, outcomes)
     found = {contrast.arm: contrast for contrast in (*curricula.tested, *controls.tested)}
     rows = []
     for arm in (arm.name for arm in record.arms):
-        runs = sum(figure is not None for figure in record.figures()[arm].values())
+        runs = sum(nelbo is not None for nelbo in record.nelbos()[arm].values())
         contrast = found.get(arm)
         verdict = "baseline" if arm == record.baseline else contrast.verdict.value if contrast else "no verdict"
         rows.append(ArmRow(arm, runs, outcomes.mean(arm), contrast, verdict))

@@ -41,7 +41,7 @@ def noticed(findings: Findings) -> tuple[str, ...]:
     """What looked wrong in the runs that finished, each once with the runs that it was seen in."""
     seen: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for run in findings.record.runs:
-        for words in run.outcome.troubles if run.outcome else ():
+        for words in run.outcome.warnings if run.outcome else ():
             seen[words][run.arm].append(run.seed)
     return tuple(f"{words} ({_where(arms)})" for words, arms in seen.items())
 
@@ -85,8 +85,8 @@ class ComparisonTerminal:
             self._say(Text.assemble(("failed  ", "bold yellow"), f"{name}: {run.reason}"))
         elif run.outcome and not self._live:
             o = run.outcome
-            figures = f"{name}  {fixed(o.nelbo_nats, 4)} ± {fixed(o.nelbo_stderr, 4)} nats in {duration(o.train_seconds)}"
-            self._say(Text(f"{figures}   {self.line(record)}"))
+            nelbo = f"{name}  {fixed(o.nelbo_nats, 4)} ± {fixed(o.nelbo_stderr, 4)} nats in {duration(o.train_seconds)}"
+            self._say(Text(f"{nelbo}   {self.line(record)}"))
         self.show(record)
 
     def show(self, record: ComparisonRecord) -> None:
@@ -98,7 +98,7 @@ class ComparisonTerminal:
         """E.g. `3 of 12 runs done, 2 running, 0 failed   best sticky/seed-1 2.3456 nats   1:40 left`."""
         counts = {status: sum(run.status == status for run in record.runs) for status in ("finished", "running", "failed")}
         words = f"{counts['finished']} of {len(record.runs)} runs done, {counts['running']} running, {counts['failed']} failed"
-        best = min(_figures(record.runs), default=None)
+        best = min(_finished_runs(record.runs), default=None)
         if best:
             words += f"   best {best[1]} {best[0]:.4f} nats"
         left = sum(run.status in ("waiting", "running", "interrupted") for run in record.runs)
@@ -123,7 +123,7 @@ def show_findings(findings: Findings, console: Console) -> None:
     """The last word of a comparison: a line an arm with its verdict, and a line for each thing that went wrong or looked wrong."""
     head, *rows = text_table(findings.record)
     words = [Text(head, style="dim"), *map(Text, rows)]
-    words += [Text.assemble(("trouble  ", "bold yellow"), line) for line in failures(findings)]
+    words += [Text.assemble(("warning  ", "bold yellow"), line) for line in failures(findings)]
     told = noticed(findings)
     words += [Text.assemble(("notice  ", "bold yellow"), line) for line in told[:MOST_NOTICED]]
     if len(told) > MOST_NOTICED:
@@ -136,6 +136,6 @@ def _purpose(arm: ArmRecord) -> str:
     return f"control of {arm.controls_for}: {arm.question}" if arm.controls_for else arm.description
 
 
-def _figures(runs: Sequence[RunRecord]) -> list[tuple[float, str]]:
+def _finished_runs(runs: Sequence[RunRecord]) -> list[tuple[float, str]]:
     finished = [(run, run.outcome) for run in runs if run.status == "finished" and run.outcome]
     return [(o.nelbo_nats, f"{run.arm}/seed-{run.seed}") for run, o in finished if o.nelbo_nats is not None]

@@ -44,7 +44,7 @@ def ratio_holes(ranges: list[tuple[float, float]], width: float = RATIO_HOLE) ->
 
 
 class Diagnostics:
-    """Watches one run's events. `feed` has no effect beyond its own memory."""
+    """Watches one run's events. `check` has no effect beyond its own memory."""
 
     def __init__(self, info: RunInfo) -> None:
         self._info = info
@@ -57,7 +57,7 @@ class Diagnostics:
         self._stage_began_at = 0
         self._out_of_reach = self._untrained(min(info.unreachable, default=len(info.stages)) - 1)
 
-    def feed(self, event: Event) -> tuple[RunWarning, ...]:
+    def check(self, event: Event) -> tuple[RunWarning, ...]:
         """The signs that this event shows and that were not told before."""
         if isinstance(event, RunStarted):
             found = [self._holes_of_the_plan(), self._progression_without_effect(), self._stages_out_of_reach()]

@@ -19,14 +19,14 @@ def summary_markdown(summary: RunSummary) -> str:
     """The description of a finished run: the yardstick first, then its stages, what was noticed, and a sample."""
     parts = [
         *_heading(summary.curriculum, summary.description, summary.objective),
-        _yardstick(summary.nelbo) + "; ".join(f"{title_of(n)} {written(n, value)}" for n, value in summary.figures.items()) + ".",
+        _yardstick(summary.nelbo) + "; ".join(f"{title_of(n)} {written(n, value)}" for n, value in summary.metrics.items()) + ".",
         f"{summary.iterations:,} iterations, {summary.chars:,} characters in {duration(summary.train_seconds)} on {summary.device}; "
         f"{summary.parameters:,} parameters. {summary.finished_because}",
         _stage_table(summary),
         _pool_table(summary),
     ]
-    if summary.troubles:
-        parts.append("**Noticed**\n\n" + "\n".join(f"- {escaped(words)}" for words in summary.troubles))
+    if summary.warnings:
+        parts.append("**Noticed**\n\n" + "\n".join(f"- {escaped(words)}" for words in summary.warnings))
     if summary.sample:
         fence = "`" * 4
         parts.append(f"**Sample**\n\n{fence}text\n{summary.sample[:SAMPLE_CHARS]}\n{fence}")
@@ -55,7 +55,7 @@ def _stage_table(summary: RunSummary) -> str:
 
 
 def _pool_table(summary: RunSummary) -> str:
-    names = list(summary.validation[0].final_figures)
+    names = list(summary.validation[0].final_metrics)
     rows = [
         [
             str(i),
@@ -63,7 +63,7 @@ def _pool_table(summary: RunSummary) -> str:
             fixed(p.best_loss, 4),
             _iteration(p.best_iteration),
             fixed(p.final_loss, 4),
-            *(fixed(p.final_figures[name], 4) for name in names),
+            *(fixed(p.final_metrics[name], 4) for name in names),
         ]
         for i, p in enumerate(summary.validation)
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from masklab.reporting.plots import confusion_figure, loss_figure, masks_figure, save_figure
+from masklab.reporting.plots import confusion_plot, loss_plot, masks_plot, save_plot
 from masklab.reporting.run.diagnostics import Diagnostics, RunWarning
 from masklab.reporting.run.history import History
 from masklab.reporting.run.markdown import summary_markdown
@@ -61,17 +61,17 @@ class Reporter:
 
     def __init__(self, info: RunInfo, tracker: Tracker, terminal: Terminal | None = None) -> None:
         self._info, self._tracker, self._terminal = info, tracker, terminal
-        self._detector = Diagnostics(info)
+        self._diagnostics = Diagnostics(info)
         self._history = History.read(info.folder)
         self._started: RunStarted | None = None
         self._checkpoint: Path | None = None
-        self.troubles: tuple[RunWarning, ...] = ()
+        self.warnings: tuple[RunWarning, ...] = ()
         self.summary: RunSummary | None = None
 
     def show_masks(self, panels: Sequence[tuple[str, NDArray[np.bool_]]]) -> None:
         """Draw each stage's masks, bool (rows, T), into the run folder and the tracker."""
         path = self._info.folder / "figures" / "masks.png"
-        save_figure(masks_figure(panels), path)
+        save_plot(masks_plot(panels), path)
         self._tracker.log_artifact(path, "figures")
 
     def handle(self, event: Event) -> None:
@@ -85,27 +85,27 @@ class Reporter:
             self._history.write(self._info.folder)
         if self._terminal:
             self._terminal.handle(event)
-        for trouble in self._detector.feed(event):
-            self.troubles += (trouble,)
+        for warning in self._diagnostics.check(event):
+            self.warnings += (warning,)
             if self._terminal and not isinstance(event, RunFinished):
-                self._terminal.trouble(trouble)
+                self._terminal.warn(warning)
         if isinstance(event, RunFinished):
             self._finished(event)
 
     def _finished(self, event: RunFinished) -> None:
         assert self._started is not None, "a run starts before it finishes"
         folder = self._info.folder
-        summary = RunSummary.of(self._info, self._started, self._history, event, troubles=self.troubles, checkpoint=self._checkpoint)
+        summary = RunSummary.of(self._info, self._started, self._history, event, warnings=self.warnings, checkpoint=self._checkpoint)
         summary.write(folder)
         self._tracker.log_artifact(folder / "summary.json")
         for ending in ("png", "svg"):
             path = folder / "figures" / f"loss.{ending}"
-            save_figure(loss_figure(self._history, self._info), path)
+            save_plot(loss_plot(self._history, self._info), path)
             self._tracker.log_artifact(path, "figures")
         if event.evaluation.confusion and self._info.classes:
             path = folder / "figures" / "confusion.png"
             title = f"{self._info.name}: classes of the held-out texts"
-            save_figure(confusion_figure(event.evaluation.confusion, self._info.classes, title), path)
+            save_plot(confusion_plot(event.evaluation.confusion, self._info.classes, title), path)
             self._tracker.log_artifact(path, "figures")
         if event.sample:
             self._tracker.log_text(event.sample, "samples/final.txt")

@@ -14,7 +14,7 @@ from masklab.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
-class StageOutline:
+class StageInfo:
     """One stage in words, the mean share of positions it masks, and the shares that its rows are trained at."""
 
     title: str
@@ -22,7 +22,7 @@ class StageOutline:
     ratio_range: tuple[float, float]
 
     @classmethod
-    def of(cls, stage: Stage, block_size: int) -> StageOutline:
+    def of(cls, stage: Stage, block_size: int) -> StageInfo:
         """The info of `stage` on blocks of T = `block_size` characters."""
         masking = stage.masking
         return cls(masking.describe(), masking.expected_ratio(block_size), masking.ratio_range(block_size))
@@ -37,8 +37,8 @@ class RunInfo:
     curriculum: str
     description: str
     objective: str
-    stages: tuple[StageOutline, ...]
-    validation: tuple[StageOutline, ...]
+    stages: tuple[StageInfo, ...]
+    validation: tuple[StageInfo, ...]
     mixed: tuple[tuple[int, ...], ...]
     vocabulary_size: int
     started_at: float
@@ -79,8 +79,8 @@ class RunInfo:
             curriculum=curriculum.name,
             description=curriculum.description,
             objective=objective,
-            stages=tuple(StageOutline.of(stage, block_size) for stage in curriculum.stages),
-            validation=tuple(StageOutline.of(stage, block_size) for stage in curriculum.pools),
+            stages=tuple(StageInfo.of(stage, block_size) for stage in curriculum.stages),
+            validation=tuple(StageInfo.of(stage, block_size) for stage in curriculum.pools),
             mixed=tuple(curriculum.mixed_stages(s) for s in range(len(curriculum.stages))),
             vocabulary_size=vocabulary_size,
             started_at=started_at,

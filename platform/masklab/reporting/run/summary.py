@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import Field
+
 from masklab.errors import RunError
 from masklab.io.json_record import JsonRecord, Number, Record
 from masklab.model.transfer_report import TransferReport
@@ -22,7 +24,7 @@ class PoolSummary(Record):
     best_loss: Number
     best_iteration: int | None
     final_loss: Number
-    final_figures: dict[str, Number]
+    final_metrics: dict[str, Number] = Field(alias="final_figures")
     """What else the mode tells of the pool, by name."""
 
 
@@ -118,13 +120,13 @@ class RunSummary(JsonRecord):
     """Equal for runs that saw the same rows and masks."""
     checkpoint: str | None
     loss: Number
-    figures: dict[str, Number]
+    metrics: dict[str, Number] = Field(alias="figures")
     """What the mode tells of all pools together, by name."""
     nelbo: NelboSummary | None
     """None in a mode that gives no likelihood."""
     stages: tuple[StageSummary, ...]
     validation: tuple[PoolSummary, ...]
-    troubles: tuple[str, ...]
+    warnings: tuple[str, ...] = Field(alias="troubles")
     sample: str
     browse: str | None
     trainable_parameters: int | None = None
@@ -144,7 +146,7 @@ class RunSummary(JsonRecord):
         history: History,
         finished: RunFinished,
         *,
-        troubles: tuple[RunWarning, ...] = (),
+        warnings: tuple[RunWarning, ...] = (),
         checkpoint: Path | None = None,
     ) -> RunSummary:
         """The summary of a run from what it was to be, what it showed, and how it ended."""
@@ -170,11 +172,11 @@ class RunSummary(JsonRecord):
             batches_digest=finished.batches_digest,
             checkpoint=str(checkpoint) if checkpoint else None,
             loss=final.loss,
-            figures=dict(final.metrics),
+            metrics=dict(final.metrics),
             nelbo=NelboSummary.of(final.nelbo, best) if final.nelbo else None,
             stages=_stages(info, history, finished),
             validation=_pools(info, history, finished),
-            troubles=tuple(trouble.words for trouble in troubles),
+            warnings=tuple(warning.words for warning in warnings),
             sample=finished.sample,
             browse=info.browse,
             trainable_parameters=started.trainable,
@@ -223,7 +225,7 @@ def _pools(info: RunInfo, history: History, finished: RunFinished) -> tuple[Pool
                 best_loss=best[0] if best else None,
                 best_iteration=best[1] if best else None,
                 final_loss=score.loss,
-                final_figures=dict(score.metrics),
+                final_metrics=dict(score.metrics),
             )
         )
     return tuple(rows)

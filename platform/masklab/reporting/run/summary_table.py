@@ -21,7 +21,7 @@ def summary_block(summary: RunSummary) -> RenderableType:
     facts.add_column(overflow="fold")
     rows = [
         *_yardstick(summary.nelbo),
-        *((title_of(name), Text(written(name, value))) for name, value in summary.figures.items()),
+        *((title_of(name), Text(written(name, value))) for name, value in summary.metrics.items()),
         ("trained", Text(f"{summary.iterations:,} iterations, {si(summary.chars)} characters in {duration(summary.train_seconds)}")),
         ("first step after", Text(duration(summary.seconds_to_first_step))),
         ("ended because", Text(summary.finished_because)),
@@ -33,8 +33,8 @@ def summary_block(summary: RunSummary) -> RenderableType:
         facts.add_row(name, words)
     parts: list[RenderableType] = [Text(""), Text(f"{summary.name}: curriculum {summary.curriculum}", style="bold"), facts, Text("")]
     parts += [_stages_table(summary), Text(""), _pools_table(summary), Text("")]
-    for trouble in summary.troubles:
-        parts.append(Padding(Text.assemble(("notice  ", "bold yellow"), trouble), (0, 0, 1, 0)))
+    for warning in summary.warnings:
+        parts.append(Padding(Text.assemble(("notice  ", "bold yellow"), warning), (0, 0, 1, 0)))
     if summary.sample:
         sample = Text(summary.sample[:SAMPLE_CHARS].strip("\n"))  # a Text, since brackets in it are no markup
         parts.append(Panel(sample, title="sample", title_align="left", border_style="dim"))
@@ -64,11 +64,11 @@ def _stages_table(summary: RunSummary) -> Table:
 def _pools_table(summary: RunSummary) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("validation stage", overflow="fold")
-    names = list(summary.validation[0].final_figures)[:3]
+    names = list(summary.validation[0].final_metrics)[:3]
     for name in ("best loss", "at", "final loss", *map(title_of, names)):
         table.add_column(name, justify="right", no_wrap=True)
     for i, pool in enumerate(summary.validation):
         at = "–" if pool.best_iteration is None else f"{pool.best_iteration:,}"
-        others = (written(name, pool.final_figures[name]) for name in names)
+        others = (written(name, pool.final_metrics[name]) for name in names)
         table.add_row(Text(f"{i} {pool.title}"), fixed(pool.best_loss, 4), at, fixed(pool.final_loss, 4), *others)
     return table

@@ -112,9 +112,9 @@ class Terminal:
         workers = "1 worker" if event.workers == 1 else f"{event.workers} workers"
         self._say(Text.assemble(("notice  ", "bold yellow"), f"{event.reason}; the run goes on {begin} with {workers}"))
 
-    def trouble(self, trouble: RunWarning) -> None:
-        """Say a sign of trouble."""
-        self._say(Text.assemble(("notice  ", "bold yellow"), trouble.words))
+    def warn(self, warning: RunWarning) -> None:
+        """Print a warning."""
+        self._say(Text.assemble(("notice  ", "bold yellow"), warning.words))
 
     def summary(self, summary: RunSummary) -> None:
         """The last word."""

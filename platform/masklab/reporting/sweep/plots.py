@@ -20,7 +20,7 @@ TICKS = 6
 """Labels on one axis at most."""
 
 
-def history_figure(record: SweepRecord) -> Figure:
+def history_plot(record: SweepRecord) -> Figure:
     """The final NELBO of each finished trial in their order, with bars of one standard error, and the best until then."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -45,7 +45,7 @@ def history_figure(record: SweepRecord) -> Figure:
     return figure
 
 
-def coordinates_figure(record: SweepRecord) -> Figure:
+def coordinates_plot(record: SweepRecord) -> Figure:
     """Parallel coordinates: an axis for each key and one for the final NELBO, a line for each finished trial, the best one dark."""
     from matplotlib.figure import Figure
 
@@ -71,7 +71,7 @@ def coordinates_figure(record: SweepRecord) -> Figure:
     return figure
 
 
-def importance_figure(shares: Mapping[str, float], name: str) -> Figure:
+def importance_plot(shares: Mapping[str, float], name: str) -> Figure:
     """The share of the variance of the NELBO over the space that each key explains alone or with others, largest on top."""
     from matplotlib.figure import Figure
 
@@ -101,9 +101,9 @@ def _ticks(each: Distribution) -> list[tuple[float, str]]:
     return [(place(each, value), f"{value:.4g}") for value in values if not isinstance(value, str)]
 
 
-def lineage_figure(record: SweepRecord) -> Figure:
+def lineage_plot(record: SweepRecord) -> Figure:
     """A line for each trial over the characters seen, in the colour of the trial whose initial weights it descends from; an arrow for
-    each takeover. Below it, for each varied key, the values over the same characters."""
+    each exploit. Below it, for each varied key, the values over the same characters."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
@@ -116,9 +116,9 @@ def lineage_figure(record: SweepRecord) -> Figure:
             lanes.plot([first, last], [trial.number] * 2, color=colour_of(ancestor), linewidth=3, solid_capstyle="butt")
         for key, axes in zip(space, panels, strict=True):
             _values(axes, record, trial, key, space[key])
-    for trial, takeover in record.takeovers:
+    for trial, exploit in record.exploits:
         bow = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 2}
-        lanes.annotate("", (takeover.chars, trial.number), (takeover.chars, takeover.donor), arrowprops=bow)
+        lanes.annotate("", (exploit.chars, trial.number), (exploit.chars, exploit.donor), arrowprops=bow)
     lanes.set_yticks([trial.number for trial in record.trials], [trial.name for trial in record.trials])
     lanes.invert_yaxis()
     lanes.set_title(f"{record.name}: whose weights each trial goes on from", loc="left", color=INK, fontsize=11)
@@ -131,7 +131,7 @@ def lineage_figure(record: SweepRecord) -> Figure:
 
 def stretches(record: SweepRecord, trial: TrialRecord) -> Iterator[tuple[int, int, int]]:
     """The trial's way, cut where it took over: first and last characters, and the trial that its weights descend from."""
-    at = [(0, 0), *((takeover.chars, takeover.iteration) for takeover in trial.lineage), (max(trial.chars, _latest(trial)), 0)]
+    at = [(0, 0), *((exploit.chars, exploit.iteration) for exploit in trial.lineage), (max(trial.chars, _latest(trial)), 0)]
     for (first, iteration), (last, _) in pairwise(at):
         yield first, last, record.ancestors(iteration)[trial.number]
 
@@ -139,7 +139,7 @@ def stretches(record: SweepRecord, trial: TrialRecord) -> Iterator[tuple[int, in
 def values_of(trial: TrialRecord, key: str) -> list[tuple[int, Value]]:
     """From how many characters on the trial had which value of `key`."""
     first = trial.lineage[0].before if trial.lineage else trial.values
-    return [(0, first[key]), *((takeover.chars, takeover.after[key]) for takeover in trial.lineage)]
+    return [(0, first[key]), *((exploit.chars, exploit.after[key]) for exploit in trial.lineage)]
 
 
 def _values(axes: Axes, record: SweepRecord, trial: TrialRecord, key: str, each: Distribution) -> None:

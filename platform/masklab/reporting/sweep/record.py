@@ -23,7 +23,7 @@ Values = dict[str, int | float | str]
 """A value for each varied key."""
 
 
-class Takeover(Record):
+class Exploit(Record):
     """One moment at which a trial of a population went on from the state of a better one, `donor`, with values near the donor's own."""
 
     iteration: int
@@ -69,7 +69,7 @@ class TrialRecord(Record):
     """From when the driver began it to its end; None unless it was trained from first to last in one go."""
     loop_seconds: Number = None
     """What of that its loop took, final figures included."""
-    lineage: tuple[Takeover, ...] = ()
+    lineage: tuple[Exploit, ...] = ()
     """When it went on from another trial's state, first to last."""
 
     @property
@@ -86,7 +86,7 @@ class TrialRecord(Record):
     def values_over_time(self) -> dict[int, Values]:
         """The values it has gone on with from each iteration at which it was given some."""
         first = self.lineage[0].before if self.lineage else self.values
-        return {0: first} | {takeover.iteration: takeover.after for takeover in self.lineage}
+        return {0: first} | {exploit.iteration: exploit.after for exploit in self.lineage}
 
     def described(self) -> str:
         """E.g. `training.learning_rate=0.003 curriculum=sticky`."""
@@ -153,17 +153,17 @@ class SweepRecord(JsonRecord):
         return next(iter(self.ranked), None)
 
     @property
-    def takeovers(self) -> tuple[tuple[TrialRecord, Takeover], ...]:
+    def exploits(self) -> tuple[tuple[TrialRecord, Exploit], ...]:
         """All of them, in the order in which they happened, each with the trial that took over."""
-        all_of_them = [(trial, takeover) for trial in self.trials for takeover in trial.lineage]
+        all_of_them = [(trial, exploit) for trial in self.trials for exploit in trial.lineage]
         return tuple(sorted(all_of_them, key=lambda pair: (pair[1].iteration, pair[0].number)))
 
     def ancestors(self, iteration: int | None = None) -> dict[int, int]:
         """For each trial the one whose initial weights its own descend from, after the exchange at `iteration`; in the end when None."""
         roots = {trial.number: trial.number for trial in self.trials}
-        for trial, takeover in self.takeovers:  # no trial takes over and is taken over in one exchange
-            if iteration is None or takeover.iteration <= iteration:
-                roots[trial.number] = roots[takeover.donor]
+        for trial, exploit in self.exploits:  # no trial takes over and is taken over in one exchange
+            if iteration is None or exploit.iteration <= iteration:
+                roots[trial.number] = roots[exploit.donor]
         return roots
 
     def to_text(self) -> str:

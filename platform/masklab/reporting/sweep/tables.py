@@ -10,7 +10,7 @@ from rich.status import Status
 from rich.text import Text
 
 from masklab.reporting.numbers import MISSING, duration, fixed, si
-from masklab.reporting.sweep.record import SweepRecord, Takeover, TrialRecord
+from masklab.reporting.sweep.record import Exploit, SweepRecord, TrialRecord
 from masklab.reporting.tables import aligned_lines, markdown_table
 
 COLUMNS = ("trial", "NELBO nats/char", "bits/char")
@@ -33,10 +33,10 @@ def _head_and_rows(record: SweepRecord) -> tuple[tuple[str, ...], list[tuple[str
 
 
 def lineage_lines(record: SweepRecord) -> Iterator[str]:
-    """A line for each takeover within a population, and how many trials each of the first ones has become."""
-    for trial, takeover in record.takeovers:
-        yield f"{trial.name} {takeover.described()}"
-    if record.takeovers:
+    """A line for each exploit within a population, and how many trials each of the first ones has become."""
+    for trial, exploit in record.exploits:
+        yield f"{trial.name} {exploit.described()}"
+    if record.exploits:
         descendants = Counter(record.ancestors().values())
         yield "descended from " + ", ".join(f"{root:03d}: {number}" for root, number in descendants.most_common())
 
@@ -86,12 +86,10 @@ class SweepTerminal:
         progress = "" if self._live else f"   {self.line(record)}"
         self._say(Text(f"{trial.name}  {figures}   {trial.described()}{progress}"))
 
-    def took_over(self, trial: TrialRecord, takeover: Takeover) -> None:
+    def exploited(self, trial: TrialRecord, exploit: Exploit) -> None:
         """Tell of a trial that goes on from a better one."""
-        nats = f"{fixed(takeover.nelbo_nats, 4)} -> {fixed(takeover.donor_nelbo_nats, 4)} nats"
-        self._say(
-            Text(f"{trial.name}  takes over {takeover.donor:03d} after {si(takeover.chars)} characters, {nats}   {takeover.changes()}")
-        )
+        nats = f"{fixed(exploit.nelbo_nats, 4)} -> {fixed(exploit.donor_nelbo_nats, 4)} nats"
+        self._say(Text(f"{trial.name}  exploits {exploit.donor:03d} after {si(exploit.chars)} characters, {nats}   {exploit.changes()}"))
 
     def show(self, record: SweepRecord) -> None:
         """Renew the live line."""

@@ -56,11 +56,6 @@ class LiveUnmasking:
         self._clock, self._due = clock, 0.0
         self._latest: Snapshot | None = None
 
-    @property
-    def is_live(self) -> bool:
-        """Whether anything is shown."""
-        return self._live is not None
-
     def __enter__(self) -> Self:
         """Begin to show."""
         if self._live:
