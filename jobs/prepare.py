@@ -1,4 +1,4 @@
-"""Makes the corpus of a dataset ahead of time, and says what it made; or carries an older configuration over."""
+"""Prepare the corpus of a dataset, or import an older configuration: python jobs/prepare.py [dataset=NAME] [import=FILE]."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Make the corpus of a dataset: read the text, split it, and keep it ready for training.
-With import=FILE: carry a configuration of nanoGPT, or a dataset's training_config.py, over to files of masklab; nothing of it is run."""
+With import=FILE: import a configuration of nanoGPT, or a dataset's training_config.py, as files of masklab; it is parsed, never executed."""
 
 
 def prepare(config: PrepareConfig) -> None:
-    """Prepare the corpus and print its sizes, fingerprint and place; or carry over the older configuration that is named."""
+    """Prepare the corpus and print its sizes, fingerprint and path; or import the older configuration that is named."""
     if config.older.file is not None:
-        carry_over(config.older.file, config.older.name)
+        import_older(config.older.file, config.older.name)
         return
     from masklab.config.home import home_of
     from masklab.text.preparation import corpus_for, corpus_path
@@ -43,13 +43,12 @@ def prepare(config: PrepareConfig) -> None:
         print(f"{name:<12} {value}")
 
 
-def carry_over(file: str, name: str | None) -> None:
-    """Write the older configuration `file` as files of this project, and print what became of it."""
-    from masklab.config.legacy import importer as older_import
-    from masklab.config.legacy.report import table
+def import_older(file: str, name: str | None) -> None:
+    """Write the older configuration `file` as files of this project, and print what was imported."""
+    from masklab.config.legacy.importer import import_config, table
     from masklab.io.paths import absolute_path
 
-    print("\n".join(table(older_import.carry_over(absolute_path(file, "import"), name, PROJECT))))
+    print("\n".join(table(import_config(absolute_path(file, "import"), name, PROJECT))))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from tiers import share
 
 from masklab.config.jobs.registry import SAMPLE, TUNE
 from masklab.config.jobs.sample import SampleConfig
-from masklab.config.legacy import importer as older_import
+from masklab.config.legacy import importer
 from masklab.config.search import search_space
 from masklab.config.search.search_space import draw
 from masklab.errors import ConfigError
@@ -123,7 +123,7 @@ def test_older_configurations(victim: Victim, told: Callable[[str], None]) -> No
 
     def carry(config: object, text: str) -> None:
         try:
-            older_import.carry_over(file, "older", victim.root)
+            importer.import_config(file, "older", victim.root)
         finally:
             written = [victim.root / "jobs/conf/experiment/older.yaml", victim.root / "curricula/older.yaml"]
             for path in written:

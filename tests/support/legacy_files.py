@@ -9,7 +9,7 @@ from typing import Any
 
 from masklab.config.compose.composition import compose
 from masklab.config.jobs.train import Config
-from masklab.config.legacy.importer import Carriage, carry_over
+from masklab.config.legacy.importer import Import, import_config
 
 PROJECT = Path(__file__).resolve().parents[2]
 STAGES = """
@@ -30,12 +30,12 @@ def copied_project(folder: Path) -> Path:
     return folder / "project"
 
 
-def carried(root: Path, text: str) -> Carriage:
+def carried(root: Path, text: str) -> Import:
     """The import of a file of this text as `older`."""
     file = root.parent / "config" / "small.py"
     file.parent.mkdir(exist_ok=True)
     file.write_text(textwrap.dedent(text), encoding="utf-8")
-    return carry_over(file, "older", root)
+    return import_config(file, "older", root)
 
 
 def composed(root: Path, text: str) -> Config:
@@ -44,7 +44,7 @@ def composed(root: Path, text: str) -> Config:
     return compose(["+experiment=older"], root)
 
 
-def left(carriage: Carriage) -> dict[str, str]:
+def left(carriage: Import) -> dict[str, str]:
     """What was not carried over, and why."""
     return {name: reason for name, _, reason in carriage.left}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from masklab.config.compose.aliases import modern
 from masklab.config.compose.composition import compose
 from masklab.config.compose.yaml_io import dump, validated
-from masklab.config.legacy.aliases import modern
 from masklab.errors import ConfigError
 
 PROJECT = Path(__file__).resolve().parents[3]

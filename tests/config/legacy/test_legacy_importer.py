@@ -12,11 +12,9 @@ import pytest
 from legacy_files import PROJECT, STAGES, carried, composed, copied_project, left
 
 from masklab.config.command_line.main import manual
+from masklab.config.compose.aliases import MODES, STAGE_KEYS
 from masklab.config.compose.composition import compose
-from masklab.config.legacy.aliases import STAGE_KEYS
-from masklab.config.legacy.importer import carry_over
-from masklab.config.legacy.names import MODES
-from masklab.config.legacy.report import table
+from masklab.config.legacy.importer import import_config, table
 from masklab.errors import ConfigError
 
 SMALL = """
@@ -75,7 +73,7 @@ def test_what_was_not_carried_over_is_listed_with_the_reason(root: Path) -> None
     assert "must be one of" in reasons["dtype"]
     assert "must be a number" in reasons["beta1"]
     assert "checkpoint" in reasons["always_save_checkpoint"]
-    assert "no assignment" in reasons["line 3"]
+    assert "not an assignment" in reasons["line 3"]
     lines = table(carriage)
     assert any(line.split() == ["batch_size", "64", "training.batch_size=64"] for line in lines)
     assert all(any(name in line and reason in line for line in lines) for name, reason in reasons.items())
@@ -145,7 +143,7 @@ def test_a_datasets_own_file_is_named_after_its_folder_and_names_it(root: Path) 
     for name in ("train.bin", "val.bin", "meta.pkl"):
         (folder / name).touch()
     (folder / "training_config.py").write_text(STAGES, encoding="utf-8")
-    carriage = carry_over(folder / "training_config.py", None, root)
+    carriage = import_config(folder / "training_config.py", None, root)
     assert carriage.name == "my_chars"
     config = compose(["+experiment=my_chars"], root)
     assert (config.dataset.source, config.dataset.path, config.curriculum.name) == ("nanogpt", str(folder), "my_chars")
@@ -169,10 +167,10 @@ REFUSED = {
     "an unknown key": ("unmasking_stages = [{'type': 'random', 'max_masked_ratio': 0.1, 'colour': 3}]", "stages.0.colour: unknown key"),
     "both spellings": ("stages = [{'max_masked_ratio': 0.1, 'max_ratio': 0.1}]", "gives a key twice"),
     "no list": ("unmasking_stages = 3", "must be a list of stages"),
-    "computed stages": ("unmasking_stages = [make(i) for i in range(3)]", "is a comprehension.* write the stages out"),
+    "computed stages": ("unmasking_stages = [make(i) for i in range(3)]", "is not a literal.* write the stages out"),
     "changed stages": ("stages = []\nstages.append({'type': 'random'})", "line 2 may change it"),
     "heads that do not divide": ("n_embd = 100\nn_head = 3", "n_embd=100 is not a multiple of n_head=3"),
-    "no Python": ("batch_size: [", "is no Python"),
+    "no Python": ("batch_size: [", "is not Python"),
 }
 
 

@@ -9,11 +9,10 @@ import pytest
 import yaml
 from legacy_files import PROJECT, STAGES, carried, composed, copied_project, left, value_at
 
+from masklab.config.compose.aliases import STAGE_KEYS
 from masklab.config.compose.composition import compose
 from masklab.config.jobs.train import Config
-from masklab.config.legacy.aliases import STAGE_KEYS
-from masklab.config.legacy.conversions import READ
-from masklab.config.legacy.names import GONE, RENAMED, STAGE_LISTS
+from masklab.config.legacy.names import GONE, READ, RENAMED, STAGE_LISTS
 from masklab.config.legacy.python_literals import read_assignments
 
 

@@ -179,16 +179,16 @@ def test_definitions_are_not_run_and_what_they_name_within_is_their_own(tmp_path
 
 
 UNREADABLE = {
-    "no Python": (b"x = = 1\n", "line 1 is no Python"),
-    "an unfinished bracket": (b"a = 1\nx = [1,\n", "is no Python"),
-    "YAML": (b"batch_size: 12\n  n: [\n", "is no Python"),
-    "not UTF-8": (b"x = '\xff\xfe'\n", "is no Python text"),
-    "another encoding": ("# -*- coding: latin-1 -*-\nx = 'é'\n".encode("latin-1"), "is no Python text"),
-    "a null byte": (b"x = 1\0", "is no Python"),
-    "deep brackets": (b"x = " + b"(" * 5_000, "is no Python"),
-    "a chain of signs": (b"x = " + b"-" * 100_000 + b"1", "is no Python text"),
-    "a long chain": (b"x = " + b"+".join([b"1"] * 60_000), "is no Python text"),
-    "many digits": (b"x = " + b"9" * 100_000, "is no Python"),
+    "no Python": (b"x = = 1\n", "line 1 is not Python"),
+    "an unfinished bracket": (b"a = 1\nx = [1,\n", "is not Python"),
+    "YAML": (b"batch_size: 12\n  n: [\n", "is not Python"),
+    "not UTF-8": (b"x = '\xff\xfe'\n", "is not readable as Python text"),
+    "another encoding": ("# -*- coding: latin-1 -*-\nx = 'é'\n".encode("latin-1"), "is not readable as Python text"),
+    "a null byte": (b"x = 1\0", "is not Python"),
+    "deep brackets": (b"x = " + b"(" * 5_000, "is not Python"),
+    "a chain of signs": (b"x = " + b"-" * 100_000 + b"1", "is not readable as Python text"),
+    "a long chain": (b"x = " + b"+".join([b"1"] * 60_000), "is not readable as Python text"),
+    "many digits": (b"x = " + b"9" * 100_000, "is not Python"),
     "a large file": (b"#" * (1 << 20) + b"\n", "too many for a configuration"),
 }
 
@@ -204,6 +204,6 @@ def test_what_is_no_python_text_is_one_error(content: bytes, message: str, tmp_p
 
 
 def test_only_a_plain_file_is_read(tmp_path: Path) -> None:
-    for place, message in ((tmp_path, "is no plain file"), (tmp_path / "none.py", "no such file"), (Path("/dev/zero"), "is no plain file")):
+    for place, message in ((tmp_path, "not a plain file"), (tmp_path / "none.py", "no such file"), (Path("/dev/zero"), "not a plain file")):
         with pytest.raises(ConfigError, match=message):
             read_assignments(place)

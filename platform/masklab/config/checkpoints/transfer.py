@@ -13,7 +13,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from masklab.config.checkpoints.find_checkpoint import FoundCheckpoint, find_checkpoint
-from masklab.config.legacy.aliases import modern
+from masklab.config.compose.aliases import modern
 from masklab.errors import CheckpointError, ConfigError, UserError
 from masklab.io.paths import absolute_path
 from masklab.modes.any_mode import AnyMode

@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from masklab.config.compose.aliases import modern
 from masklab.config.compose.interpolation import InheritedTexts, refers, without_references
 from masklab.config.compose.overrides import Overrides
 from masklab.config.compose.yaml_io import one_line, validated, validated_as
@@ -27,7 +28,6 @@ from masklab.config.home import home_of
 from masklab.config.jobs.ramp import expanded, whole_names
 from masklab.config.jobs.registry import FOLDERS, TRAIN, JobTree
 from masklab.config.jobs.train import Config
-from masklab.config.legacy.aliases import modern
 from masklab.errors import ConfigError, shown
 from masklab.io.safe_yaml import YamlLimitError, check_yaml, scalars, yaml_text
 from masklab.schema import Section

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 
-from masklab.config.legacy.aliases import disagreement, modern_assignment
+from masklab.config.compose.aliases import disagreement, modern_assignment
 from masklab.errors import ConfigError, did_you_mean
 
 LITERAL = ("sampling.prompt",)

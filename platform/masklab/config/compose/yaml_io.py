@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from masklab.config.compose.aliases import modern
 from masklab.config.compose.validation_messages import InvalidConfigError
 from masklab.config.jobs.train import Config
-from masklab.config.legacy.aliases import modern
 from masklab.errors import ConfigError
 from masklab.io.paths import LONGEST_OF_CURRICULA, is_name
 from masklab.io.redaction import redacted

@@ -1,4 +1,4 @@
-"""What `jobs/prepare.py` can be told: the tree of a training run, of which it reads the dataset, and an older configuration."""
+"""Configuration of jobs/prepare.py: that of a training run, of which it uses the dataset, and an older configuration to import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from masklab.schema import Section
 
 
 class OlderSettings(Section):
-    """A configuration of nanoGPT, or of a masked-training program made from it, to be written as files of today."""
+    """A configuration of nanoGPT, or of a masked-training program made from it, to import."""
 
     file: str | None = None
     """Python file of assignments. It is parsed, never executed."""
@@ -28,7 +28,7 @@ class OlderSettings(Section):
 
 
 class PrepareConfig(Config):
-    """A dataset to prepare, or an older configuration to carry over."""
+    """A dataset to prepare, or an older configuration to import."""
 
     older: OlderSettings = OlderSettings()
     """An older configuration to import."""

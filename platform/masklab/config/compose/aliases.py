@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from masklab.config.legacy.names import MODES
 from masklab.errors import ConfigError
 
 STAGE_KEYS = {
@@ -26,6 +25,21 @@ TRANSFER_KEYS = {
 }
 """Keys of `transfer`, which older configurations have at the top."""
 BINARY = "switch_to_binary"
+MODES = {
+    "language_model": "language_model",
+    "causal": "language_model",
+    "token_classifier": "token_classifier",
+    "token_classification": "token_classifier",
+    "unmasking": "token_classifier",
+    "replaced_token_detector": "replaced_token_detector",
+    "binary_classification": "replaced_token_detector",
+    "remasking": "replaced_token_detector",
+    "remasking_binary": "replaced_token_detector",
+    "sequence_classifier": "sequence_classifier",
+    "sequence_classification": "sequence_classifier",
+    "sequence_scoring": "sequence_classifier",
+}
+"""Values of the older names for a mode, and the mode."""
 
 Path = tuple[str, ...]
 
