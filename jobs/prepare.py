@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Make the corpus of a dataset: read the text, split it, and keep it ready for training.
-With import=FILE: import a configuration of nanoGPT, or a dataset's training_config.py, as files of masklab; it is parsed, never executed."""
+With import=FILE: import a configuration of nanoGPT, or a dataset's training_config.py; the file is parsed, never executed."""
 
 
 def prepare(config: PrepareConfig) -> None:
