@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from trained_run import config_for, train_into
 
 from masklab.config.compose.composition import compose, compose_tree
 from masklab.config.jobs.registry import JOBS, PREPARE, TRAIN
@@ -99,3 +100,17 @@ def test_every_command_of_a_page_composes(page: str, job: str, words: str, proje
     monkeypatch.setattr("masklab.config.checkpoints.find_checkpoint.find_checkpoint", lambda reference, home: run)
     monkeypatch.setattr("masklab.config.checkpoints.transfer.with_source", lambda values, sizes, home: values)
     compose_tree(TREES[job], [word for word in shlex.split(words) if not PLACEHOLDER.fullmatch(word)], project)
+
+
+def test_the_python_example_of_the_readme_fills_its_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("ROMEO: good night, good night. " * 100, encoding="utf-8")
+    train_into(tmp_path, config_for(text, run={"name": "RUN"}, training={"max_iters": 2, "batch_size": 2, "block_size": 64}))
+    monkeypatch.setenv("MASKLAB_HOME", str(tmp_path))
+    (example,) = re.findall(r"```python\n(.*?)```", text_of(PROJECT / "README.md"), re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("ROMEO:") and line.endswith("night") and len(line) == 51 for line in lines)
