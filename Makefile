@@ -1,10 +1,10 @@
 # make train [ARGS="key=value ..."]   train one curriculum
-# make test                           lint, types, tests: every kind, large counts at a share
+# make test                           run ruff, mypy and every kind of test, large counts at a share
 # make test-full                      the same with all counts, before a release
-# make sync [ARGS="run=NAME"]         send what waits in run folders to MLflow
-# make reference                      write docs/config.md and the text of --help anew, after a change of a configuration key
-# make ui                             browse the runs at http://127.0.0.1:5000
-# make venv                           only the virtual environment
+# make sync [ARGS="run=NAME"]         send the runs that wait in run folders to MLflow
+# make reference                      generate docs/config.md and the text of --help, after a change of a configuration key
+# make ui                             show the runs at http://127.0.0.1:5000
+# make venv                           create the virtual environment only
 
 ARGS ?=
 PYTHON ?= python3.13 python3.12 python3.11 python3

@@ -93,6 +93,14 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         assert not anchor or anchor in anchors_of(place), target
 
 
+def test_every_file_and_room_that_the_architecture_page_names_exists() -> None:
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", text_of(PROJECT / "docs/architecture.md")))
+    found = [*PROJECT.glob("[!.]*"), *(path for top in ("platform", "jobs", "tests") for path in (PROJECT / top).rglob("*"))]
+    places = {f"/{path.relative_to(PROJECT).as_posix()}" + "/" * path.is_dir() for path in found}
+    missing = [name for name in named if "NAME" not in name and not any(place.endswith(f"/{name}") for place in places)]
+    assert len(named) > 50 and not missing
+
+
 @pytest.mark.parametrize(("page", "job", "words"), COMMANDS)
 def test_every_command_of_a_page_composes(page: str, job: str, words: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (PROJECT / "jobs" / f"{job}.py").is_file()
