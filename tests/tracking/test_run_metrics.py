@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import run_story
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from metric_names import patterns, unlisted
 
 from masklab.likelihood.estimate import Estimate
+from masklab.tracking import metrics
 from masklab.tracking.metrics import (
     BEST_NELBO,
     TRIAL_NELBO,
@@ -110,20 +113,33 @@ def test_each_row_of_the_table_that_another_job_logs_is_made_by_a_function() -> 
     assert [row for row in others if not any(map(patterns()[row].fullmatch, made))] == []
 
 
+def test_no_other_file_spells_the_name_of_a_metric() -> None:
+    package = Path(metrics.__file__).parents[1]
+    sections = tuple({row.partition("/")[0] + "/" for row in patterns()} | {"final/"})
+    spelled = [
+        (str(file.relative_to(package)), node.value)
+        for file in package.rglob("*.py")
+        if file != Path(metrics.__file__)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(sections) and " " not in node.value
+    ]
+    assert spelled == []
+
+
 def test_metrics_come_from_the_event() -> None:
     assert metrics_of(run_story.step(7, loss=2.25))["train/loss"] == 2.25
     assert "perf/mfu" not in metrics_of(run_story.step(7))
-    metrics = metrics_of(run_story.evaluated(100, (2.0, 3.0)))
-    assert metrics["val/stage_loss/01"] == 3.0
-    assert metrics["val/loss"] == 2.5
-    assert metrics["val/nelbo_bpc"] == pytest.approx(metrics["val/nelbo_nats"] / math.log(2))
-    assert metrics["curriculum/best_loss"] == 2.0
+    logged = metrics_of(run_story.evaluated(100, (2.0, 3.0)))
+    assert logged["val/stage_loss/01"] == 3.0
+    assert logged["val/loss"] == 2.5
+    assert logged["val/nelbo_bpc"] == pytest.approx(logged["val/nelbo_nats"] / math.log(2))
+    assert logged["curriculum/best_loss"] == 2.0
 
 
 def test_a_stage_that_has_just_begun_has_no_best() -> None:
-    metrics = metrics_of(run_story.evaluated(100, next_stage=1))
-    assert metrics["curriculum/stage"] == 1
-    assert "curriculum/best_loss" not in metrics
+    logged = metrics_of(run_story.evaluated(100, next_stage=1))
+    assert logged["curriculum/stage"] == 1
+    assert "curriculum/best_loss" not in logged
 
 
 def test_events_without_metrics_have_no_metrics() -> None:

@@ -87,7 +87,7 @@ TRAIN_LOSS, FINAL_LOSS, STAGE = "train/loss", "final/loss", "curriculum/stage"
 SKIPPED_STEPS, ROLLBACKS = "stability/skipped_steps", "stability/rollbacks"
 FINAL_NELBO = "final/nelbo_nats"
 TRIAL_NELBO, BEST_NELBO = "trial/nelbo_nats", "best/nelbo_nats"
-VAL_STAGE = "val/stage_"
+VAL_STAGE, PROGRESS = "val/stage_", "progress/"
 _NOT_IN_NAMES = re.compile(r"[^\w\-.]+", re.ASCII)
 
 

@@ -15,7 +15,7 @@ from masklab.reporting.run.markdown import summary_markdown
 from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import RunSummary
 from masklab.reporting.run.terminal import Terminal
-from masklab.tracking.metrics import metrics_of
+from masklab.tracking.metrics import PROGRESS, metrics_of
 from masklab.tracking.tracker import Tracker
 from masklab.training.events import (
     CheckpointSaved,
@@ -47,7 +47,7 @@ class MetricsLog:
         """Log the figures of one event, if it has any, and none twice."""
         metrics = metrics_of(event)
         if isinstance(event, RunFinished) and self._known[StepDone] >= event.iteration:
-            metrics = {name: figure for name, figure in metrics.items() if not name.startswith("progress/")}  # the last step's
+            metrics = {name: figure for name, figure in metrics.items() if not name.startswith(PROGRESS)}  # the last step's
         if metrics and event.iteration > self._known[type(event)]:
             self._tracker.log_metrics(metrics, event.iteration)
             self._known[type(event)] = event.iteration
