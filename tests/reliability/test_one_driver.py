@@ -42,7 +42,7 @@ def test_a_run_that_another_process_drives_is_refused_by_name_and_free_again_whe
     folder = tmp_path / "home/runs/mine"
     with driver:
         for attempt in (lambda: refuse_if_driven(folder), lambda: driving(folder).__enter__()):
-            with pytest.raises(RunError, match=rf"run 'mine' is under way: process {driver.pid} on .+ has .+; wait for its end"):
+            with pytest.raises(RunError, match=rf"run 'mine' is under way: process {driver.pid} on .+ has .+; wait for it to end"):
                 attempt()
         driver.send_signal(signal.SIGKILL)
     refuse_if_driven(folder)

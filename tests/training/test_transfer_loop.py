@@ -255,9 +255,9 @@ def reordered(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (shutil.rmtree, "is gone"),
+        (shutil.rmtree, "is missing"),
         (lambda path: (path / "model.safetensors").write_bytes(b"no weights"), "model.safetensors has 10 bytes"),
-        (reordered, "is another than when the run was begun"),
+        (reordered, "was replaced since the run was begun"),
     ],
     ids=["gone", "altered", "another"],
 )

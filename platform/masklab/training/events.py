@@ -1,7 +1,6 @@
-"""What the training loop tells the world: it yields these and never calls upward.
+"""The events that the training loop yields. Its callers turn them into MLflow metrics, terminal lines and reports.
 
-Adapters turn them into MLflow metrics, lines at a terminal or reports to Ray. Metric names are those of the MLflow UI, which
-groups by everything before the last slash. The step axis is the iteration: the number of optimizer steps taken so far.
+The step axis is the iteration: the number of optimizer steps taken so far.
 """
 
 from __future__ import annotations
@@ -28,22 +27,20 @@ class StageScore:
 
 @dataclass(frozen=True)
 class Nelbo:
-    """Strict negative evidence lower bound on held-out text, with the standard error of the estimate."""
+    """Negative evidence lower bound on held-out text per character, with the standard error of the estimate."""
 
     nats: float
-    """Nats per character."""
     stderr: float
-    """Nats per character."""
+    """In nats."""
     bpc: float
-    """Bits per character."""
+    """In bits."""
     sequences: int
     """Masked sequences scored."""
     exact: bool = False
-    """Whether it is the negative log-likelihood itself."""
+    """Whether it is the negative log-likelihood itself, not a bound."""
 
     @property
     def name(self) -> str:
-        """NELBO, or NLL where it is exact."""
         return "NLL" if self.exact else "NELBO"
 
 
@@ -53,7 +50,7 @@ class Evaluation:
 
     stages: tuple[StageScore, ...]
     nelbo: Nelbo | None
-    """None in a mode that gives no likelihood."""
+    """None in a mode without a likelihood."""
     loss: float
     """Mean of the stages' losses, nats per masked character."""
     metrics: Mapping[str, float]
@@ -63,39 +60,39 @@ class Evaluation:
     """Mean length of the masked runs in the current stage's pool, in characters."""
     seconds: float
     confusion: tuple[tuple[int, ...], ...] = ()
-    """How often each class (a row) was taken for each class (a column); empty in a mode that gives no text a class."""
+    """Counts of true class (row) and predicted class (column); empty in a mode without classes."""
 
     @property
     def yardstick(self) -> float | None:
-        """What weights of one run are ranked by, in nats, low is good: the likelihood, else the loss. None where it is no number."""
-        figure = self.nelbo.nats if self.nelbo else self.loss
-        return figure if math.isfinite(figure) else None
+        """Ranks the weights of one run, in nats, lower is better: the NELBO if there is one, else the loss. None if not finite."""
+        value = self.nelbo.nats if self.nelbo else self.loss
+        return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
 class RunStarted:
-    """The loop is about to take its first step (or its first since a resume)."""
+    """The loop is about to take its first step, or its first after a resume."""
 
     iteration: int
     parameters: int
     flops_per_char: float
-    """Training floating-point operations per character, forward and backward."""
+    """Training FLOPs per character, forward and backward."""
     stage: int
     device: str
     resumed_from: Path | None
     trainable: int | None = None
-    """Parameters that are trained; all when None."""
+    """Trained parameters; all if None."""
     transfer: TransferReport | None = None
-    """What became of the weights that the run began with, before it was ever resumed."""
+    """How another run's weights were mapped when this run began."""
     lineage: tuple[Ancestor, ...] = ()
-    """The checkpoint that the run began with, then those that it descends from."""
+    """The checkpoint that the run began with, then its ancestors."""
     set_aside: tuple[str, ...] = ()
-    """Newer checkpoints than `resumed_from` that did not verify, each with what is wrong with it."""
+    """Checkpoints newer than `resumed_from` that did not verify, each with its flaw."""
 
 
 @dataclass(frozen=True)
 class Unfrozen:
-    """From here on all weights are trained."""
+    """All weights are trained from here on."""
 
     iteration: int
     parameters: int
@@ -103,12 +100,12 @@ class Unfrozen:
 
 @dataclass(frozen=True)
 class StepDone:
-    """A logged optimizer step; figures are means or rates over the steps since the last logged one."""
+    """A logged optimizer step; metrics are means or rates over the steps since the last logged one."""
 
     iteration: int
     stage: int
     budget_used: float
-    """Share of the whole budget spent, in [0, 1]."""
+    """Share of the budget spent, in [0, 1]."""
     loss: float
     learning_rate: float
     grad_norm: float
@@ -119,47 +116,46 @@ class StepDone:
     masked_chars: int
     chars_per_second: float
     data_wait_fraction: float
-    """Share of the time that the loop waited for its next batch."""
+    """Share of the time spent waiting for batches."""
     mfu: float | None
-    """Model FLOPs utilisation, where the device's peak is known."""
+    """Model FLOPs utilisation, if the device's peak is known."""
     elapsed_seconds: float
     remaining_seconds: float
     skipped_steps: int = 0
-    """Steps skipped since iteration 0, without those that float16's scaler skips."""
+    """Steps skipped since iteration 0, without float16 overflows."""
     overflows: int = 0
-    """Steps that float16's scaler has skipped since iteration 0."""
+    """Steps skipped by float16's loss scaler since iteration 0."""
     rollbacks: int = 0
-    """Times that the run has gone back."""
 
 
 @dataclass(frozen=True)
 class StepSkipped:
-    """Steps that left the weights as they were, seen at `iteration`."""
+    """Steps that did not change the weights, detected at `iteration`."""
 
     iteration: int
     skip: Skip
     skipped_steps: int
-    """All since iteration 0, with these."""
+    """All since iteration 0, these included."""
 
 
 @dataclass(frozen=True)
 class RolledBack:
-    """The run has gone back to earlier weights, and to their `stage`, and goes on with the batch of `iteration`."""
+    """The run went back to earlier weights and their `stage`, and continues with the batch of `iteration`."""
 
     iteration: int
     stage: int
     rollback: Rollback
     number: int
-    """How many times it has done so."""
+    """Rollbacks so far, this one included."""
 
 
 @dataclass(frozen=True)
 class EvaluationDone:
-    """An evaluation and the decision it led to. `progress` is the state after the decision."""
+    """An evaluation and the curriculum's decision. `progress` is the state after the decision."""
 
     iteration: int
     stage: int
-    """The stage that was being trained when the pools were scored."""
+    """The stage that was trained when the pools were scored."""
     budget_used: float
     elapsed_seconds: float
     chars: int
@@ -184,7 +180,7 @@ class StageAdvanced:
 
 @dataclass(frozen=True)
 class CheckpointSaved:
-    """A checkpoint lies whole in the run folder."""
+    """A checkpoint is committed."""
 
     iteration: int
     path: Path
@@ -192,7 +188,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """The budget is spent, or the curriculum has stopped the run. `evaluation` uses the large final pool."""
+    """The budget is spent, or the curriculum stopped the run. `evaluation` uses the large final NELBO pool."""
 
     iteration: int
     stage: int
@@ -202,31 +198,31 @@ class RunFinished:
     masked_chars: int
     train_seconds: float
     batches_digest: str
-    """Hexadecimal sum of the hashes of all global batches: equal for runs that saw the same rows and masks."""
+    """Hexadecimal sum of the hashes of all global batches: equal for runs with the same rows and masks."""
     sample: str
     first_step_at: float
-    """Wall-clock time (seconds since the epoch) at which the first optimizer step of this process ended."""
+    """End of this process's first optimizer step, seconds since the epoch."""
     stability: SpikeState = field(default_factory=SpikeState)
-    """The steps that were skipped and the times that the run went back, since iteration 0."""
+    """The skipped steps and the rollbacks since iteration 0."""
 
 
 @dataclass(frozen=True)
 class RunStopped:
-    """The run was asked to stop, and did so after a whole step. It is saved, and goes on from there."""
+    """The run was asked to stop and did so after a whole step. It is saved and can be resumed."""
 
     iteration: int
-    """That of the newest checkpoint."""
+    """The newest checkpoint's."""
     reason: str
 
 
 @dataclass(frozen=True)
 class WorkersReplaced:
-    """Workers were lost, or have become more or fewer, and the run goes on from its newest checkpoint."""
+    """Workers were lost, added or removed, and the run continues from its newest checkpoint."""
 
     iteration: int
-    """That of the newest checkpoint; 0 where there is none."""
+    """The newest checkpoint's; 0 if there is none."""
     workers: int
-    """How many there are from here on."""
+    """Their number from here on."""
     reason: str
 
 

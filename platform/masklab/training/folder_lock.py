@@ -1,8 +1,8 @@
-"""Locks on a run's folder, which end with the process that holds them, whatever ends that.
+"""Locks on a run's folder. They end with the process that holds them, however it ends.
 
-Whoever writes into a folder is `at_work` there; who wants it to himself is `alone`. A driver that is killed leaves its workers behind
-for some seconds, in which they still write: the next driver waits for them. For another driver nobody waits: who is `driving` a run has
-it from the first file to the last, and a second command is refused at once.
+`at_work` is shared by all processes that write into the folder; `alone` excludes them. The workers of a killed driver go on writing for
+some seconds, and the next driver waits for them. `driving` is held by one command from the first file to the last; a second command is
+refused at once.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from masklab.text.labels import readable
 FILE = ".lock"
 DRIVER = ".driver"
 PATIENCE = 60.0
-"""Seconds for which a folder is waited for, unless told otherwise: workers that have lost their driver end sooner."""
+"""Default seconds to wait for a folder: workers that have lost their driver end sooner."""
 
 LONGEST_OWNER = 100
-"""Characters of what the owner says of itself."""
+"""Most characters of the owner's description."""
 
 
 @contextmanager
 def alone(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
-    """Have `folder`, which must be there, for one process. Raises RunError when another one is at work there for `patience` seconds."""
+    """Lock the existing `folder` for this process alone. Raises RunError if others are at work there for `patience` seconds."""
     with _locked(folder, patience, shared=False):
         yield
 
 
 def wait_until_left(folder: Path, patience: float = PATIENCE) -> None:
-    """Return once nobody is at work in `folder`. Raises RunError when somebody still is after `patience` seconds."""
+    """Return once no process is at work in `folder`. Raises RunError after `patience` seconds."""
     with alone(folder, patience):
         pass
 
 
 @contextmanager
 def at_work(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
-    """Keep others from being alone in `folder`. Raises RunError when one is for `patience` seconds."""
+    """Hold `folder` together with other processes at work. Raises RunError if one is alone there for `patience` seconds."""
     with _locked(folder, patience, shared=True):
         yield
 
 
 @contextmanager
 def driving(folder: Path) -> Iterator[None]:
-    """Have the run in `folder`, which must be there, for this command. Raises RunError, naming the process, when another one has it."""
+    """Lock the run in the existing `folder` for this command. Raises RunError, naming the process, if another command has it."""
     if not HAS_LOCKS:
         yield
         return
@@ -64,7 +64,7 @@ def driving(folder: Path) -> Iterator[None]:
 
 
 def refuse_if_driven(folder: Path) -> None:
-    """Raise RunError when a command has the run in `folder`, which need not be there. Nothing is written."""
+    """Raise RunError if a command has the run in `folder`, which need not exist. Writes nothing."""
     if not HAS_LOCKS or not (folder / DRIVER).is_file():
         return
     with _opened(folder / DRIVER) as file:
@@ -72,19 +72,19 @@ def refuse_if_driven(folder: Path) -> None:
 
 
 def _take(file: TextIO, folder: Path) -> None:
-    """Lock the driver's `file`. Raises RunError when another process has it."""
+    """Lock the driver's `file`. Raises RunError if another process has it."""
     if lock(file) is False:
         file.seek(0)
         who = readable(file.read(LONGEST_OWNER)) or "another process"
-        raise RunError(f"run '{folder.name}' is under way: {who} has {folder}; wait for its end, or use another run.name")
+        raise RunError(f"run '{folder.name}' is under way: {who} has {folder}; wait for it to end, or use another run.name")
 
 
 def _opened(path: Path) -> TextIO:
-    """The file of a lock, made where it is missing. Raises RunError where it is a link, or cannot be made."""
+    """The lock file, created if missing. Raises RunError if it is a link or cannot be created."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     except OSError as error:
-        reason = "is a link, and what lies elsewhere is left alone" if path.is_symlink() else f"cannot be opened ({error.strerror})"
+        reason = "is a link, but a lock must be in the run's own folder" if path.is_symlink() else f"cannot be opened ({error.strerror})"
         raise RunError(f"{path}: {reason}; remove it, or use another run.name") from error
     return os.fdopen(descriptor, "a+", encoding="utf-8", errors="replace")
 
@@ -98,6 +98,6 @@ def _locked(folder: Path, patience: float, *, shared: bool) -> Iterator[None]:
     with _opened(folder / FILE) as file:
         while lock(file, shared=shared) is False:
             if time.monotonic() > deadline:
-                raise RunError(f"run folder {folder}: another process is at work there; wait for its end, or use another run.name")
+                raise RunError(f"run folder {folder}: another process is at work there; wait for it to end, or use another run.name")
             time.sleep(0.1)
         yield

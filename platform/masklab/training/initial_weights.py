@@ -1,4 +1,4 @@
-"""The first weights of a run that begins with another's: the checkpoint is held against its hashes, and nothing is unpickled."""
+"""The initial weights of a run that begins with another run's checkpoint. Its hashes are verified, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from masklab.training.recipe import Worker
 from masklab.training.settings import Ancestor
 
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError, ValidationError, DataError)
-"""What the texts of a checkpoint can raise."""
+"""Errors of reading the documents of a checkpoint."""
 
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """What the checkpoint `source` holds, as far as another network can use it; T positions in its blocks."""
+    """The network of the checkpoint `source`, for transfer to another one."""
 
     source: Ancestor
     network: SourceNetwork
@@ -41,14 +41,14 @@ class InitialWeights:
 
     @classmethod
     def read(cls, source: Ancestor) -> Self:
-        """Raises CheckpointError when the checkpoint is gone, altered, another than it was, or holds NaN."""
+        """Raises CheckpointError if the checkpoint is missing, damaged or replaced, or holds NaN."""
         path = Path(source.checkpoint)
         if not path.is_dir():
-            raise CheckpointError(f"transfer.init_checkpoint: checkpoint {path} is gone; begin again under another run.name")
+            raise CheckpointError(f"transfer.init_checkpoint: checkpoint {path} is missing; begin again under another run.name")
         checkpoint = open_checkpoint(path)
         if sha256_of(path / MANIFEST) != source.manifest_sha256:
             raise CheckpointError(
-                f"transfer.init_checkpoint: checkpoint {path} is another than when the run was begun ({MANIFEST} differs); "
+                f"transfer.init_checkpoint: checkpoint {path} was replaced since the run was begun ({MANIFEST} differs); "
                 "begin again under another run.name"
             )
         try:
@@ -80,11 +80,11 @@ class InitialWeights:
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
     reason = str(error).partition("\n")[0]
-    return CheckpointError(f"checkpoint {path}: what it says of its network cannot be read ({reason})")
+    return CheckpointError(f"checkpoint {path}: the description of its network cannot be read ({reason})")
 
 
 def head_of(mode: Mode, labels: Labels | None) -> Hashable | None:
-    """What a head's outputs mean: equal for heads that can stand in for each other. None for one logit a character."""
+    """Identifies the meaning of a head's outputs: equal for interchangeable heads. None for one logit per character."""
     if isinstance(mode, CharacterMode):
         return None
     name: Any = mode.model_dump()["type"]
@@ -93,7 +93,7 @@ def head_of(mode: Mode, labels: Labels | None) -> Hashable | None:
 
 
 def _text(checkpoint: Checkpoint, name: str) -> str:
-    """A file that the manifest vouches for. Raises ValueError for any other."""
+    """The text of a file in the manifest. Raises ValueError for any other."""
     if name not in checkpoint.files:
         raise ValueError(f"{name} is not in its {MANIFEST}")
     return (checkpoint.path / name).read_text(encoding="utf-8")

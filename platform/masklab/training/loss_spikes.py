@@ -1,14 +1,13 @@
-"""What a run makes of steps that were skipped: a pure state machine, with no clock, no device and no input or output.
+"""Detects loss spikes and skipped steps: a pure state machine without clock, device, input or output.
 
-A step is skipped on the device itself, so nothing waits for it; its figures are read every few steps and told here. `settle` takes
-them in order, keeps the losses of the steps that were taken, says when too many were skipped in a row, and sets the limit above which
-the losses of the next steps are spikes. A spike lies `spike_sigmas` robust standard deviations above the median of the last losses
-(1.4826 times their median absolute deviation; Huber 1981, section 5.1), of the losses themselves and of their logarithms: weights of
-one over the mask ratio give losses a long tail, in which what is far out on the plain scale is nothing unusual. The losses of skipped
-steps are not among them, so that neither a NaN nor a spike ever moves the limit.
+The device itself skips a step, so training does not wait; the outcomes are fetched every few steps and passed to `observe`. `update`
+processes them in order: it keeps the losses of the steps taken, reports when too many in a row were skipped, and sets the limit above
+which the next losses are spikes. The limit is `spike_sigmas` robust standard deviations above the median of the last losses (1.4826
+times their median absolute deviation; Huber 1981, section 5.1), on the plain and on the logarithmic scale, whichever is higher: weights
+of 1/p give losses a long tail. Losses of skipped steps are left out, so that neither a NaN nor a spike moves the limit.
 
-Every rank tells it the same figures and so takes the same decision. All of it lies in a checkpoint, so a resumed run takes the same
-path as one that was never interrupted.
+Every rank observes the same outcomes and so takes the same decision. The whole state is in the checkpoint, so a resumed run takes the
+same path as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from masklab.schema import Section
 NORMAL = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 LEAST_SIGMA = 0.1
-"""Least robust standard deviation, as a share of the level that the stage began at: a loss near 0 makes any batch look far off."""
+"""Least robust standard deviation, as a share of `SpikeState.level`: near loss 0 any batch would be an outlier."""
 LARGEST = 3.4028234663852886e38
-"""Largest float32; what is above it, or is no number, is not finite."""
+"""Largest finite float32."""
 SMALLEST = 1e-12
-"""Least loss whose logarithm is taken."""
+"""Least argument of a logarithm."""
 OVERFLOWS = 40
-"""float16 overflows in a row that the scaler is granted: each halves its scale, and it starts at 2**16."""
+"""float16 overflows in a row that do not count as skipped: each halves the scale, which starts at 2**16."""
 
 Cause = Literal["loss", "gradient", "spike"]
 
@@ -53,7 +52,7 @@ class StabilitySettings(Section):
     """Factor by which each rollback multiplies the learning rate from then on."""
 
     def check(self, state: SpikeState, iteration: int, words: str) -> None:
-        """Raise InstabilityError where the run has gone back as often as it may, and would have to at `iteration`, as `words` tell."""
+        """Raise InstabilityError if a rollback at `iteration`, for the reason `words`, would exceed `max_rollbacks`."""
         times = len(state.rollbacks)
         if times < self.max_rollbacks:
             return
@@ -67,7 +66,7 @@ class StabilitySettings(Section):
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """One step as the device saw it. `step` and `stage` are the batch's key; the loss is that of all workers together."""
+    """The outcome of one step. `step` and `stage` are the batch's key; the loss is over all workers."""
 
     step: int
     stage: int
@@ -78,13 +77,13 @@ class StepOutcome:
 
     @property
     def cause(self) -> Cause:
-        """Why it was skipped."""
+        """Why the step was skipped."""
         if not math.isfinite(self.loss):
             return "loss"
         return "spike" if math.isfinite(self.grad_norm) else "gradient"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; JSON has no literal for what is not finite, so it is written as a word."""
+        """Plain values; NaN and infinity as strings, since JSON has no literal for them."""
         return {**asdict(self), "loss": _number(self.loss), "grad_norm": _number(self.grad_norm)}
 
     @classmethod
@@ -99,7 +98,7 @@ def _number(value: float) -> float | str:
 
 @dataclass(frozen=True)
 class Skip:
-    """Steps skipped one after the other, for one cause, in one stage; `words` tell of the first of them."""
+    """Consecutive steps skipped for one cause in one stage; `words` describe the first."""
 
     first: int
     last: int
@@ -109,33 +108,32 @@ class Skip:
 
     @property
     def steps(self) -> int:
-        """How many."""
         return self.last - self.first + 1
 
     @property
     def batches(self) -> str:
-        """The keys of their batches in words."""
+        """E.g. `batches of steps 6 to 14 in stage 0`."""
         one = self.first == self.last
         return f"{'batch' if one else 'batches'} of step{'' if one else 's'} {_span(self.first, self.last)} in stage {self.stage}"
 
 
 @dataclass(frozen=True)
 class Rollback:
-    """The run went back to the weights of an earlier iteration, and on with the batches after the one it had come to."""
+    """The run went back to the weights of an earlier iteration and continued with the next batches."""
 
     iteration: int
-    """The iteration it had come to, whose batch is the next."""
+    """The iteration at the rollback, whose batch is the next."""
     to: int
-    """The iteration of the weights it goes on with; 0 for the first weights."""
+    """The iteration of the restored weights; 0 for the initial ones."""
     words: str
-    """Why, with the batches that did it."""
+    """The reason, with the batches that caused it."""
     lr_factor: float
     """Factor of the learning rate from here on."""
 
 
 @dataclass(frozen=True)
 class SpikeState:
-    """What a run knows of its steps: with the settings, all that its decisions are a function of, and the path that it has taken."""
+    """The state of the detector. With the settings, it determines every decision."""
 
     window: tuple[float, ...] = ()
     """Losses of the last steps taken in this stage."""
@@ -144,26 +142,25 @@ class SpikeState:
     limit: float = LARGEST
     """A loss above it is a spike."""
     pending: tuple[StepOutcome, ...] = ()
-    """Steps whose figures have been read, and not settled yet."""
+    """Outcomes observed since the last update."""
     streak: int = 0
-    """Steps skipped in a row up to now."""
+    """Steps skipped in a row so far."""
     overflow_streak: int = 0
-    """float16 overflows in a row up to now."""
+    """float16 overflows in a row so far."""
     good_at: int | None = None
-    """Iteration of the checkpoint to go back to; None for the first weights."""
+    """Iteration of the checkpoint to roll back to; None for the initial weights."""
     skips: tuple[Skip, ...] = ()
     rollbacks: tuple[Rollback, ...] = ()
     overflows: int = 0
-    """Steps that float16's scaler has skipped to find its scale."""
+    """Steps skipped by float16's loss scaler."""
 
     @property
     def skipped_steps(self) -> int:
-        """Steps skipped so far, but for overflows."""
+        """Steps skipped so far, without overflows."""
         return sum(skip.steps for skip in self.skips)
 
     @property
     def lr_factor(self) -> float:
-        """Factor of the learning rate."""
         return self.rollbacks[-1].lr_factor if self.rollbacks else 1.0
 
     def observe(self, outcomes: Iterable[StepOutcome]) -> SpikeState:
@@ -171,21 +168,21 @@ class SpikeState:
         return replace(self, pending=(*self.pending, *outcomes))
 
     def restarted(self) -> SpikeState:
-        """The same where another level of the loss is to be expected, as in another stage: nothing is known of it yet."""
+        """The same without the losses, for another stage or unfrozen weights, whose losses have another level."""
         return replace(self, window=(), level=0.0, limit=LARGEST)
 
     def saved_at(self, iteration: int) -> SpikeState:
-        """The same once the weights of `iteration` are saved: they are worth going back to, unless they are skipping steps right now."""
+        """The same once the weights of `iteration` are saved. They are good to roll back to, unless the last step was skipped."""
         return self if self.streak else replace(self, good_at=iteration)
 
     def rolled_back(self, then: SpikeState, rollback: Rollback) -> SpikeState:
-        """What is known after `rollback` to weights saved with `then`: the losses of that time, and the whole path."""
+        """The state after `rollback` to weights saved with state `then`: its losses, and all skips and rollbacks so far."""
         known = replace(then, good_at=self.good_at, skips=self.skips, overflows=self.overflows)
         return replace(known, pending=(), streak=0, overflow_streak=0, rollbacks=(*self.rollbacks, rollback))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `state.json`."""
-        return {**asdict(self), "pending": [figures.to_json() for figures in self.pending]}
+        return {**asdict(self), "pending": [outcome.to_json() for outcome in self.pending]}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
@@ -201,30 +198,30 @@ class SpikeState:
 
 @dataclass(frozen=True)
 class Update:
-    """The outcome of the figures of some steps."""
+    """The new state and the decisions."""
 
     state: SpikeState
     skips: tuple[Skip, ...]
-    """What of these steps was skipped."""
+    """The skips among the processed steps."""
     too_many: Skip | None
-    """The last of so many steps skipped in a row that the run is to go back."""
+    """The last skip, if so many steps in a row were skipped that the run must roll back."""
 
 
 def update(state: SpikeState, settings: StabilitySettings, overflows: bool = False) -> Update:
-    """Take the pending figures in order. With `overflows` a gradient that is not finite is at first float16's scaler at work."""
+    """Process the pending outcomes in order. With `overflows`, the first OVERFLOWS non-finite gradients in a row are the loss scaler's."""
     window, limit = list(state.window), state.limit
     skips: list[Skip] = []
     streak, overflow_streak, overflow_count, longest = state.streak, state.overflow_streak, state.overflows, 0
-    for figures in state.pending:
-        if figures.taken:
-            window.append(figures.loss)
+    for outcome in state.pending:
+        if outcome.taken:
+            window.append(outcome.loss)
             streak = overflow_streak = 0
-        elif overflows and figures.cause == "gradient" and overflow_streak < OVERFLOWS:
+        elif overflows and outcome.cause == "gradient" and overflow_streak < OVERFLOWS:
             overflow_streak, overflow_count = overflow_streak + 1, overflow_count + 1
         else:
             streak += 1
             longest = max(longest, streak)
-            _add(skips, Skip(figures.step, figures.step, figures.stage, figures.cause, _words(figures, limit)))
+            _add(skips, Skip(outcome.step, outcome.step, outcome.stage, outcome.cause, _words(outcome, limit)))
     window = window[-settings.spike_window :]
     level, limit = _limit(window, state.level, settings)
     every = list(state.skips)
@@ -245,7 +242,7 @@ def update(state: SpikeState, settings: StabilitySettings, overflows: bool = Fal
 
 
 def _add(skips: list[Skip], skip: Skip) -> None:
-    """Add one, or join it with the last where it goes on with it."""
+    """Append `skip`, or join it to the last if it continues that."""
     last = skips[-1] if skips else None
     if last and (last.last + 1, last.stage, last.cause) == (skip.first, skip.stage, skip.cause):
         skips[-1] = replace(last, last=skip.last)
@@ -266,16 +263,16 @@ def _limit(window: list[float], level: float, settings: StabilitySettings) -> tu
 
 
 def _robust(values: list[float]) -> tuple[float, float]:
-    """Median, and standard deviation by the median absolute deviation."""
+    """The median, and the standard deviation estimated from the median absolute deviation."""
     middle = median(values)
     return middle, NORMAL * median(abs(value - middle) for value in values)
 
 
-def _words(figures: StepOutcome, limit: float) -> str:
-    cause = figures.cause
+def _words(outcome: StepOutcome, limit: float) -> str:
+    cause = outcome.cause
     if cause == "spike":
-        return f"the loss of {figures.loss:.4g} is a spike (above {limit:.4g})"
-    return f"the loss is {figures.loss:g}" if cause == "loss" else f"the norm of the gradient is {figures.grad_norm:g}"
+        return f"the loss of {outcome.loss:.4g} is a spike (above {limit:.4g})"
+    return f"the loss is {outcome.loss:g}" if cause == "loss" else f"the norm of the gradient is {outcome.grad_norm:g}"
 
 
 def _span(first: int, last: int) -> str:

@@ -11,15 +11,15 @@ from masklab.errors import ResourceError
 from masklab.training.settings import ComputeSettings
 
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "T4": 65e12}
-"""Dense 16-bit matrix rates of the makers' data sheets, floating-point operations a second."""
+"""Dense 16-bit matrix rates from the vendors' data sheets, FLOP/s."""
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`, the best there is for `auto`. Raises ResourceError when it is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """The device called `name`; for `auto` the best available. Raises ResourceError if it is not available."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(kind for kind, available in there.items() if available)
-    if not there[name]:
+        name = next(kind for kind, found in available.items() if found)
+    if not available[name]:
         raise ResourceError(f"system.device={name}: torch {torch.__version__} finds no such device here; use system.device=auto")
     return torch.device(name)
 
@@ -33,7 +33,7 @@ class Precision:
 
     @classmethod
     def of(cls, settings: ComputeSettings, device: torch.device) -> Precision:
-        """The format that `settings` ask for on `device`. Raises ResourceError for one that the device lacks."""
+        """The format of `settings` on `device`. Raises ResourceError if the device does not support it."""
         name = settings.dtype
         if name == "auto":
             name = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
@@ -42,7 +42,6 @@ class Precision:
         return cls(device, getattr(torch, name))
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context that the model runs in."""
         if self.dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
@@ -52,7 +51,7 @@ class Precision:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def peak_flops(self) -> float | None:
-        """The device's 16-bit matrix rate where it is known and used, floating-point operations a second."""
+        """The device's 16-bit matrix rate, FLOP/s; None if it is unknown or not used."""
         if self.device.type != "cuda" or self.dtype == torch.float32:
             return None
         name = torch.cuda.get_device_name(self.device)

@@ -1,4 +1,4 @@
-"""A batch of masked sequences, and chunks of batches as they travel.
+"""A batch of masked sequences, and chunks of batches for transport.
 
 Shapes: B sequences (the rows one worker has of a global batch), T positions, S steps in a chunk.
 """
@@ -21,7 +21,7 @@ Targets = Tokens | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class BatchKey:
-    """What a global batch is a function of, beside the run's seed."""
+    """With the run's seed, determines a global batch."""
 
     stage: int
     step: int
@@ -29,12 +29,11 @@ class BatchKey:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows of the global batch named by `key`.
+    """Some rows of the global batch `key`.
 
-    `inputs` (B, T) tokens; `targets` (B, T) tokens, numbers of classes, or numbers to be predicted; `selected` (B, T) bool;
-    `noise_level` (B,) float32, the share of positions the masking aimed at; `coefficients` (B,) float32, what a selected position's
-    loss counts for; `denominator`, this part's share of what the batch's sum is divided by; `digest`, a 64-bit sum of its rows'
-    hashes, so that parts add up to the whole.
+    `inputs` (B, T) tokens; `targets` (B, T) tokens, class indices or regression targets; `selected` (B, T) bool; `noise_level` (B,)
+    float32, the intended mask ratio; `coefficients` (B,) float32, the loss weight of a row's selected positions (loss.py);
+    `denominator`, this part's share of the batch's D; `digest`, a 64-bit sum of the rows' hashes, so that parts add up to the whole.
     """
 
     key: BatchKey
@@ -53,7 +52,7 @@ def _digest(stage, step, rows, inputs, targets, selected):  # type: ignore[no-un
     for b in range(inputs.shape[0]):
         state = mix64(key ^ UINT64(rows[b]))
         for t in range(inputs.shape[1]):
-            target = UINT64(targets[b, t])  # its lower half beside the input, its upper half above the selection
+            target = UINT64(targets[b, t])  # lower half beside the input, upper half above the selection
             halves = ((target & UINT64(0xFFFF)) << UINT64(16)) | ((target >> UINT64(16)) << UINT64(33))
             state = mix64(state ^ (UINT64(inputs[b, t]) | halves | (UINT64(selected[b, t]) << UINT64(32))))
         total += state
@@ -61,13 +60,13 @@ def _digest(stage, step, rows, inputs, targets, selected):  # type: ignore[no-un
 
 
 def digest_of(key: BatchKey, rows: NDArray[np.int64], inputs: Tokens, targets: Targets, selected: NDArray[np.bool_]) -> int:
-    """Sum modulo 2**64 of a hash for each row: inputs, targets, selection, and the row's place in the global batch `key`."""
+    """Sum modulo 2**64 of a hash for each row: inputs, targets, selection, and the row's index in the global batch `key`."""
     bits = targets.view(np.uint32) if targets.dtype == np.float32 else targets
     return int(_digest(UINT64(key.stage), UINT64(key.step), rows, inputs, bits, selected))
 
 
 def pack(batches: Sequence[Batch]) -> dict[str, Any]:
-    """Bundle the batches of consecutive steps of one stage for the object store: tokens as they are, selections as bits."""
+    """Pack the batches of consecutive steps of one stage into arrays for the object store; selections as bits."""
     return {
         "stage": batches[0].key.stage,
         "first_step": batches[0].key.step,
@@ -82,7 +81,7 @@ def pack(batches: Sequence[Batch]) -> dict[str, Any]:
 
 
 def unpack(chunk: dict[str, Any], step: int) -> Batch:
-    """The batch of `step` out of a chunk that `pack` made. Its arrays are views of the chunk's, and may be read-only."""
+    """The batch of `step` from a chunk of `pack`. Its arrays are views of the chunk and may be read-only."""
     i = step - chunk["first_step"]
     inputs = chunk["inputs"][i]
     selected = np.unpackbits(chunk["selected"][i], axis=-1, count=inputs.shape[-1]).view(bool)

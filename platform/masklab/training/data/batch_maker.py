@@ -1,6 +1,6 @@
 """Makes batches: a pure function of the seed and a key, the same for any number of workers and in any order.
 
-Shapes: R rows of the global batch, B of them asked for, T positions.
+Shapes: R rows of the global batch, B of them requested, T positions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from masklab.training.settings import ObjectiveSettings
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """The recipe of every batch of a run."""
+    """Makes every batch of a run."""
 
     mode: Mode
     texts: RowSource
@@ -35,9 +35,9 @@ class BatchMaker:
     rows_per_step: int
 
     def make(self, key: BatchKey, first: int = 0, last: int | None = None) -> Batch:
-        """Rows `first` up to `last` of the global batch `key`; all R of them when not given.
+        """Rows `first` up to `last` (exclusive) of the global batch `key`; by default all R.
 
-        The text of row i depends on the seed, the step and i alone, so two curricula with one seed read the same windows.
+        The text of row i depends on seed, step and i only, so that two curricula with one seed read the same windows.
         """
         rows = np.arange(first, self.rows_per_step if last is None else last)
         made = self._examples(key, rows, self.texts.take(self.seed, key.step * self.rows_per_step + rows))
@@ -53,7 +53,7 @@ class BatchMaker:
         )
 
     def _examples(self, key: BatchKey, rows: NDArray[np.int64], texts: Rows) -> Examples:
-        """Examples of each row by its stage: row i belongs to the mixed stage number i modulo their count."""
+        """Each row's example: row i belongs to the mixed stage number i modulo their count."""
         mixed = self.curriculum.mixed_stages(key.stage)
         parts, places = [], []
         for place, stage in enumerate(mixed):
@@ -68,27 +68,26 @@ class BatchMaker:
 
 
 class BatchSource(Protocol):
-    """Hands the loop its part of each global batch."""
+    """Gives the loop its part of each global batch."""
 
     def take(self, key: BatchKey) -> Batch:
         """This worker's rows of the batch `key`."""
         ...
 
     def close(self) -> None:
-        """Let go of whatever was fetched ahead."""
+        """Drop batches that were fetched ahead."""
         ...
 
 
 @dataclass(frozen=True)
 class LocalSource:
-    """Makes each batch when it is asked for, rows `first` up to `last`."""
+    """Makes rows `first` up to `last` of each batch on request."""
 
     maker: BatchMaker
     first: int
     last: int
 
     def take(self, key: BatchKey) -> Batch:
-        """This worker's rows of the batch `key`."""
         return self.maker.make(key, self.first, self.last)
 
     def close(self) -> None:

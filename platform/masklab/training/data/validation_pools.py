@@ -1,4 +1,4 @@
-"""Validation pools: examples made once, hashed, and scored by every run alike.
+"""Validation pools: examples that are made once, hashed, and the same in every run.
 
 Shapes: N sequences, T positions.
 """
@@ -22,12 +22,12 @@ from masklab.text.vocabulary import Vocabulary
 from masklab.training.settings import ValidationSettings
 
 YARDSTICK = 1_000_000
-"""Number under which the yardstick's masks are keyed, apart from those of any stage."""
+"""Key of the NELBO pools' masks, apart from the keys of the stages."""
 
 
 @dataclass(frozen=True)
 class ValidationPool(Examples):
-    """Examples (N, T) that stay as they are."""
+    """Frozen examples (N, T)."""
 
     @property
     def digest(self) -> str:
@@ -44,7 +44,7 @@ class ValidationPool(Examples):
 
     @property
     def run_length(self) -> float:
-        """Mean length of the runs of selected positions, in characters; 0 when nothing is selected."""
+        """Mean length of the runs of selected positions, in characters; 0 if none is selected."""
         starts = self.selected.copy()
         starts[:, 1:] &= ~self.selected[:, :-1]
         runs = int(starts.sum())
@@ -52,14 +52,14 @@ class ValidationPool(Examples):
 
     @classmethod
     def made(cls, mode: Mode, masking: Masking, rows: Rows, vocabulary: Vocabulary, seed: int, number: int) -> ValidationPool:
-        """What `mode` makes of `rows` (N, window) once, corrupted by `masking` under the key `(seed, number)`."""
+        """The examples of `mode` from `rows` (N, window), corrupted by `masking` under the key `(seed, number)`."""
         streams = RowStreams.of(root_key(seed, number), np.arange(len(rows)), len(rows))
         return cls.of(mode.examples(rows, masking, streams, vocabulary))
 
 
 @dataclass(frozen=True)
 class Pools:
-    """All that an evaluation scores: one pool for each validation stage, and the yardstick's two, where the mode has one."""
+    """One pool for each validation stage, and the two NELBO pools, if the mode has a likelihood."""
 
     stages: tuple[ValidationPool, ...]
     nelbo: ValidationPool | None
@@ -67,7 +67,6 @@ class Pools:
 
     @property
     def digest(self) -> str:
-        """A hash over all the pools."""
         pools = (*self.stages, *filter(None, (self.nelbo, self.final_nelbo)))
         return hashlib.sha256("".join(p.digest for p in pools).encode()).hexdigest()
 
@@ -75,7 +74,7 @@ class Pools:
 def make_pools(corpus: Corpus, mode: Mode, curriculum: Curriculum, settings: ValidationSettings, block_size: int) -> Pools:
     """Make the pools of a run from rows spread evenly over the validation split.
 
-    Raises DataError when a pool has nothing to be scored, such as no selected position at all, whose loss would be 0/0.
+    Raises DataError if a pool has nothing to score, such as no selected position, where the loss would be 0/0.
     """
 
     def made(masking: Masking, count: int, number: int) -> ValidationPool:
