@@ -1,4 +1,4 @@
-"""The figures of the performance table: python jobs/benchmark.py [key=value ...]."""
+"""Measure the numbers of the performance table: python jobs/benchmark.py [key=value ...]."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(config: Config) -> int:
-    """Measure, and print one table of Markdown for each kind of figure."""
+    """Measure, and print one Markdown table for each kind of measurement."""
     from masklab.cluster.benchmark import report, transfer_table
 
     for line in chain(report(config, PROJECT), transfer_table(PROJECT)):

@@ -1,4 +1,4 @@
-"""Figures of a trained model: python jobs/evaluate.py checkpoint=RUN [against=OTHER] [key=value ...]."""
+"""Score a trained model: python jobs/evaluate.py checkpoint=RUN [against=OTHER] [key=value ...]."""
 
 from __future__ import annotations
 

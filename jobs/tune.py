@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(config: TuneConfig) -> int:
-    """Train what is missing of the sweep, and tell its best trial."""
+    """Train what is missing of the sweep, and print its best trial."""
     from masklab.cluster.tune.driver import tune
 
     return tune(config, sys.argv[1:], PROJECT, STARTED_AT)

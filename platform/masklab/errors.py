@@ -1,6 +1,6 @@
-"""The user's mistakes, and nothing else: each prints as one line and ends a job with exit status 2.
+"""Errors that a user can correct. Each is printed as one line and ends a job with exit status 2; a defect of masklab keeps its traceback.
 
-A defect of masklab itself is not one of these: it keeps its traceback.
+Also here: the functions that build such a line.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class UserError(Exception):
-    """Root of every mistake that a user can mend: what, where, the value, what to do."""
+    """Root of the errors that a user can correct. Its message names the key or file, the value, and what to do."""
 
 
 class ConfigError(UserError):
@@ -35,7 +35,7 @@ class InstabilityError(UserError):
 
 
 class ResourceError(UserError):
-    """What the cluster or the machine cannot give."""
+    """Resources that the cluster or the machine does not have."""
 
 
 class TrackingError(UserError):

@@ -1,7 +1,7 @@
-"""Named points that a run passes, where a test may look on or end the process: a point costs nothing unless somebody listens.
+"""Failpoints: named points of a run at which a test can observe the process or kill it. Without a listener they cost nothing.
 
-A point is passed right after what it is named for, and `begun` ones right before. The names are a closed list, so that a test can go
-through all of them and find each in the code.
+A failpoint lies right after the operation that it is named for; one called `begun` lies right before it. The names are a closed list, so
+that a test can visit all of them.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ NAMES = (
     "file.written",
     "file.in_place",
 )
-"""All points."""
+"""All failpoints."""
 
 _listener: Callable[[str], None] | None = None
 
 
 def failpoint(name: str) -> None:
-    """Tell whoever listens that the point `name` is passed."""
+    """Call the listener, if there is one, with `name`."""
     if _listener is not None:
         _listener(name)
 
 
 @contextmanager
 def listening(listener: Callable[[str], None]) -> Iterator[None]:
-    """Have `listener` told of every point that this process passes, in whatever thread."""
+    """Call `listener` at every failpoint that this process passes, in any thread."""
     global _listener  # noqa: PLW0603 - one process, one run
     before, _listener = _listener, listener
     try:

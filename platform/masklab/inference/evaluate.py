@@ -39,7 +39,7 @@ LEFT_OUT = (
 
 @dataclass(frozen=True)
 class Plan:
-    """An evaluation that has passed every check: a model, what it is compared with, and the text for both."""
+    """An evaluation that has passed every check: the model, the `other` that it is compared with, and the text for both."""
 
     config: EvaluateConfig
     job: Job
@@ -51,7 +51,7 @@ class Plan:
 
     @classmethod
     def of(cls, config: EvaluateConfig, home: Path) -> Plan:
-        """Open everything that is needed. Raises a UserError for whatever is wrong."""
+        """Open everything that is needed. Raises UserError."""
         job = Job.open(config, home, "writes")
         trained, other = job.trained, _other(config, home)
         if other:

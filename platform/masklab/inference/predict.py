@@ -27,13 +27,13 @@ from masklab.text.sources.table import read_columns
 from masklab.text.vocabulary import Vocabulary
 
 UNREAD = "?"
-"""Stands for the label of a character that the network was not shown."""
+"""The label of a character that the network has not read."""
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts of a file with where each stands; None where there is none. `unknown` characters were left out of `rows`."""
+    """The texts of a file and their places in it; None for an empty cell. `unknown` characters were left out of `rows`."""
 
     places: Sequence[str]
     texts: Sequence[str | None]
@@ -73,7 +73,7 @@ def predict(config: PredictConfig, home: Path) -> int:
     with nullcontext(output) if output else job.output_folder("predictions", None) as place:
         file = place if output else place / "predictions.csv"
         with atomic_file(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-            # the writer takes a lone carriage return for no end of a line, and most readers do
+            # the writer does not treat a lone carriage return as the end of a line; most readers do
             has_returns = any("\r" in cell for row in table for cell in row)
             quoting: Literal[0, 1] = csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL
             csv.writer(out, delimiter=DELIMITERS[file.suffix.lower()], lineterminator="\n", quoting=quoting).writerows(table)
@@ -97,7 +97,7 @@ def _output(output: str | None) -> Path | None:
     if file.suffix.lower() not in DELIMITERS:
         raise ConfigError(f"output = {output}: the name must end in .csv or .tsv")
     if file.exists():
-        raise RunError(f"output = {output}: is there already, and nothing is overwritten; give another name")
+        raise RunError(f"output = {output}: already exists, and nothing is overwritten; give another name")
     return file
 
 

@@ -1,4 +1,4 @@
-"""How far a scoring is, by the sequences that have gone through a network."""
+"""Progress of a scoring and of samplers: a bar or status line at a terminal, else a line every 20 seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINE_EVERY_SECONDS = 20.0
 
 
 class RowProgress:
-    """A bar where `console` is a terminal, a line now and then where it is not. As a context it counts what `models` are given."""
+    """The share of `total` sequences that `models` have been given while this context is open."""
 
     def __init__(self, console: Console, words: str, total: int, models: list[Transformer]) -> None:
         self._console, self._words, self._total, self._models = console, words, total, models
@@ -29,14 +29,12 @@ class RowProgress:
         self._task = self._bar.add_task(words, total=total) if self._bar else None
 
     def __enter__(self) -> Self:
-        """Begin to count."""
         self._hooks = [model.embedding.register_forward_hook(self._count) for model in self._models]
         if self._bar:
             self._bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Take the bar away."""
         for hook in self._hooks:
             hook.remove()
         if self._bar:
@@ -59,7 +57,7 @@ def _bar(console: Console) -> Progress:
 
 
 class SamplerProgress:
-    """A live line where `console` is a terminal; else a line when a sampler begins, and one now and then while it writes."""
+    """The sampler at work, its step, and the share of characters that it has written."""
 
     def __init__(self, console: Console, samplers: int, mask_id: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._samplers, self._mask_id, self._clock = console, samplers, mask_id, clock
@@ -67,7 +65,7 @@ class SamplerProgress:
 
     @contextmanager
     def of(self, name: str) -> Iterator[Watcher]:
-        """What is to watch the next sampler, `name`, until it is done."""
+        """A watcher for the next sampler, `name`, until it is done."""
         self._begun += 1
         words = f"sampler {self._begun} of {self._samplers}: {name}"
         if self._console.is_terminal:

@@ -171,7 +171,7 @@ def _write_views(watch: WatchSettings, samples: Samples, recorder: TraceRecorder
 
 
 def _decoding(settings: SamplingSettings) -> str:
-    """Temperature, and whatever else is not its default."""
+    """Temperature, and each other setting that is not at its default."""
     fields = type(settings).model_fields
     rest: list[tuple[str, Callable[[], str]]] = [
         ("top_k", lambda: f"top-k {settings.top_k}"),

@@ -58,7 +58,7 @@ class SamplerScores:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; None stands for what could not be measured."""
+        """Plain values; None was not measured."""
         statistics = self.statistics
         return {
             "sampler": self.name,

@@ -31,16 +31,16 @@ from masklab.training.run_folder import RunFolder
 from masklab.training.settings import ComputeSettings
 
 Ability = Literal["writes", "fills_masks", "judges"]
-"""What a model can be needed for, by the name of the mode's own flag."""
+"""What a job needs the model to do: the name of a flag of `Mode`."""
 LACKS = {"writes": "writes no text", "fills_masks": "fills no masks", "judges": "does not judge written text"}
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model in evaluation mode on its device, with all that its checkpoint knows.
+    """A model in evaluation mode on its device, with the contents of its checkpoint.
 
-    `run` is the folder of its run, where it lies in one; `passed_over` says why newer checkpoints of the run were not taken.
-    `labels` say what it predicts, where its mode has labels.
+    `run` is the folder of its run, None for a checkpoint outside a run; `passed_over` says why newer checkpoints of the run were not used.
+    `labels` are what it predicts, None for a mode without labels.
     """
 
     checkpoint: Checkpoint
@@ -121,7 +121,7 @@ class TrainedModel:
 
     @property
     def corpus_fingerprint(self) -> str | None:
-        """The fingerprint of the text that it was trained on; None where the checkpoint does not tell."""
+        """The fingerprint of the corpus that it was trained on; None for a checkpoint without one."""
         if "corpus.json" not in self.checkpoint.files:
             return None
         try:
@@ -131,17 +131,17 @@ class TrainedModel:
 
     @property
     def is_causal(self) -> bool:
-        """Whether it is a language model, which writes from left to right and has an exact likelihood."""
+        """Whether it is a language model: it writes from left to right, and its likelihood is exact."""
         return self.config.mode.causal
 
     @property
     def block_size(self) -> int:
-        """Characters of the sequences that it was trained on (T)."""
+        """T, the characters of the sequences that it was trained on."""
         return self.config.training.block_size
 
     @property
     def name(self) -> str:
-        """What tables call it: its run, or its folder."""
+        """The name of its run, or of the checkpoint's folder outside a run."""
         return self.run.path.name if self.run else self.checkpoint.path.name
 
     def describe(self) -> str:

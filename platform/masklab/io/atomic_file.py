@@ -1,4 +1,4 @@
-"""A file that appears whole or not at all, whoever else is writing it at the same time."""
+"""Files that appear whole or not at all, even when several processes write them at the same time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from masklab.errors import DataError
 from masklab.failpoints import failpoint
 
 UNFINISHED = ".*.tmp"
-"""Names of files that were being written when their writer was killed."""
+"""Pattern of the names of files whose writer was killed while it wrote them."""
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, to be written by the caller; it takes the place of `path` when the block ends well.
+    """A temporary path beside `path`, for the caller to write; when the block ends without an error it replaces `path`.
 
-    Folders are made as needed. Raises DataError when the file cannot be written; then nothing is left behind.
+    Missing folders are made. Raises DataError when the file cannot be written; then nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -31,13 +31,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         failpoint("file.in_place")
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error}); free the place or set MASKLAB_HOME to another") from error
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror or error}); free the path or set MASKLAB_HOME to another folder"
+        ) from error
     finally:
-        with suppress(OSError):  # there is none after success, nor where the place is no folder
+        with suppress(OSError):  # it is gone after success, and missing where the parent is not a folder
             temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write the whole text file `path`. Raises DataError when it cannot be written; then what was there stays."""
+    """Write the text file `path` as a whole. Raises DataError when it cannot be written; then an older file stays as it was."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Advisory locks on open files (`flock`), which end with the process that holds them, whatever ends that."""
+"""Advisory locks on open files (`flock`). A lock ends with the process that holds it, even when that is killed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Secrets left out of whatever is printed, logged or kept: credentials in addresses, and the values of secret environment variables.
+"""Removes secrets from text that is printed, logged or kept: credentials in URLs, and the values of secret environment variables.
 
-What is left in their place is `***`. An address keeps its host and path, so that a person still knows which server is meant.
+Each secret is replaced by `***`. A URL keeps its host and path, so that the reader still knows which server is meant.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from masklab.errors import first_line
 
 HIDDEN = "***"
 SHORTEST = 6
-"""Characters of a value of the environment that is looked for: shorter ones stand in innocent words."""
+"""Characters of the shortest environment value that is searched for; shorter ones are parts of ordinary words."""
 _USER = re.compile(r"://(?:[^\s/?#'\"<>]*@|[^\s/@:'\"<>]*:[^\s@'\"<>]*@)")
 """`://user:password@`, `://token@`; a password may hold a slash."""
 _WORD = r"(?:token|secret|passw(?:or)?d|passphrase|pwd|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|signature|sig)"
 _PARAMETER = re.compile(rf"([?&;](?:[\w.-]*[_.-])?{_WORD}=)[^\s&#;'\"<>]+", re.IGNORECASE)
-"""`?token=...` in the query of an address."""
+"""`?token=...` in the query of a URL."""
 _BEARER = re.compile(r"\b(authorization['\"]?\s*[:=]\s*['\"]?(?:bearer|basic|token)\s+|bearer\s+(?=\S{16}))[^\s'\",;]+", re.IGNORECASE)
 """`Authorization: Bearer ...`."""
 _NAME = re.compile(r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|(?:^|_)KEY(?:_|$)")
 """Names of environment variables whose values are secrets."""
 _PLAIN = re.compile(r"(?:true|false|none|token|disabled?|enabled?|[\d.]+|~?/[\w./-]*|[A-Za-z]:\\.*)", re.IGNORECASE)
-"""Values that say nothing: switches, numbers, and paths of files."""
+"""Values that are not secret: switches, numbers, and paths of files."""
 
 
 def redact(words: str) -> str:
@@ -42,14 +42,14 @@ def redact(words: str) -> str:
 
 
 def _without(words: str, value: str) -> str:
-    """`words` with `value` hidden; one of letters alone only where it is a whole word: `postgres` is no secret in `postgresql://`."""
+    """`words` with `value` hidden. A value of letters only is hidden where it is a whole word: not `postgres` in `postgresql://`."""
     if value not in words or not value.isalpha():
         return words.replace(value, HIDDEN)
     return re.sub(rf"(?<![A-Za-z0-9]){value}(?![A-Za-z0-9])", HIDDEN, words)
 
 
 def redacted(value: Any) -> Any:
-    """Plain values at any depth with every text in them redacted; keys stay."""
+    """Nested mappings and lists with every string in them redacted; keys stay."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
@@ -65,12 +65,12 @@ def first_line_redacted(error: BaseException) -> str:
 
 
 def is_redacted(address: str) -> bool:
-    """Whether `address` has lost something to `redact`, so that nobody can be reached by it."""
+    """Whether `redact` has removed something from `address`, so that it can no longer be used."""
     return f"://{HIDDEN}@" in address or f"={HIDDEN}" in address
 
 
 def _secret_values(environment: Mapping[str, str]) -> list[str]:
-    """The secrets in `environment`, as they are and as an address spells them, the longest first."""
+    """The secrets in `environment`, as they are and as a URL spells them, the longest first."""
     values = {
         value
         for name, value in environment.items()

@@ -1,7 +1,7 @@
-"""YAML as data: plain values alone, and no more of them than a configuration can need.
+"""YAML as plain values, within limits of size and depth.
 
-A few lines of aliases can stand for more values than any memory holds, and a few kilobytes of brackets for more levels than a program
-can go down. So the text is gone through as events first, in which nothing has been built yet.
+A few lines of aliases can expand to more values than memory holds, and a few kilobytes of brackets to more levels than a parser can
+descend. So the parser's events are counted first, before any value is built.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import Any
 import yaml
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The quicker parser where PyYAML has come with it."""
+"""The C parser if PyYAML has it, which is faster."""
 LARGEST_FILE = 1 << 20
 """Bytes."""
 MOST_VALUES = 100_000
-"""Values, those that aliases stand for included."""
+"""Values, those that aliases expand to included."""
 DEEPEST = 50
 """Levels of mappings and lists."""
 LONGEST_NUMBER = 400
-"""Signs: some spellings of a number take a time that grows with the square of theirs."""
+"""Characters. The time to parse some spellings of a number grows with the square of their length."""
 _NUMBER = re.compile(r"[-+]?\.?[0-9][0-9A-Fa-fxXobOB_:.+-]*")
 
 
 class YamlLimitError(yaml.YAMLError):
-    """YAML that is well-formed, and more than a configuration can be."""
+    """Well-formed YAML that is beyond a limit of this module."""
 
 
 def read_yaml(path: Path) -> Any:
-    """The values in the file at `path`. Raises OSError, UnicodeDecodeError, or yaml.YAMLError for whatever is no plain YAML."""
+    """The values in the file at `path`. Raises OSError, UnicodeDecodeError or yaml.YAMLError."""
     return parse_yaml(yaml_text(path))
 
 
@@ -46,12 +46,12 @@ def parse_yaml(text: str) -> Any:
 
 
 def yaml_text(path: Path) -> str:
-    """The characters of the file at `path`, which must be a plain file and no larger than a configuration can be.
+    """The text of the file at `path`, which must be a regular file of at most LARGEST_FILE bytes.
 
     Raises OSError, UnicodeDecodeError or yaml.YAMLError.
     """
     if not path.is_file():  # reading a pipe or a device might never end
-        raise YamlLimitError("is no plain file" if path.exists() else "no such file")
+        raise YamlLimitError("is not a regular file" if path.exists() else "no such file")
     with path.open("rb") as file:
         content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
@@ -60,13 +60,13 @@ def yaml_text(path: Path) -> str:
 
 
 def check_yaml(text: str) -> None:
-    """Raise yaml.YAMLError unless `text` is YAML of a size that can be built."""
+    """Raise yaml.YAMLError unless `text` is YAML within the limits."""
     for _ in scalars(text):
         pass
 
 
 def scalars(text: str) -> Iterator[str]:
-    """The words of the YAML `text`, keys and values alike. Raises yaml.YAMLError, YamlLimitError where they are too many."""
+    """The scalars of the YAML `text`, keys and values, as written. Raises yaml.YAMLError, and YamlLimitError beyond a limit."""
     if len(text) > LARGEST_FILE:
         raise YamlLimitError(f"has more than {LARGEST_FILE:,} characters, too many for a configuration")
     size = _Size()
@@ -74,21 +74,21 @@ def scalars(text: str) -> Iterator[str]:
         size.count(event)
         if isinstance(event, yaml.ScalarEvent):
             if event.implicit[0] and len(event.value) > LONGEST_NUMBER and _NUMBER.fullmatch(event.value):
-                raise YamlLimitError(f"has a number of {len(event.value):,} signs")
+                raise YamlLimitError(f"has a number of {len(event.value):,} characters")
             yield event.value
 
 
 @dataclass
 class _Size:
-    """How many values the events up to now stand for."""
+    """The number of values that the events so far expand to."""
 
     total: int = 0
     _open: list[tuple[str | None, int]] = field(default_factory=list)
-    """The anchor of each mapping and list that is not at its end, and the total when it began."""
+    """For each open mapping and list its anchor, and the total when it began."""
     _anchored: dict[str, int] = field(default_factory=dict)
 
     def count(self, event: yaml.Event) -> None:
-        """Add what `event` stands for. Raises yaml.YAMLError where that is too much."""
+        """Add the values of `event`. Raises YamlLimitError beyond a limit, and for a recursive alias."""
         if isinstance(event, yaml.CollectionStartEvent):
             self._open.append((event.anchor, self.total))
             if len(self._open) > DEEPEST:
@@ -99,8 +99,8 @@ class _Size:
                 self._anchored[anchor] = self.total - before
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in {anchor for anchor, _ in self._open}:
-                raise YamlLimitError(f"*{event.anchor} stands for a part of which it is a part itself")
+                raise YamlLimitError(f"has a recursive alias *{event.anchor}")
             self.total += self._anchored.get(event.anchor or "", 1)
         self.total += 1
         if self.total > MOST_VALUES:
-            raise YamlLimitError(f"stands for more than {MOST_VALUES:,} values, too many for a configuration")
+            raise YamlLimitError(f"expands to more than {MOST_VALUES:,} values, too many for a configuration")
