@@ -18,12 +18,13 @@ from masklab.inference.held_out_text import held_out_text
 from masklab.inference.job import Job
 from masklab.inference.model_scores import ModelScores, estimate_json, rows_of, stage_pools
 from masklab.inference.progress import RowProgress, SamplerProgress
-from masklab.inference.tables import SamplerScores, evaluation_block, lengths_of, markdown, sampler_block, samplers_of
+from masklab.inference.tables import COLUMNS, SamplerScores, cells, evaluation_block, sampler_block, samplers_of
 from masklab.inference.trained_model import TrainedModel
 from masklab.io.atomic_file import write_text
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
 from masklab.reporting.plots import mask_ratio_plot, save_plot
+from masklab.reporting.tables import markdown_table
 from masklab.sampling.generation import generate, start_of
 from masklab.sampling.settings import SamplingSettings
 from masklab.sampling.text_statistics import ReferenceText, real_pieces, text_statistics
@@ -232,7 +233,7 @@ def _sampler_rows(plan: Plan) -> list[SamplerScores]:
             judge = trained.judge(settings, plan.job.home)
             generation = generate(trained.model, trained.vocabulary, trained.block_size, settings, judge, watch)
         rows.append(SamplerScores.of(name, generation, trained.vocabulary, reference))
-        lengths = lengths_of(generation)
+        lengths = [generation.tokens.shape[1]] * len(generation.tokens)
     real = text_statistics(real_pieces(known, lengths, plan.config.sampling.seed), reference)
     return [*rows, SamplerScores("real text", None, None, real)]
 
@@ -248,7 +249,7 @@ def _write(plan: Plan, outcome: Outcome, folder: Path) -> None:
         "config": plan.config.model_dump(mode="json"),
     }
     plan.job.write_json(folder / "evaluation.json", values | outcome.to_json())
-    write_text(folder / "samplers.md", markdown(outcome.samplers) + "\n")
+    write_text(folder / "samplers.md", markdown_table(COLUMNS, map(cells, outcome.samplers)) + "\n")
     known = outcome.curves(plan.names)
     if known:
         save_plot(mask_ratio_plot(known, f"{trained.name}: loss by share of masked characters"), folder / "mask_ratio.png")

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -20,8 +19,7 @@ from masklab.inference.model_scores import ModelScores
 from masklab.likelihood.estimate import Estimate
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
-from masklab.reporting.numbers import MISSING, rate
-from masklab.reporting.tables import markdown_table
+from masklab.reporting.numbers import MISSING, fixed, rate
 from masklab.sampling.generation import Generation
 from masklab.sampling.settings import SamplingSettings
 from masklab.sampling.text_statistics import ReferenceText, TextStatistics, text_statistics
@@ -64,10 +62,10 @@ class SamplerScores:
             "sampler": self.name,
             "network_evaluations": self.evaluations,
             "characters_per_second": self.characters_per_second,
-            "divergence": [_plain(value) for value in statistics.divergence],
-            "distinct": [_plain(value) for value in statistics.distinct],
-            "entropy": _plain(statistics.entropy),
-            "real_words": _plain(statistics.real_words),
+            "divergence": list(map(_known, statistics.divergence)),
+            "distinct": list(map(_known, statistics.distinct)),
+            "entropy": _known(statistics.entropy),
+            "real_words": _known(statistics.real_words),
         }
 
 
@@ -88,29 +86,16 @@ def samplers_of(settings: StatisticsSettings, sampling: SamplingSettings) -> Ite
 
 
 def cells(row: SamplerScores) -> tuple[str, ...]:
-    """A row of the table, as `COLUMNS` has it."""
+    """The cells of a row, in the order of `COLUMNS`."""
     evaluations = MISSING if row.evaluations is None else f"{row.evaluations:,.1f}"
     speed = MISSING if row.characters_per_second is None else rate(row.characters_per_second)
-    divergence, real = _shown(row.statistics.headline, 4), _shown(100 * row.statistics.real_words, 1)
+    divergence = fixed(_known(row.statistics.headline), 4)
+    real = fixed(_known(100 * row.statistics.real_words), 1)
     return row.name, evaluations, speed, divergence, f"{real} %"
 
 
-def markdown(rows: Sequence[SamplerScores]) -> str:
-    """The table for a file."""
-    return markdown_table(COLUMNS, map(cells, rows))
-
-
-def lengths_of(generation: Generation) -> list[int]:
-    """Characters of each of the texts, for real pieces as long."""
-    return [generation.tokens.shape[1]] * len(generation.tokens)
-
-
-def _shown(value: float, digits: int) -> str:
-    return MISSING if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else value
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 TITLES = {
@@ -120,7 +105,7 @@ TITLES = {
     "orders_together": "{orders} orders together",
     "orders_one_by_one": "{orders} orders one by one",
 }
-"""What each bound is called."""
+"""The titles of the bounds."""
 BOUND_BESIDE_EXACT = (
     "An exact value is compared with a bound, on the same characters: the model that fills masks may be better than its bound says, so "
     "the language model is ahead by this much at most."
@@ -128,11 +113,11 @@ BOUND_BESIDE_EXACT = (
 MOST_LEVELS = 8
 """Mask ratios shown of the curve."""
 HEAD_WIDTH = 12
-"""Characters at which a head that is longer than the numbers beneath it is broken."""
+"""Characters at which the title of a column of short numbers is wrapped."""
 
 
 def evaluation_block(scores: ModelScores, settings: EvaluationSettings, other: tuple[str, ModelScores] | None = None) -> RenderableType:
-    """Bounds, curve and stages of a model, as far as it has them; with `other`, by its name, the differences from it."""
+    """Bounds, curve and stages of a model, as far as they were measured; with `other` and its name, the differences from it."""
     parts: list[RenderableType] = [_bounds(scores, settings)]
     if other:
         parts += [Text(""), _differences(scores, *other, settings)]
@@ -146,7 +131,7 @@ def evaluation_block(scores: ModelScores, settings: EvaluationSettings, other: t
 
 
 def sampler_block(rows: Sequence[SamplerScores]) -> RenderableType:
-    """The samplers, and real text for a floor, beside each other."""
+    """A row for each sampler, and one for real text, which no sampler is expected to beat."""
     first, *rest = COLUMNS
     table = _table(first, *(textwrap.fill(head, HEAD_WIDTH) for head in rest))
     for row in rows:
@@ -164,12 +149,12 @@ def _bounds(scores: ModelScores, settings: EvaluationSettings) -> Table:
     )
     for name, values in scores.bounds.items():
         estimate = values.estimate
-        table.add_row(title_of(name, settings), *_cells_of(estimate), f"{estimate.perplexity:.2f}", f"{len(values.values):,}")
+        table.add_row(bound_title(name, settings), *_cells_of(estimate), f"{estimate.perplexity:.2f}", f"{len(values.values):,}")
     return table
 
 
-def title_of(name: str, settings: EvaluationSettings) -> str:
-    """The bound `name` in words."""
+def bound_title(name: str, settings: EvaluationSettings) -> str:
+    """The title of the bound `name`, with its settings."""
     steps = "" if settings.timesteps is None else f", {settings.timesteps} steps"
     return TITLES[name].format(schedule=settings.schedule.describe() + steps, orders=settings.orders)
 
@@ -178,7 +163,7 @@ def _differences(scores: ModelScores, name: str, other: ModelScores, settings: E
     table = _table(f"less that of {name}", "nats per char", "bits per char", "std. errors")
     for bound, estimate in scores.differences(other).items():
         apart = "–" if estimate.stderr == 0 else f"{estimate.nats / estimate.stderr:+.1f}"
-        table.add_row(title_of(bound, settings), *_cells_of(estimate, "+"), apart)
+        table.add_row(bound_title(bound, settings), *_cells_of(estimate, "+"), apart)
     return table
 
 
