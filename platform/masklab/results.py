@@ -18,8 +18,7 @@ from masklab.config.home import home_of
 from masklab.config.jobs.tracking import StoreSettings
 from masklab.errors import RunError, TrackingError, did_you_mean
 from masklab.reporting.comparison.findings import Findings
-from masklab.reporting.comparison.plots import forest_plot, matrix_plot, paired_plot, picture, reach_plot
-from masklab.reporting.comparison.report import dots_to_baseline
+from masklab.reporting.comparison.plots import dots_to_baseline, forest_plot, matrix_plot, paired_plot, picture, reach_plot
 from masklab.reporting.comparison.verdict_text import headline, sentence
 from masklab.tracking.metrics import FINAL_NELBO, STAGE, VAL_STAGE
 from masklab.tracking.mlflow_run import PARENT_TAG, client_of, in_one_line, search_runs

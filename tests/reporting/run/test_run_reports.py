@@ -21,10 +21,10 @@ from masklab.errors import RunError
 from masklab.modes.token_classifier import TokenClassifier
 from masklab.reporting.plots import colour_of, confusion_plot, loss_plot, masks_plot, mean_run, save_plot
 from masklab.reporting.run.history import History
-from masklab.reporting.run.markdown import plan_markdown, summary_markdown
 from masklab.reporting.run.reporter import Reporter
 from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import RunSummary
+from masklab.reporting.run.tables import plan_markdown, summary_markdown
 from masklab.tracking.provenance import git_commit, run_tags
 from masklab.tracking.tracker import NullTracker
 from masklab.training.events import Event, RunFinished

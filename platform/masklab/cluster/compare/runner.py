@@ -16,7 +16,7 @@ from masklab.config.compose.yaml_io import dump
 from masklab.errors import UserError, first_line
 from masklab.reporting.comparison.record import ComparisonRecord, RunRecord
 from masklab.reporting.comparison.terminal import ComparisonTerminal
-from masklab.reporting.run.markdown import plan_markdown
+from masklab.reporting.run.tables import plan_markdown
 from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.nested_runs import NestedRuns, status_of
 from masklab.training.folder_lock import wait_until_left

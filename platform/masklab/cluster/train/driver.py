@@ -19,10 +19,10 @@ from masklab.config.compose.yaml_io import dump
 from masklab.config.home import home_of
 from masklab.config.jobs.train import Config
 from masklab.io.paths import absolute_path
-from masklab.reporting.run.markdown import plan_markdown
 from masklab.reporting.run.reporter import Reporter
 from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import RunSummary
+from masklab.reporting.run.tables import plan_markdown
 from masklab.reporting.run.terminal import Terminal
 from masklab.sampling.generation import start_of
 from masklab.text.labelled_corpus import LabelledCorpus

@@ -24,8 +24,8 @@ from masklab.cluster.workers.worker_group import release
 from masklab.config.compose.yaml_io import dump
 from masklab.errors import RunError, UserError
 from masklab.reporting.run.history import History
-from masklab.reporting.run.markdown import plan_markdown
 from masklab.reporting.run.summary import RunSummary
+from masklab.reporting.run.tables import plan_markdown
 from masklab.reporting.sweep.record import SweepRecord, TrialRecord
 from masklab.reporting.sweep.tables import SweepTerminal
 from masklab.tracking.mlflow_run import RunHandle

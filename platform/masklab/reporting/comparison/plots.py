@@ -24,6 +24,7 @@ from masklab.comparison.reach import reach, targets
 from masklab.comparison.verdict import Verdict
 from masklab.errors import UserError
 from masklab.reporting.comparison.blocks import Picture
+from masklab.reporting.comparison.findings import Findings
 from masklab.reporting.plots import COLOURS, FAINT, GRID, INK, LINES, bare, colour_of
 
 if TYPE_CHECKING:
@@ -49,6 +50,20 @@ class Dots:
     values: NDArray[np.float64]
     contrast: Contrast
     indented: bool = False
+
+
+def dots_to_baseline(findings: Findings) -> tuple[Dots, ...]:
+    """The differences of all arms to the baseline, each curriculum with its controls beneath it."""
+    first, _, others = findings.families
+    order, compared = [arm.name for arm in findings.record.arms], {pair.arm for pair in first.pairs}
+    tested = sorted((*first.tested, *others.tested), key=lambda contrast: order.index(contrast.arm))
+    return tuple(Dots(c.arm, findings.outcomes.difference(c.arm, c.baseline).values, c, c.arm not in compared) for c in tested)
+
+
+def dots_to_controls(findings: Findings) -> tuple[Dots, ...]:
+    """The differences of the curricula to their own controls."""
+    pairs = findings.families[1].tested
+    return tuple(Dots(f"{c.arm} − {c.baseline}", findings.outcomes.difference(c.arm, c.baseline).values, c) for c in pairs)
 
 
 def forest_plot(rows: Sequence[Dots], against: str, margin: float = 0.0) -> Figure:

@@ -9,7 +9,16 @@ from masklab.comparison.verdict import Verdict
 from masklab.io.atomic_file import write_text
 from masklab.reporting.comparison.blocks import Answer, Block, Bullets, Code, Folded, Heading, Paragraph, Picture, markdown, page
 from masklab.reporting.comparison.findings import Curves, Findings, Group
-from masklab.reporting.comparison.plots import Dots, dwell_plot, forest_plot, matrix_plot, paired_plot, picture, reach_plot
+from masklab.reporting.comparison.plots import (
+    dots_to_baseline,
+    dots_to_controls,
+    dwell_plot,
+    forest_plot,
+    matrix_plot,
+    paired_plot,
+    picture,
+    reach_plot,
+)
 from masklab.reporting.comparison.tables import (
     dwell_table,
     final_table,
@@ -86,20 +95,6 @@ def _verdicts(findings: Findings) -> Iterator[Block]:
     if without:
         yield Bullets(tuple(f"No verdict: {pair.missing}." for pair in without))
     yield from _forests(findings)
-
-
-def dots_to_baseline(findings: Findings) -> tuple[Dots, ...]:
-    """The differences of all arms to the baseline, each curriculum with its controls beneath it."""
-    first, _, others = findings.families
-    order, compared = [arm.name for arm in findings.record.arms], {pair.arm for pair in first.pairs}
-    tested = sorted((*first.tested, *others.tested), key=lambda contrast: order.index(contrast.arm))
-    return tuple(Dots(c.arm, findings.outcomes.difference(c.arm, c.baseline).values, c, c.arm not in compared) for c in tested)
-
-
-def dots_to_controls(findings: Findings) -> tuple[Dots, ...]:
-    """The differences of the curricula to their own controls."""
-    pairs = findings.families[1].tested
-    return tuple(Dots(f"{c.arm} − {c.baseline}", findings.outcomes.difference(c.arm, c.baseline).values, c) for c in pairs)
 
 
 def _forests(findings: Findings) -> Iterator[Block]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from masklab.reporting.plots import confusion_plot, loss_plot, masks_plot, save_plot
 from masklab.reporting.run.diagnostics import Diagnostics, RunWarning
 from masklab.reporting.run.history import History
-from masklab.reporting.run.markdown import summary_markdown
 from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import RunSummary
+from masklab.reporting.run.tables import summary_markdown
 from masklab.reporting.run.terminal import Terminal
 from masklab.tracking.metrics import PROGRESS, metrics_of
 from masklab.tracking.tracker import Tracker

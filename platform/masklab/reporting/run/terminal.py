@@ -17,7 +17,7 @@ from masklab.reporting.numbers import duration, fixed, in_a_line, rate, si, titl
 from masklab.reporting.run.diagnostics import RunWarning
 from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import RunSummary
-from masklab.reporting.run.summary_table import summary_block
+from masklab.reporting.run.tables import summary_block, transfer_table
 from masklab.training.checkpoint.manifest import DAMAGED
 from masklab.training.events import (
     EvaluationDone,
@@ -32,38 +32,6 @@ from masklab.training.events import (
     Unfrozen,
     WorkersReplaced,
 )
-
-
-def transfer_table(event: RunStarted) -> RenderableType:
-    """Parameters in all, trained and frozen; below, what was loaded, what is new and what was left, and what else has changed."""
-    trainable = event.parameters if event.trainable is None else event.trainable
-    table = Table.grid(padding=(0, 2))
-    for justify in ("left", "right", "right", "left"):
-        table.add_column(justify=justify)
-    for name, count in (("total", event.parameters), ("trained", trainable), ("frozen", event.parameters - trainable)):
-        table.add_row(f"  {name}", f"{count:,}", _share(count / event.parameters), "parameters")
-    if event.transfer is not None:
-        for name in ("loaded", "new", "left"):
-            for part in getattr(event.transfer, name):
-                table.add_row(f"  {name}", f"{part.parameters:,}", "", Text(part.what))
-    lines: list[RenderableType] = [Text(f"  {note}", style="dim") for note in (event.transfer.notes if event.transfer else ())]
-    return Group(*_origin(event), table, *lines)
-
-
-def _share(share: float) -> str:
-    """As per cent, in which neither a few nor all but a few round to none or all."""
-    if 0 < share < 0.0005:
-        return "< 0.1%"
-    return "> 99.9%" if 0.9995 < share < 1 else f"{share:.1%}"
-
-
-def _origin(event: RunStarted) -> list[RenderableType]:
-    """E.g. `begins with bard, iteration 1,000 (token_classifier), which began with ...`."""
-    if not event.lineage:
-        return []
-    words = [f"{a.name}, iteration {a.iteration:,} ({a.mode})" for a in event.lineage]
-    return [Text(f"  begins with {', which began with '.join(words)}")]
-
 
 LINE_EVERY_SHARE, LINE_EVERY_SECONDS, LINE_AT_LATEST_SECONDS = 0.05, 5.0, 60.0
 SKIPS_SHOWN = 5

@@ -1,15 +1,14 @@
 """The colours of text that is being unmasked, the same on a page, in an animation and in a terminal.
 
-A written character stands on a tile, whose colour tells when it was written or how sure the network was: from violet for early or
-unsure over blue and green to yellow for late or sure. The scale is a straight line in OKLCH (Ottosson 2020), so its steps look even, and
-lightness rises with it, so it stays in order for colour-blind readers and in grey.
+A written character has a tile behind it, whose colour shows when it was written or how confident the network was: from violet for early
+or unsure to yellow for late or sure. The scale is matplotlib's viridis, whose steps look even and whose lightness rises throughout, so
+it keeps its order for colour-blind readers and in grey.
 
 Shapes: B texts, T positions, L levels.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -20,16 +19,14 @@ from numpy.typing import NDArray
 from masklab.sampling.trace import Snapshot
 
 LEVELS = 32
-"""Colours of the scale: more cannot be told apart on single characters."""
+"""Colours of the scale; more could not be distinguished on single characters."""
 NO_LEVEL = -1
-VIOLET, YELLOW = 310.0, 105.0
-"""Hues in degrees."""
 
 RGB = tuple[int, int, int]
 
 
 class ColourBy(StrEnum):
-    """What the colour of a character tells."""
+    """What the colour of a character shows."""
 
     STEP = "step"
     CONFIDENCE = "confidence"
@@ -37,27 +34,28 @@ class ColourBy(StrEnum):
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours for one kind of background: plain text, faint signs, and both ends of the scale as (lightness, chroma) in OKLCH."""
+    """Colours for one kind of background: plain text, faint signs, and the tiles, a `part` of viridis mixed with `paper_share` of paper.
+
+    Both are chosen so that `ink` can be read on every tile.
+    """
 
     paper: RGB
     ink: RGB
     faint: RGB
-    tile_ends: tuple[tuple[float, float], tuple[float, float]]
-    ink_ends: tuple[tuple[float, float], tuple[float, float]]
+    part: tuple[float, float]
+    paper_share: float
 
     @cached_property
     def tiles(self) -> tuple[RGB, ...]:
         """The colour behind a character of each level, (L,)."""
-        return _scale(*self.tile_ends)
+        from matplotlib import colormaps
 
-    @cached_property
-    def inks(self) -> tuple[RGB, ...]:
-        """The colour of a character of each level, (L,)."""
-        return _scale(*self.ink_ends)
+        red_green_blue = np.round(255 * colormaps["viridis"](np.linspace(*self.part, LEVELS))[:, :3]).astype(int)
+        return tuple(blend((int(r), int(g), int(b)), self.paper, self.paper_share) for r, g, b in red_green_blue)
 
 
-LIGHT = Theme((252, 252, 250), (27, 28, 31), (118, 120, 128), ((0.71, 0.095), (0.96, 0.10)), ((0.22, 0.06), (0.30, 0.05)))
-DARK = Theme((21, 22, 26), (236, 236, 232), (128, 131, 140), ((0.28, 0.10), (0.52, 0.09)), ((0.87, 0.05), (0.985, 0.06)))
+LIGHT = Theme((252, 252, 250), (20, 20, 24), (118, 120, 128), part=(0.4, 1.0), paper_share=0.2)
+DARK = Theme((21, 22, 26), (236, 236, 232), (128, 131, 140), part=(0.0, 0.8), paper_share=0.55)
 
 
 def levels(snapshot: Snapshot, by: ColourBy, last_step: int) -> NDArray[np.int64]:
@@ -81,28 +79,3 @@ def blend(first: RGB, second: RGB, share: float) -> RGB:
     """The colour at `share` of the way from the first to the second."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
-
-
-def _scale(low: tuple[float, float], high: tuple[float, float]) -> tuple[RGB, ...]:
-    """L colours from one (lightness, chroma) to the other, while the hue goes from violet to yellow."""
-    ends = (*low, VIOLET), (*high, YELLOW)
-    points = (tuple(a + (b - a) * i / (LEVELS - 1) for a, b in zip(*ends, strict=True)) for i in range(LEVELS))
-    return tuple(_from_oklch(*point) for point in points)
-
-
-def _from_oklch(lightness: float, chroma: float, hue: float) -> RGB:
-    """The sRGB colour nearest to a point of OKLCH; matrices from bottosson.github.io/posts/oklab."""
-    a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
-    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
-    middle = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
-    short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    red = 4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short
-    green = -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short
-    blue = -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short
-    return _to_byte(red), _to_byte(green), _to_byte(blue)
-
-
-def _to_byte(linear: float) -> int:
-    """A linear channel as sRGB stores it (IEC 61966-2-1)."""
-    stored = 12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055
-    return round(255 * min(1.0, max(0.0, stored)))

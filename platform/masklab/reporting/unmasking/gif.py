@@ -35,7 +35,7 @@ class Look(IntEnum):
 def palette(theme: Theme) -> list[int]:
     """Red, green and blue of each colour's number."""
     masked = blend(theme.paper, theme.ink, 0.14)
-    written = zip(theme.tiles, theme.inks, strict=True)
+    written = ((tile, theme.ink) for tile in theme.tiles)
     ends = [(theme.paper, theme.ink), (theme.paper, theme.faint), (theme.paper, masked), *written]
     return [channel for behind, ink in ends for shade in range(SHADES) for channel in blend(behind, ink, shade / (SHADES - 1))]
 

@@ -96,8 +96,7 @@ def _style(cell_columns: int) -> str:
 def _colours(theme: Theme) -> str:
     named = {"paper": theme.paper, "ink": theme.ink, "faint": theme.faint}
     plain = "".join(f" --{name}: {hexadecimal(colour)};" for name, colour in named.items())
-    tiles = enumerate(zip(theme.tiles, theme.inks, strict=True))
-    levels = "".join(f".l{i} {{ background: {hexadecimal(tile)}; color: {hexadecimal(ink)}; }}\n" for i, (tile, ink) in tiles)
+    levels = "".join(f".l{i} {{ background: {hexadecimal(tile)}; }}\n" for i, tile in enumerate(theme.tiles))
     return f":root {{{plain} }}\n{levels}"
 
 

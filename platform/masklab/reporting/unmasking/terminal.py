@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from itertools import groupby
 from types import TracebackType
 from typing import Self
@@ -87,7 +88,12 @@ class _View:
         self._sign_cells = max(map(cell_len, self._signs))
         # a style remembers the codes of the first console that it is shown on, and the next may have other colours
         self._masked = Style(color=_colour(DARK.faint), dim=True)
-        self._written = tuple([_tile(level, is_fresh) for level in range(LEVELS)] for is_fresh in (False, True))
+
+    @cached_property
+    def _written(self) -> tuple[list[Style], list[Style]]:
+        """The look of a character of each level, written before this step and in it."""
+        older, fresh = ([_tile(level, is_fresh) for level in range(LEVELS)] for is_fresh in (False, True))
+        return older, fresh
 
     def whole(self, snapshot: Snapshot, width: int) -> Group:
         """All the texts."""
@@ -144,5 +150,5 @@ GIVEN = Style(bold=True, underline=True)
 
 
 def _tile(level: int, is_fresh: bool) -> Style:
-    """A dark tile, which stands on any background."""
-    return Style(color=_colour(DARK.inks[level]), bgcolor=_colour(DARK.tiles[level]), bold=is_fresh)
+    """A dark tile, for a background of any colour."""
+    return Style(color=_colour(DARK.ink), bgcolor=_colour(DARK.tiles[level]), bold=is_fresh)
