@@ -17,7 +17,7 @@ from masklab.config.jobs.registry import JOBS, PREPARE, TRAIN
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / "README.md", PROJECT / "AGENTS.md", *sorted((PROJECT / "docs").glob("*.md"))]
-GENERATED = ("config.md", "older-configs.md")
+GENERATED = ("config.md",)
 TREES = {**JOBS, "prepare": PREPARE, "benchmark": TRAIN}
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 JOB = re.compile(r"python jobs/([a-z]+)\.py([^`\n]*)")
