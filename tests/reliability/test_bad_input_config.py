@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 
 import pytest
 import yaml
-from bad_input import SMALL, Victim, composing_once, many
+from bad_input import SMALL, Victim, many
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -100,12 +100,6 @@ KEYS = [*(key for key, _ in keys_of(Config)), *(f"curriculum.stages.{n}.{key}" f
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
     return Victim.in_folder(tmp_path_factory.mktemp("bad"))
-
-
-@pytest.fixture(autouse=True)
-def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "hostile_yaml" not in request.node.name:
-        composing_once(monkeypatch)
 
 
 def test_every_job_has_numbers_to_try() -> None:

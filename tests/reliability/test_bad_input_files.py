@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bad_input import PREPARE, Victim, composing_once, many
+from bad_input import PREPARE, Victim, many
 from hypothesis import given
 from hypothesis import strategies as st
 from tiers import share
@@ -83,11 +83,6 @@ KINDS = {
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
     return Victim.in_folder(tmp_path_factory.mktemp("files"), groups=["text", "labelled", "nanogpt"])
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    composing_once(monkeypatch)
 
 
 @pytest.mark.parametrize("name", KINDS)

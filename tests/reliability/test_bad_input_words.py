@@ -7,7 +7,7 @@ from functools import partial
 from math import isfinite
 
 import pytest
-from bad_input import Victim, composing_once, many
+from bad_input import Victim, many
 from hypothesis import given
 from hypothesis import strategies as st
 from tiers import share
@@ -28,11 +28,6 @@ VOCABULARY = Vocabulary.of_text("The mask hides a letter, and [the] model guesse
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
     return Victim.in_folder(tmp_path_factory.mktemp("words"), groups=["text"])
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    composing_once(monkeypatch)
 
 
 def prompted(config: SampleConfig) -> None:

@@ -6,7 +6,6 @@ prepared texts are kept.
 
 from __future__ import annotations
 
-import copy
 import io
 import os
 import shutil
@@ -21,9 +20,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from masklab.cluster.train.driver import Plan
 from masklab.config.command_line.main import main
-from masklab.config.compose import composition
-from masklab.config.jobs.registry import FOLDERS, RUN_GROUPS, TRAIN, JobTree
-from masklab.errors import ConfigError
+from masklab.config.jobs.registry import RUN_GROUPS, TRAIN, JobTree
 from masklab.text.preparation import corpus_for
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -116,27 +113,3 @@ class Victim:
 def contents(folder: Path) -> set[str]:
     """All paths under `folder`."""
     return {os.path.join(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files)}  # noqa: PTH118
-
-
-def composing_once(monkeypatch: Any) -> None:
-    """Keep what the files of a project say from one call to the next: they are what takes the time, and stay as they are.
-
-    A file of the user's that is called `bad` is read each time, and laid over the others as a job on a checkpoint does.
-    """
-    known: dict[Any, Any] = {}
-    composed = composition._composed
-
-    def remembered(chosen: dict[str, str], root: Path) -> Any:
-        others = {group: name for group, name in chosen.items() if name != "bad"}
-        key = (tuple(sorted(others.items())), root)
-        if key not in known:
-            known[key] = composed(others, root)
-        values = copy.deepcopy(known[key])
-        for group in chosen.keys() - others.keys():
-            node = composition._node(group, root / FOLDERS[group] / "bad.yaml", root)
-            if composition.UNREADABLE in node:
-                raise ConfigError(node[composition.UNREADABLE])
-            values |= node
-        return values
-
-    monkeypatch.setattr(composition, "_composed", remembered)
