@@ -1,5 +1,5 @@
 # make train [ARGS="key=value ..."]   train one curriculum
-# make test                           run ruff, mypy and every kind of test, large counts at a share
+# make test                           run ruff, mypy and every kind of test, with a share of the large counts
 # make test-full                      the same with all counts, before a release
 # make sync [ARGS="run=NAME"]         send the runs that wait in run folders to MLflow
 # make reference                      generate docs/config.md and the text of --help, after a change of a configuration key
