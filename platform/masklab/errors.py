@@ -6,7 +6,8 @@ Also here: the functions that build such a line.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -64,3 +65,12 @@ def shown(value: Any, longest: int = 60) -> str:
 def shortened(text: str, longest: int = 60) -> str:
     """`text`, or its beginning and `...` where it has more than `longest` characters."""
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Put the configuration key `key` before the message of a UserError from the block, in place of `checkpoint`."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{key}: {str(error).removeprefix('checkpoint = ')}") from error

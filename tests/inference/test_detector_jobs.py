@@ -56,7 +56,7 @@ def sampling(home: Path, checkpoint: str, **keys: object) -> SampleConfig:
     )
 
 
-def test_figures_are_the_modes_on_fresh_examples_of_every_stage(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_metrics_are_the_modes_on_fresh_examples_of_every_stage(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = evaluation(home)
     assert evaluate_detector(config, home) == 0
     out = capsys.readouterr().out
@@ -73,7 +73,7 @@ def test_figures_are_the_modes_on_fresh_examples_of_every_stage(home: Path, caps
     assert set(report["overall"]) == set(report["stages"][0]) - {"title"}
 
 
-def test_the_batch_size_changes_no_figure(home: Path) -> None:
+def test_the_batch_size_changes_no_metric(home: Path) -> None:
     reports = []
     for batch_size in (1, 20):
         folder = home / f"by-{batch_size}"

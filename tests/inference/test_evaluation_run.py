@@ -1,4 +1,4 @@
-"""`jobs/evaluate.py` from its arguments to its files: figures of one model, of two, and of its samplers."""
+"""`jobs/evaluate.py` from its arguments to its files: scores of one model, of two, and of its samplers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_text_and_curriculum_are_those_of_the_run_unless_others_are_chosen(home:
     assert config_of(root, "curriculum.stages.0.max_ratio=0.2").curriculum.stages[0].masking.max_ratio == 0.2
 
 
-def test_the_figures_are_those_of_the_estimators(home: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_scores_are_those_of_the_estimators(home: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_tiny(home, root) == 0
     config, trained = config_of(root), TrainedModel.open("tiny", home, config_of(root).system)
     expected = likelihood(trained.model, corpus_for(config.dataset, home / ".corpora"), 32, config.evaluation)
@@ -136,8 +136,8 @@ def test_samplers_are_tabled_at_every_number_of_steps_beside_real_text(home: Pat
     assert "|" not in out
     assert "sampler 3 of 3: first hitting" in out
     for row in ("stochastic, 3 steps", "real text"):
-        figures = next(line for line in table.splitlines() if f"| {row} |" in line).split(" | ")[-2]
-        assert any(line.startswith(row) and figures in line for line in out.splitlines())
+        numbers = next(line for line in table.splitlines() if f"| {row} |" in line).split(" | ")[-2]
+        assert any(line.startswith(row) and numbers in line for line in out.splitlines())
 
 
 def test_the_keys_of_a_sampler_are_kept_where_it_is_the_one_of_sampling(home: Path, root: Path) -> None:
@@ -175,7 +175,7 @@ def tracked(home: Path) -> tuple[Any, str]:
     return client_of(store.uri), handle.run_id
 
 
-def test_figures_and_files_join_the_run_in_mlflow(home: Path, root: Path) -> None:
+def test_metrics_and_files_join_the_run_in_mlflow(home: Path, root: Path) -> None:
     client, run_id = tracked(home)
     assert run_tiny(home, root) == 0
     metrics, history = client.get_run(run_id).data.metrics, client.get_metric_history(run_id, "evaluation/001-two/nelbo_nats")

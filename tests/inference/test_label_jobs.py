@@ -60,7 +60,7 @@ def labelled(home: Path, run: str, texts: str, **keys: object) -> list[dict[str,
         return list(csv.DictReader(lines))
 
 
-def test_the_figures_are_those_of_the_predictions_for_the_held_out_texts(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_metrics_are_those_of_the_predictions_for_the_held_out_texts(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = "sequence_classifier-class"
     config = config_of(home / "class.csv", "sequence_classifier", "class")
     asked = {"checkpoint": run, "dataset": config.dataset, "curriculum": config.curriculum, "tracking": {"enabled": False}}

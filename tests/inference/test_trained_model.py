@@ -241,11 +241,11 @@ def test_a_file_beside_the_manifest_is_not_believed(trained: RunFolder, tmp_path
 
 def test_the_best_of_a_run_is_asked_for_behind_its_name(trained: RunFolder, tmp_path: Path) -> None:
     run = copy_of(trained, tmp_path)
-    figures = {path: Checkpoint(path).state["yardstick"] for path in run.checkpoints.iterdir()}
-    best = min(figures, key=lambda path: figures[path])
+    nelbos = {path: Checkpoint(path).state["yardstick"] for path in run.checkpoints.iterdir()}
+    best = min(nelbos, key=lambda path: nelbos[path])
     assert find_checkpoint("tiny/best", tmp_path).checkpoint.path == best
     assert find_checkpoint(f"{run.path}/best", tmp_path).checkpoint.path == best
-    for path in figures:
+    for path in nelbos:
         forge(path, state_json=json.dumps({**Checkpoint(path).state, "yardstick": None}))
     with pytest.raises(RunError, match="no checkpoint of a step at which it was evaluated; leave out '/best'"):
         find_checkpoint("tiny/best", tmp_path)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from masklab.config.checkpoints.find_checkpoint import find_checkpoint
 from masklab.config.jobs.evaluate import EvaluateConfig
-from masklab.errors import CheckpointError, ConfigError, DataError, UserError
+from masklab.errors import CheckpointError, ConfigError, DataError, naming
 from masklab.inference.evaluate_classifier import KIND, evaluate_detector, evaluate_labels
 from masklab.inference.held_out_text import held_out_text
 from masklab.inference.job import Job
@@ -54,7 +54,9 @@ class Plan:
     def of(cls, config: EvaluateConfig, home: Path) -> Plan:
         """Open everything that is needed. Raises UserError."""
         job = Job.open(config, home, "writes")
-        trained, other = job.trained, _other(config, home)
+        trained = job.trained
+        with naming("against"):
+            other = TrainedModel.open(config.against, home, config.system, "writes") if config.against else None
         if other:
             job.notice_passed_over(other)
         block_size = trained.block_size
@@ -65,8 +67,7 @@ class Plan:
             if other.block_size != trained.block_size:
                 job.notice(f"blocks of {block_size} characters are scored, the shorter ones that one of the two was trained on")
         corpus = held_out_text(job, config.dataset)
-        models = [model for model in (trained, other) if model]
-        _refuse_context(config.evaluation.context, models)
+        models = [trained, other] if other else [trained]
         evaluation = _with_context(config.evaluation, models, job.notice)
         if evaluation.context and len(corpus.validation) < evaluation.context + block_size:
             raise DataError(
@@ -100,7 +101,15 @@ class Plan:
 
 
 def _with_context(settings: EvaluationSettings, models: Sequence[TrainedModel], notice: Callable[[str], None]) -> EvaluationSettings:
-    """With a given character, where a language model is scored, since nothing else would predict the first of a block."""
+    """Where a language model is scored, one given character before each block: without it nothing would predict the first of a block.
+
+    Raises ConfigError for more given characters than a model was trained on at once.
+    """
+    for model in models:
+        if settings.context >= model.block_size:
+            raise ConfigError(
+                f"evaluation.context = {settings.context}: {model.name} was trained on blocks of {model.block_size} characters; give fewer"
+            )
     causal = [model.name for model in models if model.is_causal]
     if settings.context or not causal:
         return settings
@@ -118,23 +127,6 @@ def _samplers(config: EvaluateConfig, causal: bool) -> tuple[SamplingSettings, .
         if not named:
             raise
         raise ConfigError(str(error).replace("sampling.strategy = ", "statistics.samplers: ", 1)) from error
-
-
-def _refuse_context(context: int, models: Sequence[TrainedModel]) -> None:
-    """Raise ConfigError for more given characters than a model has ever seen at once."""
-    for model in models:
-        if context >= model.block_size:
-            raise ConfigError(
-                f"evaluation.context = {context}: {model.name} was trained on blocks of {model.block_size} characters; give fewer"
-            )
-
-
-def _other(config: EvaluateConfig, home: Path) -> TrainedModel | None:
-    """The model that `against` names. Raises UserError that names that key."""
-    try:
-        return TrainedModel.open(config.against, home, config.system, "writes") if config.against else None
-    except UserError as error:
-        raise type(error)(f"against: {str(error).removeprefix('checkpoint = ')}") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -58,13 +58,11 @@ class Job:
         """Print a dim name of `width` characters and its value."""
         self.console.print(Text.assemble((f"{name:<{width}}  ", "dim"), value), soft_wrap=True)
 
-    @contextmanager
-    def output_folder(self, kind: str, output: str | None) -> Iterator[Path]:
+    def output_folder(self, kind: str, output: str | None) -> AbstractContextManager[Path]:
         """A new numbered folder in `output`; by default in the folder `kind` of the model's run, or of the current folder."""
         run = self.trained.run
         parent = absolute_path(output, "output") if output else (run.path if run else Path.cwd()) / kind
-        with numbered_folder(parent.absolute()) as folder:
-            yield folder
+        return numbered_folder(parent.absolute())
 
     def write_json(self, file: Path, values: Mapping[str, Any]) -> None:
         """Write `values` after the checkpoint and its iteration."""

@@ -90,7 +90,7 @@ def labels_of(trained: TrainedModel) -> Labels | None:
 
 
 def _output(output: str | None) -> Path | None:
-    """The file to write. Raises ConfigError for one of another kind, and RunError when it is there already."""
+    """The file to write. Raises ConfigError for one of another kind, and RunError when it exists."""
     if output is None:
         return None
     file = absolute_path(output, "output")
@@ -108,29 +108,29 @@ def _table(trained: TrainedModel, texts: Texts, batch_size: int) -> Iterator[lis
     kept = [i for i, text in enumerate(texts.texts) if text is not None]
     inputs = padded(texts.rows, np.array(kept), trained.block_size, trained.vocabulary, labels.of).tokens
     with trained.precision.autocast():
-        said = mode.predictions(trained.model, inputs, batch_size, device)
+        rows = zip(kept, mode.predictions(trained.model, inputs, batch_size, device), strict=True)
     if labels.of == "tokens":
-        cells = {i: [_aligned(texts.texts[i] or "", row, labels.names, trained.vocabulary)] for i, row in zip(kept, said, strict=True)}
+        cells = {i: [_aligned(texts.texts[i] or "", row, labels.names, trained.vocabulary)] for i, row in rows}
     else:
-        cells = {i: _cells(row, labels.names) for i, row in zip(kept, said, strict=True)}
-    sure = [] if labels.is_number or labels.of == "tokens" else ["probability"]
-    yield ["place", "text", "label", *sure]
+        cells = {i: _cells(row, labels.names) for i, row in rows}
+    probability = [] if labels.is_number or labels.of == "tokens" else ["probability"]
+    yield ["place", "text", "label", *probability]
     for i, (place, text) in enumerate(zip(texts.places, texts.texts, strict=True)):
-        yield [place, text or "", *cells.get(i, [""] * (1 + len(sure)))]
+        yield [place, text or "", *cells.get(i, [""] * (1 + len(probability)))]
 
 
-def _aligned(text: str, said: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str], vocabulary: Vocabulary) -> str:
-    """A label for each character of `text`, those that are unknown or beyond the block included."""
-    known, read = set(vocabulary.characters), iter(said[said >= 0])
+def _aligned(text: str, predicted: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str], vocabulary: Vocabulary) -> str:
+    """A label for each character of `text`; UNREAD for those that are unknown or beyond the block."""
+    known, read = set(vocabulary.characters), iter(predicted[predicted >= 0])
     return " ".join(names[int(label)] if c in known and (label := next(read, None)) is not None else UNREAD for c in text)
 
 
-def _cells(said: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str]) -> list[str]:
+def _cells(predicted: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str]) -> list[str]:
     """The label of a text, and its probability where it is a class."""
     if not names:
-        return [f"{said[0]:.9g}"]
-    best = int(said.argmax())
-    return [names[best], f"{said[best]:.4f}"]
+        return [f"{predicted[0]:.9g}"]
+    best = int(predicted.argmax())
+    return [names[best], f"{predicted[best]:.4f}"]
 
 
 def _report(job: Job, texts: Texts, file: Path) -> None:

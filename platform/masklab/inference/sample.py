@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,14 +171,9 @@ def _write_views(watch: WatchSettings, samples: Samples, recorder: TraceRecorder
 
 def _decoding(settings: SamplingSettings) -> str:
     """Temperature, and each other setting that is not at its default."""
-    fields = type(settings).model_fields
-    rest: list[tuple[str, Callable[[], str]]] = [
-        ("top_k", lambda: f"top-k {settings.top_k}"),
-        ("top_p", lambda: f"top-p {settings.top_p:g}"),
-        ("repetition_penalty", lambda: f"repetition penalty {settings.repetition_penalty:g}"),
-    ]
-    words = [f"temperature {settings.temperature:g}"]
-    return ", ".join(words + [say() for name, say in rest if getattr(settings, name) != fields[name].default])
+    names = {"temperature": "temperature", "top_k": "top-k", "top_p": "top-p", "repetition_penalty": "repetition penalty"}
+    changed = [key for key in names if key == "temperature" or getattr(settings, key) != type(settings).model_fields[key].default]
+    return ", ".join(f"{names[key]} {getattr(settings, key):g}" for key in changed)
 
 
 def _counts(written_SB: NDArray[np.int64]) -> str:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from masklab.config.checkpoints.find_checkpoint import FoundCheckpoint, find_checkpoint
+from masklab.config.checkpoints.find_checkpoint import find_checkpoint
 from masklab.config.home import home_of
 from masklab.config.jobs.train import Config
-from masklab.errors import CheckpointError, UserError
+from masklab.errors import CheckpointError, naming
 from masklab.model.transformer import Transformer
 from masklab.modes.any_mode import AnyMode
 from masklab.sampling.generation import generate
@@ -62,7 +62,7 @@ class TrainedModel:
         """
         home, system = home or home_of(Path.cwd()), system or ComputeSettings()
         found = find_checkpoint(reference, home)
-        config, vocabulary, iteration = found.config(), found.vocabulary(), _iteration(found)
+        config, vocabulary, iteration = found.config(), found.vocabulary(), _iteration(found.checkpoint)
         if able and not getattr(config.mode, able):
             raise CheckpointError(
                 f"checkpoint {found.checkpoint.path} has mode.type={config.mode.type}, which {LACKS[able]}; take a checkpoint of "
@@ -103,10 +103,8 @@ class TrainedModel:
         reference = getattr(settings.sampler, "detector_checkpoint", None)
         if reference is None:
             return None
-        try:
+        with naming("sampling.detector_checkpoint"):
             judge = TrainedModel.open(reference, home, ComputeSettings(device=self.precision.device.type), "judges")
-        except UserError as error:
-            raise type(error)(f"sampling.detector_checkpoint: {str(error).removeprefix('checkpoint = ')}") from error
         if judge.vocabulary != self.vocabulary:
             raise CheckpointError(
                 f"sampling.detector_checkpoint = {reference!r}: {judge.name} has other characters than {self.name}; take one of its text"
@@ -122,12 +120,7 @@ class TrainedModel:
     @property
     def corpus_fingerprint(self) -> str | None:
         """The fingerprint of the corpus that it was trained on; None for a checkpoint without one."""
-        if "corpus.json" not in self.checkpoint.files:
-            return None
-        try:
-            return str(json.loads((self.checkpoint.path / "corpus.json").read_text(encoding="utf-8"))["fingerprint"])
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            raise CheckpointError(f"checkpoint {self.checkpoint.path}: corpus.json cannot be read ({type(error).__name__})") from error
+        return str(_value(self.checkpoint, "corpus.json", "fingerprint")) if "corpus.json" in self.checkpoint.files else None
 
     @property
     def is_causal(self) -> bool:
@@ -151,13 +144,18 @@ class TrainedModel:
         return f"{self.name}, iteration {self.iteration:,}, {trained}"
 
 
-def _iteration(found: FoundCheckpoint) -> int:
+def _value(checkpoint: Checkpoint, file: str, key: str) -> Any:
+    """The value of `key` in a JSON file of the checkpoint. Raises CheckpointError when it cannot be read."""
     try:
-        iteration: Any = found.checkpoint.state["iteration"]
+        return json.loads((checkpoint.path / file).read_text(encoding="utf-8"))[key]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(f"checkpoint {found.checkpoint.path}: state.json cannot be read ({type(error).__name__})") from error
+        raise CheckpointError(f"checkpoint {checkpoint.path}: {file} cannot be read ({type(error).__name__})") from error
+
+
+def _iteration(checkpoint: Checkpoint) -> int:
+    iteration = _value(checkpoint, "state.json", "iteration")
     if type(iteration) is not int or iteration < 0:
-        raise CheckpointError(f"checkpoint {found.checkpoint.path}: state.json has iteration {iteration!r}, which is not a number of steps")
+        raise CheckpointError(f"checkpoint {checkpoint.path}: state.json has iteration {iteration!r}, which is not a number of steps")
     return iteration
 
 

@@ -6,7 +6,7 @@ import sys
 from typing import IO, Any
 
 HAS_LOCKS = sys.platform != "win32"
-"""Windows has no `flock`; there the files are the user's care."""
+"""Windows has no `flock`; there nothing is locked."""
 
 
 def lock(file: IO[Any], *, shared: bool = False, wait: bool = False) -> bool | None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from masklab.errors import CheckpointError, DataError
+from masklab.errors import CheckpointError, DataError, first_line
 from masklab.io.safe_yaml import parse_yaml
 from masklab.model.config import ModelConfig
 from masklab.model.transfer import SourceNetwork, transfer
@@ -79,8 +79,7 @@ class InitialWeights:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = str(error).partition("\n")[0]
-    return CheckpointError(f"checkpoint {path}: the description of its network cannot be read ({reason})")
+    return CheckpointError(f"checkpoint {path}: the description of its network cannot be read ({first_line(error)})")
 
 
 def head_of(mode: Mode, labels: Labels | None) -> Hashable | None:

@@ -8,7 +8,7 @@ import yaml
 
 from masklab.config.checkpoints.find_checkpoint import FoundCheckpoint, find_checkpoint
 from masklab.config.jobs.train import Config
-from masklab.errors import CheckpointError, UserError
+from masklab.errors import CheckpointError, naming
 from masklab.io.paths import absolute_path
 from masklab.modes.replaced_token_detector import ReplacedTokenDetector
 from masklab.modes.sequence_classifier import SequenceClassifier
@@ -26,11 +26,9 @@ def with_generator(config: Config, home: Path) -> Config:
     mode = config.mode
     if not isinstance(mode, ReplacedTokenDetector | SequenceClassifier) or mode.generator_checkpoint is None:
         return config
-    try:
+    with naming(KEY):
         found = find_checkpoint(_recorded(config, mode.generator_checkpoint, home) or mode.generator_checkpoint, home)
         _fills_masks(found)
-    except UserError as error:
-        raise type(error)(f"{KEY}: {str(error).removeprefix('checkpoint = ')}") from error
     digest = found.checkpoint.weights_sha256
     if mode.generator_digest not in (None, digest):
         raise CheckpointError(f"{KEY} = {found.checkpoint.path}: its weights are not those of mode.generator_digest; leave the digest out")
