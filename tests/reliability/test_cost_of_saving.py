@@ -13,7 +13,7 @@ from torch import nn
 
 from masklab.config.compose.composition import compose
 from masklab.text.corpus import TokenCorpus
-from masklab.training.checkpoint import snapshot as snapshot_module
+from masklab.training.checkpoint import async_saver
 from masklab.training.checkpoint.async_saver import Snapshot
 from masklab.training.checkpoint.checkpoint import open_checkpoint
 from masklab.training.checkpoint.store import CheckpointStore
@@ -60,7 +60,7 @@ def test_saving_the_default_run_costs_less_than_a_fiftieth(
 @pytest.mark.gpu
 @pytest.mark.parametrize("has_room", [True, False])
 def test_on_a_gpu_the_copy_holds_what_was_there_when_it_was_taken(has_room: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot_module, "_has_room", lambda device, size: has_room)
+    monkeypatch.setattr(async_saver, "_has_room", lambda device, size: has_room)
     model = nn.Linear(4000, 4000, device="cuda")
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     for _ in range(3):

@@ -64,7 +64,7 @@ class Position:
         return cls(**{**state, "progress": progress, "stability": stability, "transfer": transfer})
 
     def roll_back(self, saved: Position, reason: str, lr_factor: float) -> None:
-        """Continue from the weights of `saved`, with its place in the curriculum. The iteration and all counts of what was spent stay."""
+        """Continue from the weights of `saved`, with its place in the curriculum. The iteration and the counts of the budget go on."""
         rollback = Rollback(self.iteration, saved.iteration, reason, self.stability.lr_factor * lr_factor)
         self.progress, self.yardstick = saved.progress, saved.yardstick
         self.recent_plain_sum, self.recent_masked = saved.recent_plain_sum, saved.recent_masked

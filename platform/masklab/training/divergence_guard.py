@@ -22,12 +22,12 @@ class DivergenceGuard:
     learner: Learner
     store: CheckpointStore | None
 
-    def weights_count(self, iteration: int) -> bool:
+    def uses_weights(self, iteration: int) -> bool:
         """Whether the weights are evaluated or saved at `iteration`: a function of the iteration alone, so that a resumed run checks
         them where an uninterrupted one does.
         """
         settings = self.worker.recipe.training
-        return iteration % settings.eval_interval == 0 or iteration % (settings.checkpoint_interval or settings.eval_interval) == 0
+        return iteration % settings.eval_interval == 0 or iteration % settings.save_interval == 0
 
     def check_steps(self, position: Position) -> Generator[Event, None, str | None]:
         """Report the skipped steps among those observed. Returns the reason to roll back: too many skipped in a row, or, if the last

@@ -162,9 +162,9 @@ class Loop:
         failpoint("step.taken")
 
     def _check(self) -> Iterator[Event]:
-        """Read what became of the last steps, where that is due."""
+        """Check the last steps every `rollback_after` steps, and the weights too before they are evaluated or saved."""
         iteration = self.position.iteration
-        if self.guard.weights_count(iteration):
+        if self.guard.uses_weights(iteration):
             yield from self._check_weights()
         elif iteration % self.recipe.stability.rollback_after == 0:
             self.accounting.fetch()
@@ -172,13 +172,13 @@ class Loop:
             yield from self._roll_back(reason)
 
     def _check_weights(self) -> Iterator[Event]:
-        """Read what became of the last steps, and whether the weights are finite."""
+        """Check the last steps, and whether the weights are finite."""
         self.accounting.fetch()
         reason = yield from self.guard.check_steps(self.position)
         yield from self._roll_back(self.guard.check_weights(self.position) or reason)
 
     def _roll_back(self, reason: str | None) -> Iterator[Event]:
-        """Go back to the last good weights if there is a `reason`. Raises InstabilityError if the run has done so too often."""
+        """Go back to the last good weights if there is a `reason`. Raises InstabilityError after `max_rollbacks`."""
         if not reason:
             return
         self.recipe.stability.check(self.position.stability, self.position.iteration, reason)
@@ -208,7 +208,7 @@ class Loop:
         if iteration % settings.eval_interval == 0:
             yield from self._evaluate()
             is_sound = self.position.yardstick is not None
-        if iteration % (settings.checkpoint_interval or settings.eval_interval) == 0:
+        if iteration % settings.save_interval == 0:
             if is_sound:
                 self.position.stability = self.position.stability.saved_at(iteration)
             yield from self._save()

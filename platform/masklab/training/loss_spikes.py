@@ -227,15 +227,15 @@ def update(state: SpikeState, settings: StabilitySettings, overflows: bool = Fal
     every = list(state.skips)
     for skip in skips:
         _add(every, skip)
-    updated = SpikeState(
+    updated = replace(
+        state,
         window=tuple(window),
         level=level,
         limit=limit,
+        pending=(),
         streak=streak,
         overflow_streak=overflow_streak,
-        good_at=state.good_at,
         skips=tuple(every),
-        rollbacks=state.rollbacks,
         overflows=overflow_count,
     )
     return Update(updated, tuple(skips), every[-1] if longest >= settings.rollback_after else None)

@@ -1,4 +1,4 @@
-"""The configuration sections that the training floor owns. nanoGPT's names mean what they mean in nanoGPT."""
+"""The configuration sections of training. Names that nanoGPT has too mean the same as there."""
 
 from __future__ import annotations
 
@@ -94,6 +94,11 @@ class TrainingSettings(Section):
         return value
 
     @property
+    def save_interval(self) -> int:
+        """Steps between checkpoints."""
+        return self.checkpoint_interval or self.eval_interval
+
+    @property
     def rows_per_step(self) -> int:
         """Sequences in the global batch of one optimizer step."""
         return self.batch_size * self.gradient_accumulation_steps
@@ -105,14 +110,14 @@ class TrainingSettings(Section):
 
     @property
     def iterations(self) -> int | None:
-        """Optimizer steps that the budget holds at most; None where only the run knows, as in one of masked characters or minutes."""
+        """Most optimizer steps in the budget; None if it is only in masked characters or minutes, which the run itself counts."""
         held = [] if self.max_iters is None else [self.max_iters]
         held += [] if self.max_chars is None else [-(-self.max_chars // self.chars_per_step)]
         return min(held, default=None)
 
     @property
     def lowest_learning_rate(self) -> float:
-        """Where the cosine ends."""
+        """The end of the cosine."""
         return self.learning_rate / 10 if self.min_lr is None else self.min_lr
 
 
@@ -145,7 +150,7 @@ class BatchSettings(Section):
 
 
 class ScalingSettings(Section):
-    """Workers and what each of them takes of the cluster."""
+    """Workers and the resources of each."""
 
     num_workers: Workers | tuple[Workers, Workers] = 1
     """Data-parallel training workers. A range such as [1,4] makes the run elastic: it uses as many workers as the cluster has room for."""
@@ -176,16 +181,14 @@ class ScalingSettings(Section):
 
     @property
     def fewest(self) -> int:
-        """The fewest workers that will do."""
         return self.num_workers[0] if isinstance(self.num_workers, tuple) else self.num_workers
 
     @property
     def most(self) -> int:
-        """The most workers that are asked for."""
         return self.num_workers[1] if isinstance(self.num_workers, tuple) else self.num_workers
 
     def sizes(self, rows: int) -> list[int]:
-        """The numbers of workers, the most first, among which a global batch of `rows` sequences can be split evenly."""
+        """The allowed numbers of workers, largest first, that divide a global batch of `rows` sequences."""
         return [each for each in range(self.most, self.fewest - 1, -1) if rows % each == 0]
 
 
@@ -209,21 +212,20 @@ class Ancestor(Section):
     """A checkpoint that a run descends from."""
 
     run: str | None
-    """Name of its run, where it lies in the folder of one."""
+    """Name of its run, if it is in a run's folder."""
     checkpoint: str
     """Its folder."""
     manifest_sha256: str
-    """Hash of its manifest, which holds those of all its files."""
+    """Hash of its manifest, which holds the hashes of all its files."""
     mode: str
-    """What it predicts."""
+    """Type of its mode."""
     iteration: int
     """Its optimizer steps."""
     mlflow_run_id: str | None
-    """Its run in MLflow, where it is kept there."""
+    """Its run in MLflow, if it has one."""
 
     @property
     def name(self) -> str:
-        """What people call it: its run, or its folder."""
         return self.run or self.checkpoint
 
 
@@ -247,15 +249,15 @@ class TransferSettings(Section):
 
     @property
     def source(self) -> Ancestor | None:
-        """The checkpoint that the run begins with. None where its weights are drawn."""
+        """The checkpoint that the run begins with; None if its weights are drawn at random."""
         return self.lineage[0] if self.lineage else None
 
     def freezes(self, iteration: int) -> bool:
-        """Whether all but the head is frozen where a run stands at `iteration`; the step that unfreezes does so as it begins."""
+        """Whether all but the head is frozen after `iteration` steps; the step that unfreezes does so as it begins."""
         return self.mode == "feature_extraction" and (self.unfreeze_at_iter is None or iteration <= self.unfreeze_at_iter)
 
     def thaw(self, iteration: int) -> float:
-        """Factor of the rate of the unfrozen weights at step `iteration` (from 0), warm-up included; 1 where nothing was frozen."""
+        """Learning rate factor of the unfrozen weights at step `iteration` (from 0), warm-up included; 1 if nothing was frozen."""
         if self.unfreeze_at_iter is None:
             return 1.0
         risen = (iteration - self.unfreeze_at_iter + 1) / (self.unfreeze_warmup_iters + 1)

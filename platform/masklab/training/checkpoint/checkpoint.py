@@ -17,6 +17,12 @@ from masklab.model.config import ModelConfig
 from masklab.model.tensor_file import load_tensors
 from masklab.training.checkpoint.manifest import files_of, flaw_of
 
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError),
+    *(RuntimeError, RecursionError, MemoryError, pickle.UnpicklingError, zipfile.BadZipFile),
+)
+"""Errors of reading a damaged `optimizer.pt`."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -87,10 +93,11 @@ def load_optimizer(path: Path) -> dict[str, Any]:
     try:
         _refuse_packed(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise _unreadable(path, error) from error
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RecursionError, MemoryError, AssertionError) as error:
-        raise _unreadable(path, error) from error
+    except UNREADABLE as error:
+        reason = f"{type(error).__name__}: {first_line(error)[:120]}"
+        raise CheckpointError(
+            f"checkpoint {path.parent}: {path.name} cannot be read ({reason}); use another checkpoint of the run"
+        ) from error
     if not isinstance(state, dict):
         raise CheckpointError(f"checkpoint {path.parent}: {path.name} holds no optimizer state; use another checkpoint of the run")
     return state
@@ -102,10 +109,3 @@ def _refuse_packed(path: Path) -> None:
         parts = archive.infolist()
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or sum(part.file_size for part in parts) > path.stat().st_size:
         raise ValueError("is packed, or its parts overlap")
-
-
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = first_line(error)[:120]
-    return CheckpointError(
-        f"checkpoint {path.parent}: {path.name} cannot be read ({type(error).__name__}: {reason}); use another checkpoint of the run"
-    )
