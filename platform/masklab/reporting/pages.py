@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent / "templates"
 
 
 def render(template: str, filters: dict[str, Callable[..., Any]] | None = None, **values: Any) -> str:
-    """The page of a template."""
+    """Render a template of `templates/`; `filters` are added to those that every template has."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -37,10 +37,10 @@ def render(template: str, filters: dict[str, Callable[..., Any]] | None = None, 
 
 
 def own_file(name: str) -> str:
-    """A style or a script of ours."""
+    """The text of a style or a script in `templates/`."""
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
 def digest(source: str) -> str:
-    """The source of a style or a script as a content security policy names it."""
+    """The hash of a style or a script in the form that a content security policy takes."""
     return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()

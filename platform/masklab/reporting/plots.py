@@ -32,12 +32,12 @@ PANEL_ROWS = 24
 
 
 def colour_of(stage: int) -> str:
-    """The colour of stage number `stage` in every figure; it comes round again after seven, with another line style."""
+    """The colour of stage number `stage` in every plot; after seven stages the colours repeat with another line style."""
     return COLOURS[stage % len(COLOURS)]
 
 
 def loss_plot(history: History, info: RunInfo) -> Figure:
-    """Loss per validation stage (nats per masked character) over iterations, the NELBO in black, a band for each training stage."""
+    """Loss per validation stage (nats per masked character) over iterations, the NELBO in black, training stages as bands."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), layout="constrained")
@@ -63,7 +63,7 @@ def loss_plot(history: History, info: RunInfo) -> Figure:
 
 
 def masks_plot(panels: Sequence[tuple[str, NDArray[np.bool_]]]) -> Figure:
-    """One panel a stage: rows of masks, each bool (rows, T), masked positions in the stage's colour."""
+    """One panel per stage: rows of masks, each bool (rows, T), masked positions in the stage's colour."""
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
@@ -90,7 +90,7 @@ def mean_run(masks: NDArray[np.bool_]) -> float:
 
 
 def save_plot(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG or SVG, by the ending of `path`."""
+    """Write a plot as PNG or SVG, by the ending of `path`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     path.parent.mkdir(parents=True, exist_ok=True)

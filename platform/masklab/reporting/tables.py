@@ -24,8 +24,7 @@ def escaped(words: str) -> str:
 def table_lines(
     head: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = (), strong: Collection[int] = ()
 ) -> Iterator[str]:
-    """The lines of a table, one by one as the rows come. Columns in `right` are set to the right; in the rows numbered in `strong` the
-    first cell is bold."""
+    """The lines of a Markdown table, as its rows come. Columns in `right` are right-aligned; rows in `strong` have a bold first cell."""
     yield _row(map(escaped, head))
     yield _row("---:" if column in right else "---" for column in range(len(head)))
     for number, row in enumerate(rows):

@@ -20,7 +20,7 @@ VARIABLES = {INK: "ink", FAINT: "faint", GRID: "rule", "#ffffff": "paper"} | {co
 
 @dataclass(frozen=True)
 class Heading:
-    """The beginning of a chapter; `level` 1 is the report's own title."""
+    """The title of a chapter; `level` 1 is the title of the report."""
 
     words: str
     level: int = 2
@@ -28,7 +28,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Some sentences; a `note` is what a reader may pass over."""
+    """Sentences; a `note` is set in small print."""
 
     words: str
     note: bool = False
@@ -36,14 +36,12 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list."""
-
     items: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is found about one arm: a `badge` of one or two words in the colour of `kind`, a sentence, and what explains it."""
+    """The finding on one arm: a `badge` of one or two words in the colour of `kind`, a sentence, and its explanation."""
 
     name: str
     description: str
@@ -56,7 +54,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells. The first `words` columns hold words, the rest figures; `strong` numbers the rows that stand out."""
+    """Rows of cells. The first `words` columns hold words, the rest numbers; the rows numbered in `strong` are emphasised."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -66,27 +64,26 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as SVG, with the file name that it goes by and what it shows."""
+    """A plot as SVG with its file name and caption."""
 
     name: str
     svg: str
     caption: str
 
     def _repr_svg_(self) -> str:
-        """How a notebook shows it."""
         return self.svg
 
 
 @dataclass(frozen=True)
 class Code:
-    """Lines to be copied."""
+    """Command lines."""
 
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Folded:
-    """Blocks that are shown when asked for."""
+    """Blocks that are hidden until the reader opens them."""
 
     words: str
     blocks: tuple[Block, ...]
@@ -114,7 +111,7 @@ def _inline(picture: Picture) -> str:
 
 
 def markdown(blocks: Sequence[Block], pictures: str) -> str:
-    """The whole text; its pictures lie in the folder `pictures` beside it, as SVG."""
+    """The blocks as Markdown; the SVG files of the pictures lie in the folder `pictures` beside it."""
     return "\n\n".join(_block(block, pictures) for block in blocks) + "\n"
 
 

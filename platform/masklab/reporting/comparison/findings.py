@@ -24,7 +24,7 @@ from masklab.reporting.run.history import EvaluationRecord, History
 
 @dataclass(frozen=True)
 class Pair:
-    """`arm` against `baseline`; `contrast` is None where there is none, and `missing` tells why."""
+    """`arm` against `baseline`. `contrast` is None where it cannot be computed, and `missing` gives the reason."""
 
     arm: str
     baseline: str
@@ -41,13 +41,13 @@ class Family:
 
     @property
     def tested(self) -> tuple[Contrast, ...]:
-        """The pairs that have enough seeds in common."""
+        """The contrasts of the pairs that have one."""
         return tuple(pair.contrast for pair in self.pairs if pair.contrast)
 
 
 @dataclass(frozen=True)
 class ControlArm:
-    """The arm that stands for a `control` of a curriculum: its own, or one that is trained exactly as it would be."""
+    """The arm that serves as a `control` of a curriculum: its own, or another that is trained identically."""
 
     control: str
     arm: str
@@ -67,7 +67,7 @@ class Group:
 
 
 def groups_of(record: ComparisonRecord) -> tuple[Group, ...]:
-    """The compared curricula in their order. A curriculum that serves as the baseline is none of them."""
+    """The compared curricula in their order, without the baseline."""
     compared = [arm.name for arm in record.arms if arm.control is None and arm.name != record.baseline]
     return tuple(Group(name, tuple(_controls(record, name))) for name in compared)
 
@@ -87,7 +87,6 @@ def families_of(record: ComparisonRecord, outcomes: Outcomes) -> tuple[Family, F
 
 
 def _controls(record: ComparisonRecord, curriculum: str) -> Iterable[ControlArm]:
-    """In the order of `CONTROLS`."""
     own = {arm.control: arm.name for arm in record.arms if arm.controls_for == curriculum}
     alike = {x.control: x.same_as for x in record.left_out if x.controls_for == curriculum and x.same_as != curriculum}
     for control in CONTROLS:
@@ -119,7 +118,7 @@ SPENT = {"max_masked_chars": "masked characters", "max_minutes": "seconds"}
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What the folder of a run holds beside its final figures; `unread` tells what could not be read of it."""
+    """The files of a run; `unread` holds the errors of those that could not be read."""
 
     history: History
     curve: CurveRecord | None
@@ -128,14 +127,14 @@ class RunFiles:
 
 @dataclass(frozen=True)
 class Findings:
-    """A comparison's record, and of each run that has a final figure, by arm and seed, its files."""
+    """A comparison's record and, by arm and seed, the files of each run that has a final NELBO."""
 
     record: ComparisonRecord
     files: Mapping[tuple[str, int], RunFiles]
 
     @classmethod
     def read(cls, folder: Path) -> Findings:
-        """The comparison in `folder`. Raises RunError where there is none, or a damaged one."""
+        """The comparison in `folder`. Raises RunError if there is none or its record is damaged."""
         record = ComparisonRecord.read(folder)
         return cls(record, {(run.arm, run.seed): _files(folder / run.folder) for run in record.runs if finished(run)})
 
@@ -146,35 +145,33 @@ class Findings:
 
     @cached_property
     def families(self) -> tuple[Family, Family, Family]:
-        """All contrasts: curricula against the baseline, curricula against their controls, controls against the baseline."""
+        """See `families_of`."""
         return families_of(self.record, self.outcomes)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """The compared curricula with their controls."""
         return groups_of(self.record)
 
     def pair(self, arm: str, baseline: str) -> Pair | None:
-        """The contrast of two arms, from the family that it stands in."""
+        """The pair of two arms, with the correction of its own family."""
         pairs = (pair for family in self.families for pair in family.pairs)
         return next((pair for pair in pairs if (pair.arm, pair.baseline) == (arm, baseline)), None)
 
     def arm(self, name: str) -> ArmRecord:
-        """The arm `name`."""
         return next(arm for arm in self.record.arms if arm.name == name)
 
     def finished_runs(self, arm: str) -> tuple[RunRecord, ...]:
-        """The runs of `arm` that have a final figure."""
+        """The runs of `arm` that have a final NELBO."""
         return tuple(run for run in self.record.runs if run.arm == arm and finished(run))
 
     @property
     def spent(self) -> str:
-        """What learning curves run over: the budget that all runs have alike."""
+        """The x axis of learning curves: the quantity that the budget limits."""
         return SPENT.get(self.record.budget.unit, "characters")
 
     @cached_property
     def learning_curves(self) -> Curves:
-        """The NELBO of the evaluations (nats per character) over what was `spent`."""
+        """NELBO (nats per character) at each evaluation over `spent`."""
         return self._curves(lambda files: [(self._spent_at(e), e.nelbo_nats) for e in files.history.evaluations])
 
     @cached_property
@@ -183,8 +180,9 @@ class Findings:
         return self._curves(lambda files: list(zip(files.curve.mask_ratio, files.curve.cross_entropy, strict=True)) if files.curve else [])
 
     def stage_changes(self, arm: str) -> Floats | None:
-        """How each stage changed the loss of each pool (S, P), the mean over seeds, nan where no seed tells; None for an arm that has
-        one stage, or trains all at once.
+        """Change of each pool's loss during each stage (S, P), mean over seeds; NaN where no seed has a value.
+
+        None for an arm with one stage, or with mixing=all.
         """
         stages = self.arm(arm).curriculum["stages"]
         if len(stages) < 2 or self.arm(arm).curriculum["mixing"] == "all":
@@ -207,12 +205,12 @@ class Findings:
 
 
 def finished(run: RunRecord) -> bool:
-    """Whether the run has a final figure."""
+    """Whether the run has a final NELBO."""
     return run.status == "finished" and run.outcome is not None and run.outcome.nelbo_nats is not None
 
 
 def _curve(points: Points) -> Curve | None:
-    """None where there is no finite point, or the budget does not rise: a file of an earlier version, or an edited one."""
+    """None without a finite point, or if the budget does not rise (an edited file)."""
     try:
         return Curve.of([(spent, figure) for spent, figure in points if spent is not None])
     except UserError:
@@ -220,7 +218,7 @@ def _curve(points: Points) -> Curve | None:
 
 
 def _files(run: Path) -> RunFiles:
-    """What can be read of a run's files; a report is not withheld for one that is damaged."""
+    """The readable files of a run; a damaged one does not stop the report."""
     history, curve, unread = History(), None, []
     try:
         history = History.read(run)

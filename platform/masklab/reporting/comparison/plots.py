@@ -44,7 +44,7 @@ SeedCurves = Mapping[str, Mapping[int, Curve]]
 
 @dataclass(frozen=True, eq=False)
 class Dots:
-    """A row of a forest plot: an arm's differences to its baseline, a seed each (R,), with what is concluded from them."""
+    """A row of a forest plot: an arm's differences to its baseline, one per seed (R,), and their contrast."""
 
     label: str
     values: NDArray[np.float64]
@@ -67,7 +67,7 @@ def dots_to_controls(findings: Findings) -> tuple[Dots, ...]:
 
 
 def forest_plot(rows: Sequence[Dots], against: str, margin: float = 0.0) -> Figure:
-    """A line a row: differences seed by seed as dots, their mean as a diamond with its interval, in the verdict's colour."""
+    """One line per row: a dot per seed, the mean as a diamond with its interval, in the colour of the verdict."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 1.15 + 0.33 * len(rows)), layout="constrained")
@@ -91,8 +91,9 @@ def forest_plot(rows: Sequence[Dots], against: str, margin: float = 0.0) -> Figu
 
 
 def paired_plot(curves: SeedCurves, arms: Sequence[str], baseline: str | None, over: str, figure_words: str) -> Figure:
-    """Left the curves of `arms`, the mean over seeds in the band of all; right their paired differences to the `baseline` in the band
-    of the 95 % interval at each point by itself. Arms without a curve are left out.
+    """Left: curves of `arms`, mean and range over seeds. Right: their paired differences to `baseline`, mean and pointwise 95 % interval.
+
+    Arms without a curve are left out.
     """
     from matplotlib.figure import Figure
 
@@ -113,9 +114,9 @@ def paired_plot(curves: SeedCurves, arms: Sequence[str], baseline: str | None, o
 
 
 def reach_plot(curves: SeedCurves, panels: Mapping[str, Sequence[str]], baseline: str | None, over: str) -> Figure:
-    """A panel for each group of arms: the median of the budget that it takes to come down to a target and stay there, over targets.
+    """One panel per group of arms: the median budget after which the NELBO stays below a target, over targets.
 
-    A line ends where fewer than half of the seeds arrive.
+    A line ends where fewer than half of the seeds reach the target.
     """
     from matplotlib.figure import Figure
 
@@ -142,7 +143,7 @@ def reach_plot(curves: SeedCurves, panels: Mapping[str, Sequence[str]], baseline
 
 
 def matrix_plot(matrices: Mapping[str, NDArray[np.float64]], stages: Mapping[str, Sequence[str]]) -> Figure:
-    """A heat map (S, P) an arm: the change of each pool's loss while each stage was trained. `stages` has the stages' names."""
+    """One heat map (S, P) per arm: the change of each pool's loss during each stage. `stages` holds the stages' titles."""
     from matplotlib.figure import Figure
 
     pools = next(iter(matrices.values())).shape[1]
@@ -168,7 +169,7 @@ def matrix_plot(matrices: Mapping[str, NDArray[np.float64]], stages: Mapping[str
 
 
 def dwell_plot(dwell: Mapping[str, Sequence[float]]) -> Figure:
-    """A bar an arm, cut at the ends of its stages: the iterations of each stage, the mean over seeds."""
+    """One bar per arm, divided into the iterations of its stages, mean over seeds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 1.0 + 0.3 * len(dwell)), layout="constrained")
@@ -200,12 +201,12 @@ def _dots(axes: Axes, y: int, row: Dots) -> None:
 
 
 def _label_points(rows: Sequence[Dots]) -> float:
-    """Room for the longest label, in points: labels begin at the left."""
+    """The width of the longest label, in points."""
     return 5.4 * max(len(row.label) + 4 * row.indented for row in rows)
 
 
 def _styles(curves: SeedCurves, arms: Sequence[str], baseline: str | None) -> dict[str, dict[str, Any]]:
-    """How each of the arms is drawn that has a curve; the baseline is one of them, and comes last, on top."""
+    """The style of each arm that has a curve; the baseline comes last and so is drawn on top."""
     others = [arm for arm in arms if arm in curves and arm != baseline]
     styles: dict[str, dict[str, Any]] = {
         arm: {"color": colour_of(i), "linestyle": LINES[i // len(COLOURS) % len(LINES)], "linewidth": 2.4 if i == 0 else 1.6}
@@ -221,7 +222,7 @@ def _differences(curves: Mapping[int, Curve], baseline: Mapping[int, Curve]) -> 
 
 
 def _band(axes: Axes, curves: Sequence[Curve], style: Mapping[str, Any], label: str | None, *, whole_range: bool) -> None:
-    """The mean of the curves, and behind it from the lowest to the highest, or the mean's interval. Nothing where they share no range."""
+    """The mean of the curves with their range, or with the interval of the mean. Draws nothing if their x ranges do not overlap."""
     try:
         grid = common_grid(curves, POINTS) if curves else None
     except UserError:
@@ -252,7 +253,7 @@ def _thousands(axis: Any) -> None:
 
 
 def _heat(axes: Axes, change: NDArray[np.float64], largest: float) -> None:
-    """Tiles (S, P) on a scale that is even within a hundredth of the largest change, and logarithmic beyond."""
+    """Tiles (S, P); the colour scale is linear within 1 % of the largest change and logarithmic beyond."""
     from matplotlib.colors import LinearSegmentedColormap, SymLogNorm
 
     colours = LinearSegmentedColormap.from_list("change", [COLD, PALE, WARM])
@@ -266,7 +267,7 @@ def _heat(axes: Axes, change: NDArray[np.float64], largest: float) -> None:
 
 
 def svg_of(figure: Figure, name: str) -> str:
-    """The figure as SVG, the same bytes each time; letters stay text. `name` keeps its marks apart from those of other pictures."""
+    """The plot as SVG, deterministic, with text as text. `name` keeps its ids apart from those of other plots."""
     import matplotlib as mpl
 
     buffer = io.StringIO()
@@ -276,5 +277,5 @@ def svg_of(figure: Figure, name: str) -> str:
 
 
 def picture(name: str, figure: Figure, caption: str) -> Picture:
-    """The figure as a block of a report."""
+    """The plot as a block of a report."""
     return Picture(name, svg_of(figure, name), caption)

@@ -23,7 +23,7 @@ RunStatus = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
 
 class ArmRecord(Record):
-    """An arm. `controls_for` names the arm whose claim it checks; None for a compared curriculum and for the baseline."""
+    """An arm. `controls_for` names the curriculum that it is a control of; None for a compared curriculum and for the baseline."""
 
     name: str
     description: str
@@ -36,7 +36,7 @@ class ArmRecord(Record):
 
 
 class LeftOutRecord(Record):
-    """A control that is no arm of its own; `same_as` names the arm that is trained exactly as it would be."""
+    """A control that has no arm of its own; `same_as` names the arm that is trained identically, if there is one."""
 
     control: str
     controls_for: str
@@ -45,7 +45,7 @@ class LeftOutRecord(Record):
 
 
 class BudgetRecord(Record):
-    """What each run may spend; `chars` is a number of floating-point operations in characters."""
+    """The budget of each run; `chars` is a budget in floating-point operations, converted to characters."""
 
     unit: Literal["max_chars", "max_masked_chars", "max_flops", "max_minutes"]
     amount: float
@@ -53,7 +53,7 @@ class BudgetRecord(Record):
 
 
 class DwellRecord(Record):
-    """How long a stage was trained, and why it ended; no iterations for one that was never reached."""
+    """How long a stage was trained and why it ended; 0 iterations if it was never reached."""
 
     title: str
     iterations: int
@@ -61,7 +61,7 @@ class DwellRecord(Record):
 
 
 class OutcomeRecord(Record):
-    """The final figures of a finished run."""
+    """The final metrics of a finished run."""
 
     nelbo_nats: Number
     nelbo_stderr: Number
@@ -80,7 +80,6 @@ class OutcomeRecord(Record):
 
     @classmethod
     def of(cls, summary: RunSummary) -> OutcomeRecord:
-        """What a comparison keeps of a run's summary."""
         return cls(
             nelbo_nats=summary.yardstick.nats,
             nelbo_stderr=summary.yardstick.stderr,
@@ -102,7 +101,7 @@ class OutcomeRecord(Record):
 
 
 class RunRecord(Record):
-    """One arm under one seed. `folder` is relative to the comparison's; `reason` tells why it failed."""
+    """One arm with one seed. `folder` is relative to the comparison's; `reason` is the error of a failed run."""
 
     arm: str
     seed: int
@@ -113,8 +112,6 @@ class RunRecord(Record):
 
 
 class ComparisonRecord(JsonRecord):
-    """A comparison, whole or on its way."""
-
     FILE: ClassVar[str] = "comparison.json"
     REMEDY: ClassVar[str] = "remove it and give the comparison's command again"
 
@@ -146,11 +143,11 @@ class ComparisonRecord(JsonRecord):
     browse: str | None
 
     def with_run(self, run: RunRecord) -> ComparisonRecord:
-        """A copy in which `run` takes the place of what was known of it."""
+        """A copy in which `run` replaces its earlier record."""
         return self.model_copy(update={"runs": tuple(run if (r.arm, r.seed) == (run.arm, run.seed) else r for r in self.runs)})
 
     def nelbos(self) -> dict[str, dict[int, float | None]]:
-        """The final NELBO by arm and seed, nats per character; None for a run without one."""
+        """The final NELBO by arm and seed, nats per character; None for an unfinished run."""
         table: dict[str, dict[int, float | None]] = {arm.name: {} for arm in self.arms}
         for run in self.runs:
             finished = run.outcome if run.status == "finished" else None
@@ -158,19 +155,19 @@ class ComparisonRecord(JsonRecord):
         return table
 
     def to_text(self) -> str:
-        """Without the secrets that a command or an error may hold."""
+        """JSON, in which secrets in commands and errors are redacted."""
         return redact(super().to_text())
 
     @classmethod
     def read(cls, folder: Path) -> ComparisonRecord:
-        """The record in `folder`. Raises RunError when there is none, or a damaged one."""
+        """The record in `folder`. Raises RunError if there is none or it is damaged."""
         if not (folder / cls.FILE).is_file():
             raise RunError(f"{folder} holds no {cls.FILE}, so it is not a comparison; name one that jobs/compare.py has made")
         return super().read(folder)
 
 
 class CurveRecord(JsonRecord):
-    """Cross-entropy (nats per masked character) and accuracy of the final weights at each share of masked positions."""
+    """Cross-entropy (nats per masked character) and accuracy of the final weights by share of masked positions."""
 
     FILE: ClassVar[str] = "curve.json"
     REMEDY: ClassVar[str] = "remove it"
@@ -184,7 +181,6 @@ class CurveRecord(JsonRecord):
 
     @classmethod
     def of(cls, curve: MaskRatioCurve) -> CurveRecord:
-        """The curve, with the standard errors over its windows."""
         return cls(
             mask_ratio=tuple(curve.mask_ratio.tolist()),
             cross_entropy=tuple(curve.cross_entropy.tolist()),

@@ -34,7 +34,6 @@ from masklab.reporting.numbers import MISSING, amount, counted, duration
 
 
 def chapters(findings: Findings) -> tuple[Block, ...]:
-    """All of the report."""
     parts = (_answer, _verdicts, _final, _budget, _learning, _stages, _mask_ratios, _dwell, _cost, _warnings, _repetition)
     return (Heading(f"Comparison {findings.record.name}", 1), *(block for part in parts for block in part(findings)))
 
@@ -47,7 +46,6 @@ def summary(findings: Findings) -> tuple[Block, ...]:
 
 
 def _answer(findings: Findings) -> Iterator[Block]:
-    """Each compared curriculum against the baseline, and what its controls say."""
     record = findings.record
     yield Heading("The answer")
     yield Paragraph(lead(findings))
@@ -76,7 +74,7 @@ def _answer_of(findings: Findings, group: Group) -> Answer:
 
 
 def _verdicts(findings: Findings) -> Iterator[Block]:
-    """The tables of contrasts, and their differences seed by seed."""
+    """The tables of contrasts, and a forest plot of the differences by seed."""
     tables = [family for family in findings.families if family.pairs]
     if not tables:
         return
@@ -167,7 +165,7 @@ def _mask_ratios(findings: Findings) -> Iterator[Block]:
 
 
 def _paired(name: str, findings: Findings, curves: Curves, over: str, what: str, words: str) -> Iterator[Block]:
-    """A picture of the curricula beside each other, and one of each with its controls."""
+    """A plot of all curricula, and one of each with its controls."""
     baseline, groups = findings.record.baseline, findings.groups
     sets = [("the curricula", tuple(group.curriculum for group in groups))] if len(groups) > 1 else []
     sets += [(group.curriculum, group.arms) for group in groups if len(group.arms) > 1 or len(groups) == 1]

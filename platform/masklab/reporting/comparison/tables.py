@@ -39,7 +39,6 @@ SPENDING = ("characters", "masked characters", "FLOPs", "seconds", "iterations")
 
 
 def verdict_table(family: Family) -> Table:
-    """A row for each pair of a family."""
     rows = tuple(_verdict_row(pair) for pair in family.pairs)
     decided = (Verdict.BETTER, Verdict.WORSE)
     strong = frozenset(i for i, pair in enumerate(family.pairs) if pair.contrast and pair.contrast.verdict in decided)
@@ -67,7 +66,7 @@ def _verdict_row(pair: Pair) -> tuple[str, ...]:
 
 
 def final_table(findings: Findings) -> Table:
-    """The final figures of each arm, means over its seeds, with deviations between seeds."""
+    """The final metrics of each arm: means over its seeds, ± standard deviation between seeds."""
     compared = {group.curriculum for group in findings.groups} | {findings.record.baseline}
     rows = tuple(_final_row(findings, arm.name) for arm in findings.record.arms)
     strong = frozenset(i for i, arm in enumerate(findings.record.arms) if arm.name in compared)
@@ -91,7 +90,7 @@ def _final_row(findings: Findings, arm: str) -> tuple[str, ...]:
 
 
 def spending_table(findings: Findings) -> Table:
-    """What the arms spent, by each measure: the arm that spent least and the one that spent most, means over seeds."""
+    """By each measure of cost, the arm that spent least and the one that spent most, means over seeds."""
     spent = {arm.name: _spent(_outcomes(findings, arm.name)) for arm in findings.record.arms}
     rows = []
     for measure in SPENDING:
@@ -106,7 +105,7 @@ def spending_table(findings: Findings) -> Table:
 
 
 def targets_table(findings: Findings) -> Table:
-    """The median budget after which the curricula and the baseline stay below each target, with the share of seeds where not all do."""
+    """The median budget after which the NELBO stays below each target, and the share of seeds that reach it if not all do."""
     curves = findings.learning_curves
     arms = [arm for arm in (findings.record.baseline, *(group.curriculum for group in findings.groups)) if arm in curves]
     aims = targets([curve for arm in arms for curve in curves[str(arm)].values()], TARGETS)
@@ -120,12 +119,12 @@ def targets_table(findings: Findings) -> Table:
 
 
 def dwell_table(findings: Findings) -> Table:
-    """How long each stage of the arms with several was trained, and why it ended."""
+    """How long each stage was trained, and why it ended, for arms with several stages."""
     return Table(("arm", "stage", "iterations", "share", "ended because"), tuple(_dwell_rows(findings)), words=2)
 
 
 def mean_dwell(findings: Findings, arm: str) -> tuple[float, ...]:
-    """Iterations of each stage, the mean over seeds; empty without a finished run."""
+    """Iterations of each stage, mean over seeds; empty without a finished run."""
     return tuple(statistics.fmean(run) for run in zip(*_iterations(findings, arm), strict=True))
 
 
@@ -142,7 +141,7 @@ def _dwell_rows(findings: Findings) -> Iterator[tuple[str, ...]]:
 
 
 def _reasons(reasons: Sequence[str]) -> str:
-    """The reasons, the commonest first, with their counts where there are several."""
+    """The most frequent reasons, with counts if they differ between runs."""
     counts = Counter(reason for reason in reasons if reason).most_common(2)
     if len(counts) == 1 and counts[0][1] == len(reasons):
         return counts[0][0]
@@ -150,7 +149,7 @@ def _reasons(reasons: Sequence[str]) -> str:
 
 
 def runs_table(findings: Findings) -> Table:
-    """Every run with its figures and the hash of all rows and masks that it saw."""
+    """Every run with its metrics and the hash of all rows and masks that it saw."""
     columns = ("arm", "seed", "status", "NELBO, nats", "mask error", "iterations", "characters", "time", "device", "batches")
     rows = []
     for run in findings.record.runs:
@@ -188,7 +187,7 @@ RIGHT = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class ArmRow:
-    """One arm: its finished runs, their mean NELBO in nats per character, and its contrast to the baseline where there is one."""
+    """One arm: number of finished runs, mean NELBO in nats per character, and its contrast to the baseline if there is one."""
 
     arm: str
     runs: int
@@ -197,17 +196,15 @@ class ArmRow:
     verdict: str
 
     def cells(self) -> tuple[str, ...]:
-        """As `columns` has them."""
         return self.arm, str(self.runs), fixed(self.nats, 4), *_apart(self.contrast), self.verdict
 
 
 def columns(record: ComparisonRecord) -> tuple[str, ...]:
-    """The heads of the columns."""
     return "arm", "seeds", "NELBO, nats", f"to {record.baseline}" if record.baseline else "difference", "95 % interval", "verdict"
 
 
 def arm_rows(record: ComparisonRecord) -> tuple[ArmRow, ...]:
-    """The arms in their order. The verdicts are those of the report, each corrected within its own family of contrasts."""
+    """The arms in their order, with the verdicts of the report."""
     outcomes = Outcomes.of(record.nelbos())
     curricula, _, controls = families_of(record, outcomes)
     found = {contrast.arm: contrast for contrast in (*curricula.tested, *controls.tested)}
@@ -221,12 +218,10 @@ def arm_rows(record: ComparisonRecord) -> tuple[ArmRow, ...]:
 
 
 def text_table(record: ComparisonRecord) -> Iterator[str]:
-    """The rows as aligned lines."""
     return aligned_lines(columns(record), [row.cells() for row in arm_rows(record)], RIGHT)
 
 
 def markdown_arms(record: ComparisonRecord) -> str:
-    """The rows as a table of Markdown."""
     return markdown_table(columns(record), [row.cells() for row in arm_rows(record)], RIGHT)
 
 

@@ -21,7 +21,7 @@ MOST_NOTICED, MOST_NAMED = 8, 3
 
 
 def failures(findings: Findings) -> tuple[str, ...]:
-    """The runs that failed or were cut off with the reason, and files that a report lacks."""
+    """A line for each failed or interrupted run, and for each file that could not be read."""
     record = findings.record
     failed = [
         f"{run.arm}, seed {run.seed}, {run.status}: {run.reason or 'no reason is known'}"
@@ -38,7 +38,7 @@ def failures(findings: Findings) -> tuple[str, ...]:
 
 
 def noticed(findings: Findings) -> tuple[str, ...]:
-    """What looked wrong in the runs that finished, each once with the runs that it was seen in."""
+    """The warnings of finished runs, each once with the runs that gave it."""
     seen: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for run in findings.record.runs:
         for words in run.outcome.warnings if run.outcome else ():
@@ -53,7 +53,7 @@ def _where(arms: Mapping[str, Sequence[int]]) -> str:
 
 
 class ComparisonTerminal:
-    """Shows how far a comparison is, `parallel` runs at a time; `close` takes the live line away, whatever happened."""
+    """Prints the progress of a comparison, `parallel` runs at a time. `close` removes the live line."""
 
     def __init__(self, parallel: int, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console or Console(highlight=False)
@@ -62,7 +62,6 @@ class ComparisonTerminal:
         self._live: Status | None = None
 
     def begin(self, record: ComparisonRecord) -> None:
-        """Say what is compared."""
         budget = f"{record.budget.amount:,.12g} {record.budget.unit.removeprefix('max_').replace('_', ' ')}"
         self._say(
             Text.assemble((record.name, "bold"), f"   {len(record.arms)} arms x {len(record.seeds)} seeds, each run {budget}, ")
@@ -78,7 +77,7 @@ class ComparisonTerminal:
             self._live.start()
 
     def ended(self, record: ComparisonRecord, run: RunRecord) -> None:
-        """Tell how a run ended, and how far the comparison is."""
+        """Print how a run ended and the progress so far."""
         self._ended += 1
         name = f"{run.arm}/seed-{run.seed}"
         if run.status == "failed":
@@ -90,7 +89,6 @@ class ComparisonTerminal:
         self.show(record)
 
     def show(self, record: ComparisonRecord) -> None:
-        """Renew the live line."""
         if self._live:
             self._live.update(self.line(record))
 
@@ -105,12 +103,11 @@ class ComparisonTerminal:
         return f"{words}   {duration(self._seconds_left(left))} left"
 
     def close(self) -> None:
-        """Take the live line away."""
         if self._live:
             self._live.stop()
 
     def _seconds_left(self, runs: int) -> float:
-        """An estimate by the pace of the runs that have ended since the beginning."""
+        """Extrapolated from the runs that have ended since the start."""
         if not runs:
             return 0.0
         return (self._clock() - self._began) / self._ended * runs if self._ended else math.inf
@@ -120,7 +117,7 @@ class ComparisonTerminal:
 
 
 def show_findings(findings: Findings, console: Console) -> None:
-    """The last word of a comparison: a line an arm with its verdict, and a line for each thing that went wrong or looked wrong."""
+    """The end of a comparison: one line per arm with its verdict, then failures and warnings."""
     head, *rows = text_table(findings.record)
     words = [Text(head, style="dim"), *map(Text, rows)]
     words += [Text.assemble(("warning  ", "bold yellow"), line) for line in failures(findings)]

@@ -11,7 +11,7 @@ from masklab.training.events import EvaluationDone, Event, RolledBack, RunStarte
 
 
 class EvaluationRecord(Record):
-    """One evaluation. Losses in nats per masked character. What was spent until then is None in the files of earlier versions."""
+    """One evaluation. Losses in nats per masked character, NELBO in nats per character, times in seconds."""
 
     iteration: int
     stage: int
@@ -34,7 +34,7 @@ class Boundary(Record):
 
 
 class SkipRecord(Record):
-    """Steps that were skipped one after the other, seen at `iteration`; `first` and `last` are the steps of their batches."""
+    """Consecutive skipped steps, detected at `iteration`; `first` and `last` are the steps of their batches."""
 
     iteration: int
     stage: int
@@ -44,7 +44,7 @@ class SkipRecord(Record):
 
 
 class RollbackRecord(Record):
-    """The run went back to the weights of iteration `to`, and on with the batch of `iteration`."""
+    """The run returned to the weights of iteration `to` and continued with the batch of `iteration`."""
 
     iteration: int
     to: int
@@ -53,7 +53,7 @@ class RollbackRecord(Record):
 
 
 class History(JsonRecord):
-    """The evaluations and stage boundaries of a run, and what was skipped on its way, in order."""
+    """The evaluations, stage boundaries, skipped steps and rollbacks of a run, in order."""
 
     FILE: ClassVar[str] = "history.json"
     REMEDY: ClassVar[str] = "remove it to resume the run without its earlier evaluations"
@@ -64,7 +64,7 @@ class History(JsonRecord):
     rollbacks: tuple[RollbackRecord, ...] = ()
 
     def after(self, event: Event) -> History:
-        """The history with `event` in it. A run that starts at an iteration forgets what it had seen beyond that."""
+        """The history with `event` added. A run that resumes at an iteration drops what came after it."""
         if isinstance(event, RunStarted):
             return self.until(event.iteration)
         if isinstance(event, EvaluationDone):
@@ -79,14 +79,14 @@ class History(JsonRecord):
         return self._back(event) if isinstance(event, RolledBack) else self
 
     def _back(self, event: RolledBack) -> History:
-        """A stage that had begun since the weights that the run goes back to is still to begin."""
+        """Drops the boundaries after the weights that the run returns to: those stages begin again."""
         back = event.rollback
         record = RollbackRecord(iteration=back.iteration, to=back.to, reason=back.words, lr_factor=back.lr_factor)
         boundaries = tuple(b for b in self.boundaries if b.iteration <= back.to)
         return self.model_copy(update={"boundaries": boundaries, "rollbacks": (*self.rollbacks, record)})
 
     def until(self, iteration: int) -> History:
-        """What was seen up to `iteration`."""
+        """The part up to `iteration`."""
         return self.model_copy(
             update={
                 "evaluations": tuple(e for e in self.evaluations if e.iteration <= iteration),
@@ -97,7 +97,7 @@ class History(JsonRecord):
         )
 
     def best(self, metric: Callable[[EvaluationRecord], float | None]) -> tuple[float, int] | None:
-        """The lowest value of a metric and its iteration; None when no evaluation has it."""
+        """The lowest value of a metric and its iteration; None if no evaluation has it."""
         seen = [(value, e.iteration) for e in self.evaluations if (value := metric(e)) is not None]
         return min(seen, default=None)
 
@@ -106,7 +106,7 @@ class History(JsonRecord):
 
     @classmethod
     def read(cls, folder: Path) -> History:
-        """The history in `folder`, empty where there is none. Raises RunError when the file is damaged."""
+        """The history in `folder`, empty if there is none. Raises RunError if the file is damaged."""
         return super().read(folder) if (folder / cls.FILE).exists() else cls()
 
 

@@ -31,7 +31,7 @@ from masklab.training.events import (
 
 
 class MetricsLog:
-    """Sends events' figures to a tracker, leaving out what it holds already from before a resume."""
+    """Logs the metrics of events to a tracker, each once: what was logged before a resume is skipped."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker, has = tracker, tracker.logged
@@ -44,7 +44,6 @@ class MetricsLog:
         }
 
     def handle(self, event: Event) -> None:
-        """Log the figures of one event, if it has any, and none twice."""
         metrics = metrics_of(event)
         if isinstance(event, RunFinished) and self._known[StepDone] >= event.iteration:
             metrics = {name: figure for name, figure in metrics.items() if not name.startswith(PROGRESS)}  # the last step's
@@ -54,9 +53,9 @@ class MetricsLog:
 
 
 class Reporter:
-    """Reports one run. `terminal` and `tracker` may live in this process or be left to another.
+    """Reports one run. `terminal` and `tracker` may be absent here and live in another process.
 
-    `summary` holds the run's summary once it has finished, and has by then been written to `summary.json`.
+    `summary` is set, and written to `summary.json`, once the run has finished.
     """
 
     def __init__(self, info: RunInfo, tracker: Tracker, terminal: Terminal | None = None) -> None:
@@ -69,13 +68,12 @@ class Reporter:
         self.summary: RunSummary | None = None
 
     def show_masks(self, panels: Sequence[tuple[str, NDArray[np.bool_]]]) -> None:
-        """Draw each stage's masks, bool (rows, T), into the run folder and the tracker."""
+        """Plot each stage's masks, bool (rows, T), into the run folder and the tracker."""
         path = self._info.folder / "figures" / "masks.png"
         save_plot(masks_plot(panels), path)
         self._tracker.log_artifact(path, "figures")
 
     def handle(self, event: Event) -> None:
-        """Report one event."""
         if isinstance(event, RunStarted):
             self._started, self._checkpoint = event, event.resumed_from
         elif isinstance(event, CheckpointSaved):

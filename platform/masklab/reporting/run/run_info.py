@@ -15,7 +15,7 @@ from masklab.training.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class StageInfo:
-    """One stage in words, the mean share of positions it masks, and the shares that its rows are trained at."""
+    """One stage: its title, the expected share of masked positions, and the range of shares that its rows are trained at."""
 
     title: str
     expected_ratio: float
@@ -23,14 +23,13 @@ class StageInfo:
 
     @classmethod
     def of(cls, stage: Stage, block_size: int) -> StageInfo:
-        """The info of `stage` on blocks of T = `block_size` characters."""
         masking = stage.masking
         return cls(masking.describe(), masking.expected_ratio(block_size), masking.ratio_range(block_size))
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run's name, place, curriculum and objective. `mixed[s]` holds the stages that rows come from while `s` is current."""
+    """A run's name, folder, curriculum and objective. `mixed[s]` lists the stages that rows come from while `s` is current."""
 
     name: str
     folder: Path
@@ -93,7 +92,7 @@ class RunInfo:
         )
 
     def target_ratio(self, stage: int) -> float:
-        """The mean share of counted positions that batches aim at while `stage` is current."""
+        """The expected share of masked positions in batches while `stage` is current; 1 in a mode that fills no masks."""
         if not self.fills_masks:
             return 1.0
         mixed = self.mixed[stage]

@@ -18,7 +18,7 @@ from masklab.training.loss_spikes import SpikeState
 
 
 class PoolSummary(Record):
-    """One validation stage. `best_*` come from the pools of the evaluations, `final_*` from the large final pool."""
+    """One validation stage. `best_*` come from the evaluations' pools, `final_*` from the large final pool."""
 
     title: str
     best_loss: Number
@@ -29,7 +29,7 @@ class PoolSummary(Record):
 
 
 class StageSummary(Record):
-    """One training stage: when it ran and why it ended. `began_at` is None for a stage that was never reached."""
+    """One training stage: when it ran and why it ended. `began_at` is None if it was never reached."""
 
     title: str
     expected_ratio: Number
@@ -39,7 +39,7 @@ class StageSummary(Record):
 
 
 class NelboSummary(Record):
-    """Strict NELBO on held-out text, or the negative log-likelihood where that is known, with one standard error."""
+    """Strict NELBO on held-out text, or the exact negative log-likelihood, with one standard error."""
 
     nats: Number
     stderr: Number
@@ -57,13 +57,13 @@ class NelboSummary(Record):
 
     @classmethod
     def of(cls, nelbo: Nelbo, best: tuple[float, int] | None) -> NelboSummary:
-        """The final figures, and the lowest of the evaluations with its iteration."""
+        """From the final evaluation, and the best of the evaluations with its iteration."""
         nats, iteration = best or (None, None)
         return cls(best_nats=nats, best_iteration=iteration, **vars(nelbo))
 
 
 class TransferSummary(Record):
-    """What became of the weights that a run began with, each with its number of parameters."""
+    """Which weights were loaded from a checkpoint, new or left out, each with its number of parameters."""
 
     loaded: dict[str, int]
     new: dict[str, int]
@@ -72,13 +72,12 @@ class TransferSummary(Record):
 
     @classmethod
     def of(cls, report: TransferReport) -> TransferSummary:
-        """The same as a record."""
         parts = {name: {part.what: part.parameters for part in getattr(report, name)} for name in ("loaded", "new", "left")}
         return cls(**parts, notes=report.notes)
 
 
 class StabilitySummary(Record):
-    """The path of a run that skipped steps: with its config, all that is needed to know it again."""
+    """Skipped steps and rollbacks of a run: with its configuration, all that is needed to repeat it."""
 
     skipped_steps: int
     overflows: int
@@ -149,7 +148,6 @@ class RunSummary(JsonRecord):
         warnings: tuple[RunWarning, ...] = (),
         checkpoint: Path | None = None,
     ) -> RunSummary:
-        """The summary of a run from what it was to be, what it showed, and how it ended."""
         final = finished.evaluation
         best = history.best(lambda record: record.nelbo_nats)
         waited = finished.first_step_at - info.started_at
@@ -187,7 +185,7 @@ class RunSummary(JsonRecord):
 
     @property
     def yardstick(self) -> NelboSummary:
-        """The NELBO. Raises RunError in a mode that gives no likelihood."""
+        """The NELBO. Raises RunError in a mode without a likelihood."""
         if self.nelbo is None:
             raise RunError(f"run '{self.name}' has no NELBO: {self.mode} gives no likelihood")
         return self.nelbo

@@ -19,7 +19,7 @@ TERMINAL_SAMPLE, MARKDOWN_SAMPLE = 600, 1500
 
 
 def summary_block(summary: RunSummary) -> RenderableType:
-    """The end of a run: yardstick, stages, what was noticed, a sample, and where everything lies."""
+    """The end of a run: NELBO, stages, validation, warnings, a sample and the run folder."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -79,7 +79,7 @@ def _pools_table(summary: RunSummary) -> Table:
 
 
 def transfer_table(event: RunStarted) -> RenderableType:
-    """Parameters in all, trained and frozen; below, what was loaded, what is new and what was left, and what else has changed."""
+    """Number of parameters in total, trained and frozen; then which weights were loaded, new or left out."""
     trainable = event.parameters if event.trainable is None else event.trainable
     table = Table.grid(padding=(0, 2))
     for justify in ("left", "right", "right", "left"):
@@ -95,7 +95,7 @@ def transfer_table(event: RunStarted) -> RenderableType:
 
 
 def _share(share: float) -> str:
-    """As per cent, in which neither a few nor all but a few round to none or all."""
+    """Per cent; a share that is not 0 or 1 is never rounded to 0 % or 100 %."""
     if 0 < share < 0.0005:
         return "< 0.1%"
     return "> 99.9%" if 0.9995 < share < 1 else f"{share:.1%}"
@@ -110,12 +110,12 @@ def _origin(event: RunStarted) -> list[RenderableType]:
 
 
 def plan_markdown(info: RunInfo) -> str:
-    """The description of a run that has not finished: what it is to do."""
+    """The description of a run that has not finished: its plan."""
     return "\n\n".join([*_heading(info.curriculum, info.description, info.objective), _plan_markdown(info)])
 
 
 def summary_markdown(summary: RunSummary) -> str:
-    """The description of a finished run: the yardstick first, then its stages, what was noticed, and a sample."""
+    """The description of a finished run: NELBO first, then stages, warnings and a sample."""
     parts = [
         *_heading(summary.curriculum, summary.description, summary.objective),
         _nelbo_words(summary.nelbo) + "; ".join(f"{title_of(n)} {written(n, value)}" for n, value in summary.metrics.items()) + ".",

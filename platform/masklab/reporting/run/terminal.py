@@ -39,7 +39,7 @@ SKIPS_SHOWN = 5
 
 
 class Terminal:
-    """Shows one run's events on `console`; `close` takes the bar away, whatever happened."""
+    """Shows one run's events on `console`. `close` removes the progress bar."""
 
     def __init__(self, info: RunInfo, console: Console | None = None) -> None:
         self._info = info
@@ -54,7 +54,6 @@ class Terminal:
         self._is_started = False
 
     def handle(self, event: Event) -> None:
-        """Show an event, or let it pass in silence."""
         if isinstance(event, RunStarted):
             self._started(event)
         elif isinstance(event, Unfrozen):
@@ -81,16 +80,13 @@ class Terminal:
         self._say(Text.assemble(("notice  ", "bold yellow"), f"{event.reason}; the run goes on {begin} with {workers}"))
 
     def warn(self, warning: RunWarning) -> None:
-        """Print a warning."""
         self._say(Text.assemble(("notice  ", "bold yellow"), warning.words))
 
     def summary(self, summary: RunSummary) -> None:
-        """The last word."""
         self.close()
         self.console.print(summary_block(summary))
 
     def close(self) -> None:
-        """Take the bar away."""
         if self._bar:
             self._bar.stop()
 
@@ -99,7 +95,7 @@ class Terminal:
         return len(self._info.stages) - 1
 
     def _say(self, words: RenderableType) -> None:
-        """Print above the bar; a line is never broken where the output is no terminal."""
+        """Print above the bar; outside a terminal, lines are never broken."""
         self.console.print(words, soft_wrap=not self._is_live and isinstance(words, Text))
 
     def _started(self, event: RunStarted) -> None:
@@ -197,7 +193,7 @@ class Terminal:
 
 
 def evaluation_line(event: EvaluationDone) -> str:
-    """The figures of an evaluation that compare across curricula, in one line."""
+    """The metrics of an evaluation that compare across curricula, in one line."""
     e = event.evaluation
     bound = f"{e.nelbo.name} {fixed(e.nelbo.bpc, 3)} bits/char  " if e.nelbo else ""
     begin = f"{event.budget_used:4.0%}  iteration {event.iteration:>6,}  validation {fixed(e.loss, 4)}  "
@@ -205,7 +201,7 @@ def evaluation_line(event: EvaluationDone) -> str:
 
 
 def _bar(console: Console) -> Progress:
-    """The live line: how far, loss, stage, speed, time left."""
+    """Progress, loss, stage, speed and time left."""
     return Progress(
         TextColumn("{task.percentage:>3.0f}%"),
         BarColumn(bar_width=None),

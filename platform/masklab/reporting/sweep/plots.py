@@ -21,7 +21,7 @@ TICKS = 6
 
 
 def history_plot(record: SweepRecord) -> Figure:
-    """The final NELBO of each finished trial in their order, with bars of one standard error, and the best until then."""
+    """The final NELBO of each finished trial with one standard error, and the best so far."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -46,7 +46,7 @@ def history_plot(record: SweepRecord) -> Figure:
 
 
 def coordinates_plot(record: SweepRecord) -> Figure:
-    """Parallel coordinates: an axis for each key and one for the final NELBO, a line for each finished trial, the best one dark."""
+    """Parallel coordinates: an axis per key and one for the NELBO, a line per finished trial, the best one dark."""
     from matplotlib.figure import Figure
 
     space = {key: distribution(words) for key, words in record.space.items()}
@@ -72,7 +72,7 @@ def coordinates_plot(record: SweepRecord) -> Figure:
 
 
 def importance_plot(shares: Mapping[str, float], name: str) -> Figure:
-    """The share of the variance of the NELBO over the space that each key explains alone or with others, largest on top."""
+    """The share of the NELBO's variance that each key explains, alone or with others; the largest on top."""
     from matplotlib.figure import Figure
 
     ordered = sorted(shares.items(), key=lambda pair: pair[1])
@@ -87,14 +87,14 @@ def importance_plot(shares: Mapping[str, float], name: str) -> Figure:
 
 
 def place(each: Distribution, value: float | int | str) -> float:
-    """Where `value` stands between the ends of the distribution, in [0, 1]; a half where both are one."""
+    """The position of `value` between the ends of the distribution, in [0, 1]; 0.5 if both ends are equal."""
     if isinstance(each, Choice):
         return each.values.index(str(value)) / (len(each.values) - 1) if len(each.values) > 1 else 0.5
     return each.share(float(value))
 
 
 def _ticks(each: Distribution) -> list[tuple[float, str]]:
-    """Heights and their labels: every choice and whole number where there are few, else the ends."""
+    """Heights and labels: every choice or whole number if there are few, else the ends."""
     if isinstance(each, Choice):
         return [(place(each, value), value) for value in each.values]
     values = each.grid(TICKS) if isinstance(each, Whole) else each.grid(3)
@@ -102,8 +102,10 @@ def _ticks(each: Distribution) -> list[tuple[float, str]]:
 
 
 def lineage_plot(record: SweepRecord) -> Figure:
-    """A line for each trial over the characters seen, in the colour of the trial whose initial weights it descends from; an arrow for
-    each exploit. Below it, for each varied key, the values over the same characters."""
+    """A line per trial over characters seen, in the colour of the trial whose initial weights it descends from; an arrow per exploit.
+
+    Below, one panel per searched key: its value over the same characters.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
@@ -130,20 +132,20 @@ def lineage_plot(record: SweepRecord) -> Figure:
 
 
 def stretches(record: SweepRecord, trial: TrialRecord) -> Iterator[tuple[int, int, int]]:
-    """The trial's way, cut where it took over: first and last characters, and the trial that its weights descend from."""
+    """The trial's course, cut at its exploits: first and last characters, and the trial that its weights descend from."""
     at = [(0, 0), *((exploit.chars, exploit.iteration) for exploit in trial.lineage), (max(trial.chars, _latest(trial)), 0)]
     for (first, iteration), (last, _) in pairwise(at):
         yield first, last, record.ancestors(iteration)[trial.number]
 
 
 def values_of(trial: TrialRecord, key: str) -> list[tuple[int, Value]]:
-    """From how many characters on the trial had which value of `key`."""
+    """The values of `key`, each with the number of characters from which it was used."""
     first = trial.lineage[0].before if trial.lineage else trial.values
     return [(0, first[key]), *((exploit.chars, exploit.after[key]) for exploit in trial.lineage)]
 
 
 def _values(axes: Axes, record: SweepRecord, trial: TrialRecord, key: str, each: Distribution) -> None:
-    """One trial's steps in the panel of a key, in the colours of its lane."""
+    """One trial's steps in the panel of a key, in the colours of its line."""
     known = values_of(trial, key)
     heights = [each.values.index(str(value)) if isinstance(each, Choice) else float(value) for _, value in known]
     for (first, last, ancestor), height, before in zip(stretches(record, trial), heights, [heights[0], *heights], strict=False):

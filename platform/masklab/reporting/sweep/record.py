@@ -24,7 +24,7 @@ Values = dict[str, int | float | str]
 
 
 class Exploit(Record):
-    """One moment at which a trial of a population went on from the state of a better one, `donor`, with values near the donor's own."""
+    """A trial of a population copied the state of a better one, `donor`, and explored new values (population based training)."""
 
     iteration: int
     chars: int
@@ -50,7 +50,7 @@ class Exploit(Record):
 
 
 class TrialRecord(Record):
-    """One trial: its `values` by key, and the last figures that are known of it, the final ones once it is finished."""
+    """One trial: its `values` by key, and its latest metrics, the final ones once it is finished."""
 
     number: int
     values: Values
@@ -74,17 +74,17 @@ class TrialRecord(Record):
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
+        """The name of the trial's folder."""
         return f"{self.number:03d}"
 
     @property
     def overhead_seconds(self) -> float | None:
-        """What it took beside its loop: to start its process, to report, to end."""
+        """Time outside the training loop: starting its process, reporting, ending."""
         return None if self.wall_seconds is None or self.loop_seconds is None else self.wall_seconds - self.loop_seconds
 
     @property
     def values_over_time(self) -> dict[int, Values]:
-        """The values it has gone on with from each iteration at which it was given some."""
+        """The values in use from each iteration at which they changed."""
         first = self.lineage[0].before if self.lineage else self.values
         return {0: first} | {exploit.iteration: exploit.after for exploit in self.lineage}
 
@@ -93,7 +93,7 @@ class TrialRecord(Record):
         return " ".join(f"{key}={value}" for key, value in self.values.items())
 
     def with_summary(self, summary: RunSummary) -> TrialRecord:
-        """The record of the trial once it has ended so: failed where its final NELBO is no number."""
+        """The record of the finished trial: failed if its final NELBO is not a number."""
         diverged = summary.yardstick.nats is None
         return self.model_copy(
             update={
@@ -110,8 +110,6 @@ class TrialRecord(Record):
 
 
 class SweepRecord(JsonRecord):
-    """A sweep, whole or on its way."""
-
     FILE: ClassVar[str] = "sweep.json"
     REMEDY: ClassVar[str] = "remove it and give the sweep's command again"
 
@@ -137,7 +135,7 @@ class SweepRecord(JsonRecord):
     browse: str | None
 
     def with_trial(self, trial: TrialRecord) -> SweepRecord:
-        """A copy in which `trial` takes the place of what was known of it, or comes last."""
+        """A copy in which `trial` replaces its earlier record, or is added."""
         known = {each.number: each for each in self.trials} | {trial.number: trial}
         return self.model_copy(update={"trials": tuple(known[number] for number in sorted(known))})
 
@@ -149,17 +147,16 @@ class SweepRecord(JsonRecord):
 
     @property
     def best(self) -> TrialRecord | None:
-        """The finished trial with the lowest final NELBO."""
         return next(iter(self.ranked), None)
 
     @property
     def exploits(self) -> tuple[tuple[TrialRecord, Exploit], ...]:
-        """All of them, in the order in which they happened, each with the trial that took over."""
+        """All exploits in the order in which they happened, each with the trial that copied."""
         all_of_them = [(trial, exploit) for trial in self.trials for exploit in trial.lineage]
         return tuple(sorted(all_of_them, key=lambda pair: (pair[1].iteration, pair[0].number)))
 
     def ancestors(self, iteration: int | None = None) -> dict[int, int]:
-        """For each trial the one whose initial weights its own descend from, after the exchange at `iteration`; in the end when None."""
+        """For each trial, the one whose initial weights its own descend from, after the exchange at `iteration` (default: the last)."""
         roots = {trial.number: trial.number for trial in self.trials}
         for trial, exploit in self.exploits:  # no trial takes over and is taken over in one exchange
             if iteration is None or exploit.iteration <= iteration:
@@ -167,5 +164,5 @@ class SweepRecord(JsonRecord):
         return roots
 
     def to_text(self) -> str:
-        """Without the secrets that a command or an error may hold."""
+        """JSON, in which secrets in commands and errors are redacted."""
         return redact(super().to_text())

@@ -17,12 +17,10 @@ COLUMNS = ("trial", "NELBO nats/char", "bits/char")
 
 
 def text_table(record: SweepRecord) -> Iterator[str]:
-    """The trials as aligned lines."""
     return aligned_lines(*_head_and_rows(record))
 
 
 def markdown_trials(record: SweepRecord) -> str:
-    """The trials as a table of Markdown."""
     return markdown_table(*_head_and_rows(record))
 
 
@@ -33,7 +31,7 @@ def _head_and_rows(record: SweepRecord) -> tuple[tuple[str, ...], list[tuple[str
 
 
 def lineage_lines(record: SweepRecord) -> Iterator[str]:
-    """A line for each exploit within a population, and how many trials each of the first ones has become."""
+    """A line per exploit of a population, and how many trials descend from each initial one."""
     for trial, exploit in record.exploits:
         yield f"{trial.name} {exploit.described()}"
     if record.exploits:
@@ -48,7 +46,7 @@ def _cells(trial: TrialRecord, keys: list[str]) -> tuple[str, ...]:
 
 
 class SweepTerminal:
-    """Shows a sweep of `trials` trials, `parallel` at a time; `close` takes the live line away, whatever happened."""
+    """Prints the progress of a sweep of `trials` trials, `parallel` at a time. `close` removes the live line."""
 
     def __init__(self, trials: int, parallel: int, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
@@ -56,7 +54,6 @@ class SweepTerminal:
         self._live: Status | None = None
 
     def begin(self, record: SweepRecord) -> None:
-        """Say what is searched."""
         self._say(
             Text.assemble((record.name, "bold"), f"   {self._trials} trials, {record.search}, each {record.budget}, ")
             + Text(f"{self._parallel} at a time")
@@ -69,11 +66,10 @@ class SweepTerminal:
             self._live.start()
 
     def warn(self, words: str) -> None:
-        """Say what may make the sweep's answer worth less."""
         self._say(Text.assemble(("warning  ", "bold yellow"), words))
 
     def ended(self, record: SweepRecord, trial: TrialRecord) -> None:
-        """Tell how a trial ended, and how far the sweep is."""
+        """Print how a trial ended and the progress so far."""
         self.show(record)
         if trial.status == "failed":
             self._say(Text.assemble(("failed  ", "bold yellow"), f"{trial.name}  {trial.described()}: {trial.reason}"))
@@ -87,12 +83,10 @@ class SweepTerminal:
         self._say(Text(f"{trial.name}  {figures}   {trial.described()}{progress}"))
 
     def exploited(self, trial: TrialRecord, exploit: Exploit) -> None:
-        """Tell of a trial that goes on from a better one."""
         nats = f"{fixed(exploit.nelbo_nats, 4)} -> {fixed(exploit.donor_nelbo_nats, 4)} nats"
         self._say(Text(f"{trial.name}  exploits {exploit.donor:03d} after {si(exploit.chars)} characters, {nats}   {exploit.changes()}"))
 
     def show(self, record: SweepRecord) -> None:
-        """Renew the live line."""
         if self._live:
             self._live.update(Text(self.line(record)))
 
@@ -105,7 +99,6 @@ class SweepTerminal:
         return f"{over} of {self._trials} done{best}" + ("".join(under_way) if self._live else "")
 
     def close(self) -> None:
-        """Take the live line away."""
         if self._live:
             self._live.stop()
 

@@ -26,8 +26,6 @@ RGB = tuple[int, int, int]
 
 
 class ColourBy(StrEnum):
-    """What the colour of a character shows."""
-
     STEP = "step"
     CONFIDENCE = "confidence"
 
@@ -59,19 +57,18 @@ DARK = Theme((21, 22, 26), (236, 236, 232), (128, 131, 140), part=(0.0, 0.8), pa
 
 
 def levels(snapshot: Snapshot, by: ColourBy, last_step: int) -> NDArray[np.int64]:
-    """The level of each character (B, T) when step `last_step` is the end of the scale; NO_LEVEL where it is given or masked."""
+    """The level of each character (B, T) if the scale ends at step `last_step`; NO_LEVEL where it is given or masked."""
     written = snapshot.placed_at > 0
     share = (snapshot.placed_at - 1) / max(1, last_step - 1) if by is ColourBy.STEP else snapshot.confidence
     return np.where(written, level(np.where(written, share, 0.0)), NO_LEVEL)
 
 
 def level(share: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The level of each share of the scale, 0 to 1."""
+    """The level of each share, 0 to 1, of the scale."""
     return np.clip(np.floor(share * LEVELS), 0, LEVELS - 1).astype(np.int64)
 
 
 def hexadecimal(colour: RGB) -> str:
-    """As CSS writes it."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 

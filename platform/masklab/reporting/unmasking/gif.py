@@ -25,7 +25,7 @@ Picture = NDArray[np.uint8]
 
 
 class Look(IntEnum):
-    """What is no written character; the looks of the levels come after these."""
+    """The looks of characters that were not written; those of the levels follow."""
 
     PLAIN = 0
     FAINT = 1
@@ -33,7 +33,7 @@ class Look(IntEnum):
 
 
 def palette(theme: Theme) -> list[int]:
-    """Red, green and blue of each colour's number."""
+    """Red, green and blue of every colour number."""
     masked = blend(theme.paper, theme.ink, 0.14)
     written = ((tile, theme.ink) for tile in theme.tiles)
     ends = [(theme.paper, theme.ink), (theme.paper, theme.faint), (theme.paper, masked), *written]
@@ -41,7 +41,7 @@ def palette(theme: Theme) -> list[int]:
 
 
 class Sheet:
-    """Where everything stands in the pictures of text number `row`: in the lines that the text has in the end, so that nothing moves."""
+    """The layout of the frames of text number `row`, with the line breaks of the final text, so that nothing moves."""
 
     def __init__(self, trace: Trace, vocabulary: Vocabulary, title: str, by: ColourBy, row: int) -> None:
         self._signs, self._mask_id, self._given, self._row, self._by = signs(vocabulary), trace.mask_id, trace.given[row], row, by
@@ -59,7 +59,7 @@ class Sheet:
         self._height = self._text_top + len(broken) * self._letters.height + MARGIN
 
     def picture(self, snapshot: Snapshot) -> Picture:
-        """The numbers of the colours (h, w) of a step."""
+        """The colour numbers (h, w) of a step."""
         out = np.zeros((self._height, self._width + 2 * MARGIN), np.uint8)
         inside = out[:, MARGIN:-MARGIN]
         _put(inside, self._title, MARGIN, 0)
@@ -76,14 +76,13 @@ class Sheet:
         return _numbers(self._small.words(caption(_one_text(snapshot, self._row), self._mask_id, self._last_step)))
 
     def _legend_picture(self) -> Picture:
-        """Both ends of the scale, and its colours between them."""
+        """The colour scale with its ends."""
         low, high = ("step 1 ", f" {self._last_step:,}") if self._by is ColourBy.STEP else ("0 % ", " 100 %")
         tiles = np.zeros((self._small.height, LEVELS * TILE), np.uint8)
         tiles[4:-4] = np.repeat([_behind(level) for level in range(LEVELS)], TILE)
         return np.hstack([_numbers(self._small.words(low), Look.FAINT), tiles, _numbers(self._small.words(high), Look.FAINT)])
 
     def _cells(self, snapshot: Snapshot) -> list[Picture]:
-        """The pictures of all characters (T,)."""
         shown = row_signs(self._signs, snapshot.tokens[self._row].tolist())
         level = levels(snapshot, self._by, self._last_step)[self._row].tolist()
         fresh = (snapshot.placed_at[self._row] == snapshot.step).tolist()
@@ -94,19 +93,17 @@ class Sheet:
         ]
 
     def _given_cell(self, sign: str) -> Picture:
-        """Bold and underlined."""
         cell = _numbers(self._bold.sign(sign))
         cell[self._bold.baseline + 3] = _ink(Look.PLAIN)
         return cell
 
     def _masked_cell(self) -> Picture:
-        """A faint block."""
         cell = np.zeros((self._letters.height, self._letters.width), np.uint8)
         cell[5:-5, 1:-1] = _ink(Look.MASKED)
         return cell
 
     def _written_cell(self, sign: str, level: int, is_fresh: bool) -> Picture:
-        """On its tile, a newline faint, with a frame if it is of this step."""
+        """On its tile, a newline faint, framed if it was written in this step."""
         shades = self._letters.sign(sign)
         cell = _behind(level) + (shades // 2 if sign == NEWLINE else shades)
         if is_fresh:
@@ -121,7 +118,7 @@ def _one_text(snapshot: Snapshot, row: int) -> Snapshot:
 
 
 def _numbers(shades: Picture, look: Look = Look.PLAIN) -> Picture:
-    """The numbers of the colours of letters with one look."""
+    """The colour numbers of letters with one look."""
     return shades + np.uint8(look * SHADES)
 
 
@@ -130,12 +127,12 @@ def _ink(look: Look) -> int:
 
 
 def _behind(level: int) -> np.uint8:
-    """The number of the colour behind characters of a level."""
+    """The colour number behind characters of a level."""
     return np.uint8((len(Look) + level) * SHADES)
 
 
 def _put(picture: Picture, part: Picture, top: int, left: int) -> None:
-    """Set a part into a picture (h, w), cut where it stands out on the right."""
+    """Copy a part into a frame (h, w), cropped at the right edge."""
     part = part[:, : picture.shape[1] - left]
     picture[top : top + part.shape[0], left : left + part.shape[1]] = part
 
@@ -149,7 +146,7 @@ Shades = NDArray[np.uint8]
 
 
 class Lettering:
-    """One size and weight of letters, each in a cell of `height` and `width` pixels, on a `baseline` so far from its top."""
+    """One size and weight of letters, each in a cell of `height` x `width` pixels with its `baseline` measured from the top."""
 
     def __init__(self, size: int, *, bold: bool = False) -> None:
         self._font = ImageFont.truetype(str(_font_file(bold)), size)
@@ -159,13 +156,13 @@ class Lettering:
         self.width = round(self._font.getlength("0"))
 
     def sign(self, sign: str) -> Shades:
-        """A sign in its cell: (h, w)."""
+        """A sign in its cell (h, w)."""
         if sign not in self._cells:
             self._cells[sign] = self._drawn(sign, self.width)
         return self._cells[sign]
 
     def words(self, words: str) -> Shades:
-        """A line of words, as wide as they are: (h, w)."""
+        """A line of words (h, w)."""
         return self._drawn(words, round(self._font.getlength(words)))
 
     def _drawn(self, words: str, width: int) -> Shades:
@@ -196,7 +193,7 @@ def write_animation(
     theme: Theme = LIGHT,
     row: int = 0,
 ) -> None:
-    """Write text number `row` to `path`, at most MOST_FRAMES of its steps. Raises DataError when the file cannot be written."""
+    """Write text number `row` to `path` as a GIF of at most MOST_FRAMES steps. Raises DataError if the file cannot be written."""
     sheet, colours = Sheet(trace, vocabulary, title, by, row), palette(theme)
     frames = [Image.fromarray(sheet.picture(snapshot)) for snapshot in _evenly(trace.snapshots)]
     for frame in frames:
@@ -207,12 +204,12 @@ def write_animation(
 
 
 def _evenly(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
-    """At most MOST_FRAMES of them, the first and the last among these."""
+    """At most MOST_FRAMES of the snapshots, evenly spaced, first and last included."""
     count = min(MOST_FRAMES, len(snapshots))
     return [snapshots[i] for i in np.linspace(0, len(snapshots) - 1, count).round().astype(int)]
 
 
 def _milliseconds(frames: int) -> list[int]:
-    """How long each frame stays, in the hundredths of a second that the format has."""
+    """The duration of each frame, a multiple of the format's hundredth of a second."""
     each = min(SLOWEST, max(QUICKEST, SECONDS / frames))
     return [10 * round(100 * each)] * (frames - 1) + [round(1000 * SECONDS_OF_LAST)]

@@ -47,7 +47,7 @@ def record(trace: Trace, table: Sequence[str]) -> dict[str, Any]:
 
 
 def _changes(snapshots: Sequence[Snapshot], numbers: NDArray[np.int64]) -> Iterator[list[list[int]]]:
-    """The changes of each snapshot, a list for each text; `numbers` gives each token that of its sign."""
+    """For each snapshot, the changes of each text; `numbers` maps tokens to numbers of signs."""
     before = np.zeros((3, *snapshots[0].tokens.shape), np.int64)
     for snapshot in snapshots:
         percent = np.nan_to_num(np.round(100 * snapshot.confidence)).astype(np.int64)
@@ -59,7 +59,7 @@ def _changes(snapshots: Sequence[Snapshot], numbers: NDArray[np.int64]) -> Itera
 
 
 def _flat(changed_T: NDArray[np.bool_], *values_T: NDArray[np.int64]) -> list[int]:
-    """The distance of each changed position from the one before it, and the `values` there."""
+    """For each changed position its distance from the one before and the `values` there, as a flat list."""
     positions_M = np.flatnonzero(changed_T)
     columns = (np.diff(positions_M, prepend=0), *(value[positions_M] for value in values_T))
     flat: list[int] = np.stack(columns, axis=1).ravel().tolist()
@@ -101,7 +101,7 @@ def _colours(theme: Theme) -> str:
 
 
 def _json(contents: dict[str, Any]) -> str:
-    """ASCII, in which nothing reads as a tag."""
+    """ASCII without characters that HTML could read as a tag."""
     text = json.dumps(contents, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -58,13 +58,12 @@ class LiveUnmasking:
         self._latest: Snapshot | None = None
 
     def __enter__(self) -> Self:
-        """Begin to show."""
         if self._live:
             self._live.start()
         return self
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Show it, unless another was shown just now."""
+        """Show a snapshot, unless another was shown just now."""
         self._latest = snapshot
         if self._live and (began := self._clock()) >= self._due:
             self._live.update(self._view.fitting(snapshot, self._console.width, self._console.height), refresh=True)
@@ -72,7 +71,7 @@ class LiveUnmasking:
             self._due = ended + max(SECONDS_BETWEEN, TIMES_ITS_COST * (ended - began))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Take the live view away and print the last texts."""
+        """Remove the live view and print the last texts."""
         if self._live:
             self._live.stop()
             if self._latest:
@@ -80,8 +79,6 @@ class LiveUnmasking:
 
 
 class _View:
-    """How a snapshot looks."""
-
     def __init__(self, vocabulary: Vocabulary, given: NDArray[np.bool_], describes: str, by: ColourBy, last_step: int | None) -> None:
         self._signs, self._mask_id, self._given = signs(vocabulary), vocabulary.mask_id, given
         self._describes, self._by, self._last_step = plain(describes), by, last_step
@@ -96,12 +93,11 @@ class _View:
         return older, fresh
 
     def whole(self, snapshot: Snapshot, width: int) -> Group:
-        """All the texts."""
         blocks = [self._block(snapshot, row, width, whole_words=True) for row in range(len(snapshot.tokens))]
         return Group(self._caption(snapshot), *(line for block in blocks for line in block))
 
     def fitting(self, snapshot: Snapshot, width: int, height: int) -> Group:
-        """The texts that fit one under another into `height` lines, and how many there are besides; of the first, what fits."""
+        """The texts that fit into `height` lines and how many are left out; of the first text, what fits."""
         shown: list[Text] = []
         room, count = height - 3, len(snapshot.tokens)  # the caption, what is left out, the cursor
         for row in range(count):
@@ -124,7 +120,7 @@ class _View:
         return [Text(""), *(_line(shown, styles, line) for line in lines(shown, columns, whole_words=whole_words))]
 
     def _styles(self, snapshot: Snapshot, row: int) -> list[Style]:
-        """The look of each character of a text (T,)."""
+        """The style of each character of a text (T,)."""
         given = np.broadcast_to(self._given, snapshot.tokens.shape)[row]
         level = levels(snapshot, self._by, self._last_step or snapshot.step)[row]
         fresh = snapshot.placed_at[row] == snapshot.step
@@ -133,7 +129,6 @@ class _View:
 
 
 def _line(shown: list[str], styles: list[Style], positions: range) -> Text:
-    """One line, whose newline is faint."""
     text = Text(no_wrap=True, overflow="crop")
     looks = ((shown[i], styles[i] + FAINT if shown[i] == NEWLINE else styles[i]) for i in positions)
     for style, run in groupby(looks, key=lambda look: look[1]):
