@@ -101,6 +101,13 @@ def test_every_file_and_room_that_the_architecture_page_names_exists() -> None:
     assert len(named) > 50 and not missing
 
 
+def test_every_name_of_code_on_the_architecture_page_is_in_the_code() -> None:
+    named = set(re.findall(r"`(_?[A-Za-z]\w+)`", text_of(PROJECT / "docs/architecture.md")))
+    code = "\n".join(text_of(file) for top in ("platform", "tests/corruption") for file in (PROJECT / top).rglob("*.py"))
+    assert len(named) > 10
+    assert not [name for name in named if not re.search(rf"\b{name}\b", code)]
+
+
 @pytest.mark.parametrize(("page", "job", "words"), COMMANDS)
 def test_every_command_of_a_page_composes(page: str, job: str, words: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (PROJECT / "jobs" / f"{job}.py").is_file()
