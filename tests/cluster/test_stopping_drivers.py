@@ -15,7 +15,7 @@ import pytest
 from masklab.cluster.connection import Share
 from masklab.cluster.train import driver as training_run
 from masklab.cluster.train.stop_message import StopMessage, announce_stop
-from masklab.cluster.workers import pull_window, worker_group
+from masklab.cluster.workers import batch_producer, worker_group
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import DataError
 from masklab.modes.token_classifier import TokenClassifier
@@ -126,10 +126,10 @@ def test_a_producer_that_nobody_has_asked_is_not_taken_for_one_that_hangs(corpus
     texts = corpus.training_rows(32, "anywhere")
     maker = BatchMaker(TokenClassifier(), texts, corpus.vocabulary, curriculum, ObjectiveSettings(), 3, 4)
     clock = [0.0]
-    monkeypatch.setattr(pull_window, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(pull_window, "ray", SimpleNamespace(wait=lambda asked, timeout: ([], asked), kill=lambda *_, **__: None))
+    monkeypatch.setattr(batch_producer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(batch_producer, "ray", SimpleNamespace(wait=lambda asked, timeout: ([], asked), kill=lambda *_, **__: None))
     silent = SimpleNamespace(chunk=SimpleNamespace(remote=lambda *_: object()))
-    window = pull_window.PullWindow(lambda: silent, LocalSource(maker, 0, 4), BatchSettings(chunk_steps=4))
+    window = batch_producer.PullWindow(lambda: silent, LocalSource(maker, 0, 4), BatchSettings(chunk_steps=4))
     killed = []
     for at, key in ((0.0, (0, 0)), (0.0, (0, 1)), (50.0, (0, 4)), (100.0, (1, 8)), (150.0, (1, 12)), (170.0, (1, 16))):
         clock[0] = at
