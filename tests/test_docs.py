@@ -113,7 +113,7 @@ def test_every_command_of_a_page_composes(page: str, job: str, words: str, proje
     assert (PROJECT / "jobs" / f"{job}.py").is_file()
     run = SimpleNamespace(run=None, config=lambda: compose([], project))
     monkeypatch.setattr("masklab.config.checkpoints.find_checkpoint.find_checkpoint", lambda reference, home: run)
-    monkeypatch.setattr("masklab.config.checkpoints.transfer.with_source", lambda values, sizes, home: values)
+    monkeypatch.setattr("masklab.config.checkpoints.checkpoint_keys.with_source", lambda values, sizes, home: values)
     compose_tree(TREES[job], [word for word in shlex.split(words) if not PLACEHOLDER.fullmatch(word)], project)
 
 

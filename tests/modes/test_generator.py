@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from trained_run import config_for, forge, newest, train_into
 
-from masklab.config.checkpoints.generator import with_generator
+from masklab.config.checkpoints.checkpoint_keys import with_generator
 from masklab.config.compose.yaml_io import dump
 from masklab.config.jobs.train import Config
 from masklab.corruption.random_ratio import RandomRatio

@@ -12,7 +12,7 @@ from mode_batches import batch_of
 from pydantic import ValidationError
 from trained_run import config_for, train_into
 
-from masklab.config.checkpoints.generator import with_generator
+from masklab.config.checkpoints.checkpoint_keys import with_generator
 from masklab.config.jobs.evaluate import EvaluateConfig
 from masklab.config.jobs.predict import PredictConfig
 from masklab.config.jobs.train import Config

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masklab.config.search.perturbation import moved, perturbed, why_fixed
-from masklab.config.search.search_space import Choice, Uniform, Value, Whole
+from masklab.config.search.search_space import Choice, Uniform, Value, Whole, moved, perturbed, why_fixed
 
 RATE, RATIO, PATIENCE, SHAPE = Uniform(1e-4, 1e-2, log=True), Uniform(0.0, 0.6), Whole(2, 8), Choice(("linear", "geometric", "cosine"))
 SPACE = {"training.learning_rate": RATE, "curriculum.stages.0.mask_ratio": RATIO, "curriculum.patience": PATIENCE, "ramp.shape": SHAPE}

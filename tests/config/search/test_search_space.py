@@ -31,7 +31,7 @@ def test_the_words_mean_what_they_say() -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ("3e-4", "is no distribution"),
+        ("3e-4", "is not a distribution"),
         ("lag(1, 2)", "did you mean 'log'"),
         ("log(0, 1)", "low must be above 0"),
         ("uniform(2, 1)", "low is above high"),
@@ -43,8 +43,8 @@ def test_the_words_mean_what_they_say() -> None:
         ("choice(a,,b)", "an empty value"),
         ("choice(a, b, a)", "names a twice"),
         ("choice([a, b)", "missing at the end"),
-        ("choice(a], b)", "closes nothing"),
-        ("__import__('os').system('true')", "closes nothing"),
+        ("choice(a], b)", "unmatched"),
+        ("__import__('os').system('true')", "unmatched"),
     ],
 )
 def test_what_cannot_be_is_refused(words: str, reason: str) -> None:

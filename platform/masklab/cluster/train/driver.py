@@ -14,7 +14,7 @@ from pathlib import Path
 
 from masklab.cluster.connection import Share, connect, put, share_for
 from masklab.cluster.train.stop_message import StopMessage, announce_stop
-from masklab.config.checkpoints.generator import with_generator
+from masklab.config.checkpoints.checkpoint_keys import with_generator
 from masklab.config.compose.yaml_io import dump
 from masklab.config.home import home_of
 from masklab.config.jobs.train import Config

@@ -16,8 +16,7 @@ import numpy as np
 from masklab.cluster.tune.plan import PlannedTrial, SweepPlan
 from masklab.config.compose.yaml_io import dump
 from masklab.config.jobs.tune import SweepSettings
-from masklab.config.search.perturbation import perturbed
-from masklab.config.search.search_space import Point
+from masklab.config.search.search_space import Point, perturbed
 from masklab.errors import RunError, UserError
 from masklab.reporting.run.history import EvaluationRecord, History
 from masklab.reporting.sweep.record import Exploit, SweepRecord

@@ -76,7 +76,7 @@ def _tree(tree: JobTree, overrides: Sequence[str], root: Path) -> dict[str, Any]
     asked.apply_literal(values)
     values = _with_ramp_as_stages(values)
     if _transfers(values):
-        from masklab.config.checkpoints.transfer import with_source
+        from masklab.config.checkpoints.checkpoint_keys import with_source
 
         return with_source(values, _explicit_sizes(tree, asked, root), home_of(root))
     return values

@@ -7,8 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from masklab.config.jobs.train import Config
-from masklab.config.search.perturbation import why_fixed
-from masklab.config.search.search_space import Distribution, distribution
+from masklab.config.search.search_space import Distribution, distribution, why_fixed
 from masklab.errors import ConfigError
 from masklab.schema import Section
 

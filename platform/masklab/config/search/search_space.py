@@ -1,11 +1,11 @@
-"""A search space: keys of the configuration, each with a distribution in words such as `log(1e-4, 1e-2)`.
+"""A search space: keys of the configuration, each with a distribution such as `log(1e-4, 1e-2)`.
 
 log(LOW, HIGH)       a number whose logarithm is uniform
 uniform(LOW, HIGH)   a number
 int(LOW, HIGH)       a whole number, both ends included
-choice(A, B, ...)    one of the values, each as it would be written on the command line; names of files for a group
+choice(A, B, ...)    one of the values, each written as on the command line; names of files for a group
 
-A point of the space is a value for each key, and becomes overrides: nothing else ever changes a configuration.
+A point of the space is a value for each key; it is applied to a configuration as overrides.
 """
 
 from __future__ import annotations
@@ -27,6 +27,27 @@ Point = dict[str, Value]
 CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
 KINDS = ("log", "uniform", "int", "choice")
 PAIRS = {"(": ")", "[": "]", "{": "}"}
+
+FACTORS = (0.8, 1.2)
+"""By which a number is perturbed: down or up."""
+CHANGEABLE = ("objective.", "curriculum.", "ramp.")
+"""Beginnings of the keys that a population may change in the middle of a run."""
+RATES = ("learning_rate", "min_lr", "warmup_iters", "lr_decay_iters", "weight_decay", "beta1", "beta2", "grad_clip")
+"""Keys of `training` that it may change."""
+UNCHANGEABLE = {
+    "curriculum": "the run's stage does not carry over to another curriculum; vary its numbers, as curriculum.stages.1.mask_ratio",
+    "curriculum.stages": "the run's stage does not carry over to other stages; vary their numbers, as curriculum.stages.1.mask_ratio",
+    "curriculum.ramp.n_stages": "the run's stage does not carry over to another number of stages",
+    "ramp.n_stages": "the run's stage does not carry over to another number of stages",
+    "curriculum.name": "it does not change the metrics",
+    "curriculum.description": "it does not change the metrics",
+    "model": "weights cannot be copied to a model of another shape; only model.dropout can vary",
+    "training": "all trials of a population see the same batches at the same time; of training only " + ", ".join(RATES) + " can vary",
+    "run": "all trials of a population see the same batches",
+    "mode": "weights cannot be copied to another head",
+    "system": "a run keeps its device and number format",
+    "sampling": "it does not change the metric that trials are compared by",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +81,7 @@ class Uniform:
 
     @property
     def ends(self) -> tuple[Value, ...]:
-        """What to check before anything is drawn."""
+        """The extreme values, which are validated before anything is drawn."""
         return tuple(dict.fromkeys((self.low, self.high)))
 
 
@@ -72,7 +93,7 @@ class Whole:
     high: int
 
     def at(self, share: float) -> int:
-        """As for a number."""
+        """As for `Uniform`."""
         return min(self.low + math.floor(share * (self.high - self.low + 1)), self.high)
 
     def share(self, value: float) -> float:
@@ -85,7 +106,7 @@ class Whole:
 
     @property
     def ends(self) -> tuple[Value, ...]:
-        """What to check before anything is drawn."""
+        """The extreme values, which are validated before anything is drawn."""
         return tuple(dict.fromkeys((self.low, self.high)))
 
 
@@ -96,7 +117,7 @@ class Choice:
     values: tuple[str, ...]
 
     def at(self, share: float) -> str:
-        """As for a number, in the order of the values."""
+        """As for `Uniform`, in the order of the values."""
         return self.values[min(math.floor(share * len(self.values)), len(self.values) - 1)]
 
     def grid(self, points: int) -> tuple[Value, ...]:
@@ -105,7 +126,7 @@ class Choice:
 
     @property
     def ends(self) -> tuple[Value, ...]:
-        """What to check before anything is drawn: all of them."""
+        """All values."""
         return self.values
 
 
@@ -117,7 +138,7 @@ def distribution(text: str) -> Distribution:
     """The distribution that `text` spells. Raises ConfigError, without the key, for anything else."""
     call = CALL.fullmatch(text)
     if call is None:
-        raise ConfigError("is no distribution; write log(LOW, HIGH), uniform(LOW, HIGH), int(LOW, HIGH) or choice(A, B)")
+        raise ConfigError("is not a distribution; write log(LOW, HIGH), uniform(LOW, HIGH), int(LOW, HIGH) or choice(A, B)")
     kind, arguments = call[1], _arguments(call[2])
     if kind not in KINDS:
         raise ConfigError(f"unknown distribution '{kind}'; there are {', '.join(KINDS)}{did_you_mean(kind, KINDS)}")
@@ -153,6 +174,40 @@ def corners(space: Space) -> Iterator[Point]:
     for key, each in space.items():
         for value in each.ends[1:]:
             yield first | {key: value}
+
+
+def why_fixed(key: str) -> str | None:
+    """Why a population cannot change `key` in the middle of a run; None if it can."""
+    if key in UNCHANGEABLE:
+        return UNCHANGEABLE[key]
+    section, _, name = key.partition(".")
+    if key == "model.dropout" or key.startswith(CHANGEABLE) or (section == "training" and name in RATES):
+        return None
+    return UNCHANGEABLE.get(section, "it is fixed when a run begins")
+
+
+def perturbed(space: Space, point: Point, resample: float, rng: np.random.Generator) -> Point:
+    """The explore step of population based training: each value resampled with probability `resample`, else perturbed.
+
+    Jaderberg et al. 2017, Population Based Training of Neural Networks, section 4.1.1.
+    """
+    return {key: each.at(rng.random()) if rng.random() < resample else moved(each, point[key], rng) for key, each in space.items()}
+
+
+def moved(each: Distribution, value: Value, rng: np.random.Generator) -> Value:
+    """A choice's neighbour, or a number times 0.8 or 1.2, clipped to its distribution; a whole number changes by at least 1."""
+    up = bool(rng.random() < 0.5)
+    if isinstance(each, Choice):
+        place, last = each.values.index(str(value)), len(each.values) - 1
+        step = 1 if (up or place == 0) and place < last else -1
+        return each.values[max(place + step, 0)]
+    number = float(value) * FACTORS[up]
+    if isinstance(each, Uniform):
+        return each.rounded(number)
+    whole = round(number)
+    if whole == value:
+        whole += 1 if up else -1
+    return min(max(whole, each.low), each.high)
 
 
 def overrides_of(point: Mapping[str, Value]) -> list[str]:
@@ -197,7 +252,7 @@ def _arguments(text: str) -> list[str]:
         elif letter in PAIRS:
             awaited.append(PAIRS[letter])
         elif letter in PAIRS.values() and (not awaited or letter != awaited.pop()):
-            raise ConfigError(f"a '{letter}' that closes nothing")
+            raise ConfigError(f"unmatched '{letter}'")
     if awaited or quote:
         raise ConfigError(f"'{quote or awaited[-1]}' is missing at the end")
     return [part.strip() for part in parts]
