@@ -31,6 +31,10 @@ def made(*curricula: Arm, controls: tuple[str, ...] = tuple(CONTROLS)) -> Arms:
     return arms_of(curricula, BASELINE, controls, seed=3, tail_share=0.4)
 
 
+def named(arms: Arms, name: str) -> Arm:
+    return next(arm for arm in arms.arms if arm.name == name)
+
+
 def test_the_baseline_comes_first_and_each_curriculum_before_its_controls() -> None:
     arms = made(arm("rising", LOW, HIGH), arm("three", LOW, RUNS, HIGH), controls=("uniform", "reversed", "last_only"))
     assert [a.name for a in arms.arms] == [
@@ -71,12 +75,12 @@ def test_a_control_that_does_not_apply_is_listed_with_the_reason() -> None:
 def test_the_same_masks_under_another_objective_are_another_arm() -> None:
     arms = made(arm("rising", LOW, HIGH), arm("weighted", LOW, HIGH, weighting="elbo"), controls=("reversed",))
     assert [a.name for a in arms.arms] == ["rising", "rising-reversed", "weighted", "weighted-reversed"]
-    assert arms.of_name("weighted-reversed").objective.weighting == "elbo"
+    assert named(arms, "weighted-reversed").objective.weighting == "elbo"
 
 
 def test_all_arms_score_the_stages_of_all_curricula_once() -> None:
     arms = made(arm("rising", LOW, HIGH), arm("three", {**LOW, "patience": 9}, RUNS, HIGH))
-    wanted = [stage.masking for stage in arms.of_name("rising").curriculum.pools]
+    wanted = [stage.masking for stage in named(arms, "rising").curriculum.pools]
     assert [masking.describe() for masking in wanted] == [
         stage.masking.describe() for stage in shared_stages([arm("x", LOW, HIGH, RUNS).curriculum])
     ]
@@ -85,11 +89,11 @@ def test_all_arms_score_the_stages_of_all_curricula_once() -> None:
 
 def test_a_curriculum_that_is_compared_alone_is_trained_as_it_stands() -> None:
     alone = arm("alone", LOW, HIGH, advance_on="current_stage")
-    assert made(alone, controls=("uniform",)).of_name("alone").curriculum == alone.curriculum
+    assert named(made(alone, controls=("uniform",)), "alone").curriculum == alone.curriculum
 
 
 def test_the_tail_takes_the_share_that_is_asked_for() -> None:
-    stages = made(arm("rising", LOW, HIGH)).of_name("rising-uniform_tail").curriculum.stages
+    stages = named(made(arm("rising", LOW, HIGH)), "rising-uniform_tail").curriculum.stages
     assert sum(stage.max_share or 0 for stage in stages) == pytest.approx(0.6)
 
 
@@ -109,12 +113,12 @@ def test_curricula_that_cannot_be_compared_are_refused(curricula: list[Arm], wor
 
 def test_each_arm_advances_over_its_curriculums_own_stages() -> None:
     arms = made(arm("rising", LOW, HIGH), arm("mixed", RUNS, LOW), arm("twice", LOW, RUNS, LOW, RUNS), controls=("uniform", "reversed"))
-    assert {name: arms.of_name(name).curriculum.advance_over for name in ("rising", "rising-reversed", "mixed", "twice")} == {
+    assert {name: named(arms, name).curriculum.advance_over for name in ("rising", "rising-reversed", "mixed", "twice")} == {
         "rising": (0, 1),
         "rising-reversed": (0, 1),
         "mixed": (2, 0),
         "twice": (0, 2, 0, 2),
     }
     losses = StageLosses(10, (3.0, 1.0, 8.0), 0.1)
-    assert watched_loss(losses, Progress(), arms.of_name("rising").curriculum) == 2.0
-    assert watched_loss(losses, Progress(), arms.of_name("twice").curriculum) == 5.5
+    assert watched_loss(losses, Progress(), named(arms, "rising").curriculum) == 2.0
+    assert watched_loss(losses, Progress(), named(arms, "twice").curriculum) == 5.5

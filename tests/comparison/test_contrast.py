@@ -11,11 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from masklab.comparison.contrast import Contrast, contrasts
+from masklab.comparison.contrast import Contrast, Verdict, contrasts, power
 from masklab.comparison.outcomes import Outcomes
-from masklab.comparison.paired_test import holm
-from masklab.comparison.power import power
-from masklab.comparison.verdict import Verdict
+from masklab.comparison.paired_difference import holm
 from masklab.errors import UserError
 from masklab.reporting.comparison.verdict_text import sentence
 
@@ -54,7 +52,7 @@ def test_a_planted_difference_of_two_deviations_is_found(effect: float, verdict:
 
 def test_the_pairing_finds_what_the_seeds_own_differences_would_hide() -> None:
     outcomes = simulated(np.random.default_rng(2), {"sticky": -0.03}, 8)
-    arm, baseline = outcomes.figures_of("sticky"), outcomes.figures_of(BASELINE)
+    arm, baseline = outcomes.values_of("sticky"), outcomes.values_of(BASELINE)
     assert stats.ttest_ind(arm, baseline).pvalue > 0.05
     assert against_baseline(outcomes)[0].verdict is BETTER
 
@@ -70,14 +68,14 @@ def test_equal_arms_under_other_names_are_not_told_apart() -> None:
 def test_the_figures_of_a_contrast_are_those_of_their_references() -> None:
     outcomes = simulated(np.random.default_rng(4), {"a": -0.02, "b": 0.0, "c": 0.01}, 6)
     report = against_baseline(outcomes)
-    p = [stats.ttest_rel(outcomes.figures_of(c.arm), outcomes.figures_of(BASELINE)).pvalue for c in report]
+    p = [stats.ttest_rel(outcomes.values_of(c.arm), outcomes.values_of(BASELINE)).pvalue for c in report]
     np.testing.assert_allclose([c.p for c in report], p)
     np.testing.assert_allclose([c.p_holm for c in report], holm(p))
     for c in report:
-        difference = outcomes.figures_of(c.arm) - outcomes.figures_of(BASELINE)
+        difference = outcomes.values_of(c.arm) - outcomes.values_of(BASELINE)
         assert c.difference == pytest.approx(difference.mean())
         assert c.stderr == pytest.approx(stats.sem(difference))
-        assert c.percent == pytest.approx(100 * difference.mean() / outcomes.figures_of(BASELINE).mean())
+        assert c.percent == pytest.approx(100 * difference.mean() / outcomes.values_of(BASELINE).mean())
         assert c.low < c.difference < c.high and (c.pairs, c.asked, len(c.seeds)) == (3, 6, 6)
         assert c.detectable is not None
         assert power(c.detectable / difference.std(ddof=1), 6, 0.05 / 3) == pytest.approx(0.8, abs=1e-6)

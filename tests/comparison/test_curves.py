@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from masklab.comparison.curves import Curve, band, common_grid
-from masklab.comparison.reach import first_reach, lasting_reach, reach, targets
+from masklab.comparison.curves import Curve, band, common_grid, lasting_reach, reach, targets
 from masklab.errors import UserError
 
 FALLING = Curve.of([(100, 4.0), (200, 3.0), (400, 2.0)])
@@ -42,7 +41,7 @@ def test_the_grid_is_what_all_curves_have() -> None:
 
 
 def test_a_band_is_the_mean_and_its_standard_error_at_each_point() -> None:
-    runs = [Curve(FALLING.spent, FALLING.figure + shift) for shift in (0.0, 0.3, 0.6)]
+    runs = [Curve(FALLING.spent, FALLING.value + shift) for shift in (0.0, 0.3, 0.6)]
     found = band(runs, common_grid(runs, 5))
     values = np.stack([run.at(found.grid) for run in runs])
     np.testing.assert_allclose(found.mean, values.mean(axis=0))
@@ -60,20 +59,17 @@ def test_the_band_of_one_run_has_no_width() -> None:
 def test_the_difference_of_two_runs_keeps_the_points_of_both() -> None:
     difference = FALLING.minus(Curve.of([(150, 3.0), (300, 3.0), (900, 0.0)]))
     assert difference.spent.tolist() == [150, 200, 300, 400]
-    np.testing.assert_allclose(difference.figure, [0.5, 0.0, -0.5, -0.5])
+    np.testing.assert_allclose(difference.value, [0.5, 0.0, -0.5, -0.5])
 
 
-@pytest.mark.parametrize(
-    ("target", "first", "lasting"), [(5.0, 0, 0), (4.0, 0, 0), (3.0, 5, 5), (2.5, 7.5, 22.5), (1.0, 30, 30), (0.9, None, None)]
-)
-def test_a_target_is_reached_first_and_for_good(target: float, first: float | None, lasting: float | None) -> None:
-    assert first_reach(BOUNCING, target) == first
+@pytest.mark.parametrize(("target", "lasting"), [(5.0, 0), (4.0, 0), (3.0, 5), (2.5, 22.5), (1.0, 30), (0.9, None)])
+def test_a_target_is_reached_for_good(target: float, lasting: float | None) -> None:
     assert lasting_reach(BOUNCING, target) == lasting
 
 
 def test_a_curve_that_ends_above_the_target_has_not_reached_it_for_good() -> None:
     curve = Curve.of([(0, 3.0), (10, 1.0), (20, 2.0)])
-    assert first_reach(curve, 1.5) == 7.5 and lasting_reach(curve, 1.5) is None
+    assert lasting_reach(curve, 1.5) is None
 
 
 def test_runs_that_never_arrive_count_as_infinite_in_the_median() -> None:
@@ -81,7 +77,7 @@ def test_runs_that_never_arrive_count_as_infinite_in_the_median() -> None:
     found = reach(runs, 1.0)
     assert (found.reached, found.runs, found.share, found.median) == (2, 3, 2 / 3, 10)
     assert reach(runs, 0.5).median is None and reach(runs, 0.5).reached == 1
-    assert reach([BOUNCING], 2.5).median == 7.5 and reach([BOUNCING], 2.5, lasting=True).median == 22.5
+    assert reach([BOUNCING], 2.5).median == 22.5
 
 
 def test_targets_lie_within_what_the_runs_have_seen() -> None:
@@ -90,14 +86,10 @@ def test_targets_lie_within_what_the_runs_have_seen() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0.5, 5), min_size=1, max_size=12), st.floats(0.4, 5.1))
-def test_at_the_budget_of_a_target_the_curve_is_there(figures: list[float], target: float) -> None:
-    curve = Curve.of(list(enumerate(figures)))
-    first, lasting = first_reach(curve, target), lasting_reach(curve, target)
-    assert (first is None) == (min(figures) > target)
-    assert (lasting is None) == (figures[-1] > target)
-    if first is not None:
-        assert all(figure > target for spent, figure in enumerate(figures) if spent < first - 1e-9)
-        assert curve.at(np.array([first]))[0] <= target + 1e-6
+def test_at_the_budget_of_a_target_the_curve_is_there(values: list[float], target: float) -> None:
+    curve = Curve.of(list(enumerate(values)))
+    lasting = lasting_reach(curve, target)
+    assert (lasting is None) == (values[-1] > target)
     if lasting is not None:
-        assert first is not None and lasting >= first
-        assert all(figure <= target for spent, figure in enumerate(figures) if spent > lasting + 1e-9)
+        assert curve.at(np.array([lasting]))[0] <= target + 1e-6
+        assert all(value <= target for spent, value in enumerate(values) if spent > lasting + 1e-9)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from masklab.comparison.power import MOST_SEEDS, detectable, power, seeds_needed
+from masklab.comparison.contrast import MOST_SEEDS, detectable, power, seeds_needed
 
 
 @pytest.mark.parametrize(("effect", "seeds", "alpha"), [(1.0, 5, 0.05), (2.0, 5, 0.05), (2.0, 5, 0.01), (0.8, 15, 0.05), (-1.5, 8, 0.05)])

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from mask_statistics import LEAST_P_VALUE, p_value_of_counts, streams
 from scipy import stats
 
-from masklab.corruption.exact_count import ExactCount
-from masklab.corruption.subset import uniform_subset
+from masklab.corruption.exact_count import ExactCount, uniform_subset
 from masklab.rng import Stream
 
 

@@ -142,7 +142,7 @@ def test_random_ratios_fill_their_range_and_positions_follow_them() -> None:
         ({"type": "diffusion", "schedule": "cubic"}, "schedule"),
         ({"type": "exact_count", "mask_ratio": 0.4}, "mask_ratio"),
         ({"type": "stripes"}, "'stripes'"),
-        ({"type": "exact_count", "replacement": {"mask": 0.8, "random": 0.1}}, "make 0.9; the shares must make 1"),
+        ({"type": "exact_count", "replacement": {"mask": 0.8, "random": 0.1}}, "make 0.9; the shares must add up to 1"),
         ({"type": "exact_count", "replacement": {"mask": 1.8, "random": -0.8}}, "a probability lies between 0 and 1, and 1.8 does not"),
     ],
 )

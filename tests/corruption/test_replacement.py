@@ -10,7 +10,7 @@ import pytest
 from mask_statistics import streams
 
 from masklab.corruption.bernoulli import bernoulli
-from masklab.corruption.replacement import Replacement
+from masklab.corruption.masking import Replacement
 from masklab.rng import RowStreams, Stream, root_key
 
 VOCABULARY: Any = SimpleNamespace(size=50, mask_id=50)

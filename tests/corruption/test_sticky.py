@@ -15,24 +15,34 @@ from pydantic import ValidationError
 from sticky_reference import enumerate_growth, enumerate_trimmed, grow_literally, trim_literally
 
 from masklab.corruption.sticky import Sticky, scattered_ceiling
+from masklab.corruption.sticky_growth import _grow
+from masklab.rng import RowStreams, Stream
 
 
 def sticky(mask_ratio: float, p_start: float, p_extend: float, trim: str = "random") -> Sticky:
     return Sticky.model_validate({"mask_ratio": mask_ratio, "p_start": p_start, "p_extend": p_extend, "trim": trim})
 
 
+def untrimmed(masking: Sticky, rows: RowStreams, block_size: int) -> np.ndarray:
+    """The masks (B, T) as they are when growth stops: `draw` selects a subset of each."""
+    words = np.zeros((len(rows.keys), -(-block_size // 64)), np.uint64)
+    for row, key in zip(words, rows.stream(Stream.MASK), strict=True):
+        _grow(row, block_size, masking.count(block_size), masking.p_start, masking.p_extend, key)
+    return np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")[:, :block_size].astype(bool)
+
+
 SETTINGS = [(0.2, 0.3, 0.0), (0.4, 0.2, 0.8), (0.6, 0.1, 0.9), (0.9, 0.1, 0.9)]
 
 
 @pytest.mark.parametrize(
-    ("setting", "untrimmed", "least_run", "greatest_run"),
+    ("setting", "grown_ratio", "least_run", "greatest_run"),
     [(SETTINGS[0], 0.30, 1.22, 1.27), (SETTINGS[1], 0.53, 1.95, 2.1), (SETTINGS[2], 0.74, 3.4, 3.7), (SETTINGS[3], 0.93, 14.0, 15.9)],
 )
 def test_ratio_before_and_mean_run_after_trimming(
-    setting: tuple[float, float, float], untrimmed: float, least_run: float, greatest_run: float
+    setting: tuple[float, float, float], grown_ratio: float, least_run: float, greatest_run: float
 ) -> None:
     masking, rows = sticky(*setting), streams(1000)
-    assert masking.untrimmed(rows, 1024).mean() == pytest.approx(untrimmed, abs=0.005)
+    assert untrimmed(masking, rows, 1024).mean() == pytest.approx(grown_ratio, abs=0.005)
     assert least_run < mean_run(masking.draw(rows, 1024).selected) < greatest_run
 
 
@@ -43,7 +53,7 @@ def test_agrees_in_distribution_with_literal_rounds(setting: tuple[float, float,
     target = masking.count(block_size)
     literal = [grow_literally(block_size, target, masking.p_start, masking.p_extend, rng) for _ in range(rows)]
     trimmed = np.array([trim_literally(mask, target, rng) for mask in literal])
-    grown, drawn = masking.untrimmed(streams(rows), block_size), masking.draw(streams(rows), block_size).selected
+    grown, drawn = untrimmed(masking, streams(rows), block_size), masking.draw(streams(rows), block_size).selected
     reference = np.array(literal)
     assert p_value_of_samples(grown.sum(axis=1), reference.sum(axis=1)) > LEAST_P_VALUE
     assert p_value_of_samples(run_starts(grown).sum(axis=1), run_starts(reference).sum(axis=1)) > LEAST_P_VALUE
@@ -68,7 +78,7 @@ def test_agrees_in_distribution_with_literal_rounds(setting: tuple[float, float,
 def test_every_mask_is_as_likely_as_enumeration_says(block_size: int, setting: tuple[float, float, float]) -> None:
     masking, rows = sticky(*setting), streams(30_000)
     bits = 1 << np.arange(block_size)
-    grown = np.bincount(masking.untrimmed(rows, block_size) @ bits, minlength=2**block_size)
+    grown = np.bincount(untrimmed(masking, rows, block_size) @ bits, minlength=2**block_size)
     drawn = np.bincount(masking.draw(rows, block_size).selected @ bits, minlength=2**block_size)
     target = masking.count(block_size)
     final = enumerate_growth(block_size, target, masking.p_start, masking.p_extend)
@@ -86,7 +96,7 @@ def test_every_mask_is_as_likely_as_enumeration_says(block_size: int, setting: t
 )
 def test_count_is_exact_and_trimming_only_restores(trim: str, block_size: int, mask_ratio: float, p_start: float, p_extend: float) -> None:
     masking, rows = sticky(mask_ratio, p_start, p_extend, trim), streams(3)
-    grown, drawn = masking.untrimmed(rows, block_size), masking.draw(rows, block_size).selected
+    grown, drawn = untrimmed(masking, rows, block_size), masking.draw(rows, block_size).selected
     assert (drawn.sum(axis=1) == masking.count(block_size)).all()
     assert not (drawn & ~grown).any()
 
@@ -108,7 +118,7 @@ def test_count_is_the_ceiling_of_the_decimal_product() -> None:
 
 def test_trimming_edges_keeps_runs_whole_and_shortens_both_ends() -> None:
     masking, rows = sticky(0.4, 0.2, 0.8, "edges"), streams(4000)
-    grown, drawn = masking.untrimmed(rows, 256), masking.draw(rows, 256).selected
+    grown, drawn = untrimmed(masking, rows, 256), masking.draw(rows, 256).selected
     runs = np.cumsum(run_starts(grown).ravel())
     pieces = np.bincount(runs[run_starts(drawn).ravel()], minlength=runs[-1] + 1)
     assert pieces.max() == 1
@@ -136,7 +146,7 @@ def test_ceiling_without_extension_matches_simulation_and_known_limits() -> None
     [
         ((0.2, 0.0, 0.0), "p_start 0 never masks a first position"),
         ((0.2, 0.0, 0.9), "p_start 0 never masks a first position"),
-        ((0.6, 0.3, 0.0), r"mask_ratio 0.6 is out of reach.*p_start 0.3 ends near 0.506"),
+        ((0.6, 0.3, 0.0), r"mask_ratio 0.6 is out of reach.*p_start 0.3 growth ends near 0.506"),
         ((1.2, 0.3, 0.0), "mask_ratio\n.*a probability lies between 0 and 1, and 1.2 does not"),
         ((0.2, -0.1, 0.0), "p_start\n.*a probability lies between 0 and 1, and -0.1 does not"),
         ((0.2, 0.1, 7), "p_extend\n.*a probability lies between 0 and 1, and 7 does not"),

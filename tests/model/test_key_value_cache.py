@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from masklab.model.attention import KeyValueCache
 from masklab.model.config import ModelConfig
-from masklab.model.key_value_cache import KeyValueCache
 from masklab.model.size import flops_per_char
 from masklab.model.transformer import Transformer
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from masklab.errors import CheckpointError
 from masklab.model.config import ModelConfig
-from masklab.model.freezing import Trainability, freeze, is_frozen, parameters_with_depth, unfreeze
+from masklab.model.size import ParameterCount
+from masklab.model.training_mode import freeze, is_frozen, parameters_with_depth, unfreeze
 from masklab.model.transfer import SourceNetwork, listed, transfer
 from masklab.model.transfer_report import TransferReport
 from masklab.model.transformer import Transformer
@@ -195,11 +196,11 @@ def test_a_frozen_network_builds_no_graph_below_its_head_and_drops_nothing_out()
     assert torch.equal(first, second)
     model.head(first).sum().backward()
     assert {name for name, p in model.named_parameters() if p.grad is not None} == {"output.weight", "output.bias"}
-    assert Trainability.of(model).trainable == 3 * C + 3
+    assert ParameterCount.of(model).trainable == 3 * C + 3
     unfreeze(model)
     assert not is_frozen(model) and hidden_of(model).requires_grad
     assert not torch.equal(hidden_of(model), hidden_of(model))
-    counts = Trainability.of(model)
+    counts = ParameterCount.of(model)
     assert counts.trainable == counts.total
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from masklab.model.attention import rotary_table, rotate
 from masklab.model.config import ModelConfig
-from masklab.model.rotary import rotary_table, rotate
 from masklab.model.transformer import Transformer
 
 V, E, B, T = 7, 16, 3, 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from masklab.modes.detection_metrics import BINS, auroc, balanced_accuracy, calibration_error, constant_loss, log_loss
+from masklab.modes.metrics import BINS, auroc, balanced_accuracy, calibration_error, constant_loss, log_loss
 
 metrics = pytest.importorskip("sklearn.metrics")
 

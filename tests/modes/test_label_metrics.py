@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masklab.modes.label_memory import balanced_weights
-from masklab.modes.label_metrics import class_counts, confusion, macro_f1, r_squared, rmse
+from masklab.modes.metrics import class_counts, confusion, macro_f1, r_squared, rmse
 
 metrics = pytest.importorskip("sklearn.metrics")
 LABELS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=60)

@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mode_batches import batch_of
 
-from masklab.corruption.masking import Masking
+from masklab.corruption.masking import Masking, Replacement
 from masklab.corruption.random_ratio import RandomRatio
-from masklab.corruption.replacement import Replacement
 from masklab.corruption.span import Span
 from masklab.corruption.sticky import Sticky
 from masklab.model.config import ModelConfig
-from masklab.modes.detection_metrics import auroc, balanced_accuracy, calibration_error, log_loss
 from masklab.modes.examples import Examples
+from masklab.modes.metrics import auroc, balanced_accuracy, calibration_error, log_loss
 from masklab.modes.replaced_token_detector import ReplacedTokenDetector, fragments, log_odds
 from masklab.rng import RowStreams, root_key
 from masklab.text.rows import Rows

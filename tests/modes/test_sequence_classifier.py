@@ -15,9 +15,9 @@ from masklab.model.transformer import Transformer
 from masklab.modes.examples import Examples
 from masklab.modes.sequence_classifier import SequenceClassifier
 from masklab.rng import RowStreams, root_key
-from masklab.text.label_values import LabelType
 from masklab.text.labelled_corpus import LabelledCorpus
 from masklab.text.labelled_split import Splitting, cleaned
+from masklab.text.labels import LabelType
 from masklab.text.sources.origin import Example
 from masklab.training.loss import LossModule
 

@@ -10,12 +10,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from masklab.errors import ConfigError, DataError, UserError
-from masklab.sampling.prompt import LONGEST, SURROGATE, Gap, Prompt, UnknownCharacters, escaped
+from masklab.sampling.prompt import GAP, LONGEST, SURROGATE, Gap, Prompt, UnknownCharacters
 from masklab.text.vocabulary import MASK_SIGN, Vocabulary
 
 LETTERS = Vocabulary.of_text("abcdefgh [](){}5n*.\\'-\n")
 ANY = st.text(st.characters(exclude_categories=())) | st.text("ab[]*\\n0159")
 KNOWN = st.text("ab [](5n*.\\'\n", max_size=20)
+
+
+def escaped(text: str) -> str:
+    """How exactly `text` is written in a prompt: no part of it is a gap or an escape."""
+    return re.sub(rf"(?={GAP})", r"\\", text.replace("\\", r"\\"))
 
 
 def laid_out(

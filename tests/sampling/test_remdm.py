@@ -12,8 +12,8 @@ from reverse import JOINT, LETTERS, joint_counts, network, run_sampler, settings
 from scipy import stats
 
 from masklab.sampling.canvas import Canvas, Draw
-from masklab.sampling.grid import masked_shares
 from masklab.sampling.remdm import ReMDM
+from masklab.sampling.sampler import masked_shares
 from masklab.sampling.settings import SamplingSettings
 
 MASK = LETTERS.mask_id

@@ -9,7 +9,7 @@ import pytest
 from reverse import JOINT, LETTERS, T, V, joint_counts, network, run_sampler, settings_of
 from scipy import stats
 
-from masklab.sampling.grid import masked_shares
+from masklab.sampling.sampler import masked_shares
 
 SAMPLES = 6000
 

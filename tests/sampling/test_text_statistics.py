@@ -19,7 +19,6 @@ from masklab.sampling.text_statistics import (
     ORDERS,
     Ngrams,
     ReferenceText,
-    ngram_divergence,
     real_pieces,
     real_words,
     text_statistics,
@@ -41,6 +40,10 @@ def literal_divergence(texts: Sequence[str], reference: str, n: int) -> float:
         return math.nan
     union = sorted(ours | theirs)
     return float(jensenshannon([ours[g] for g in union], [theirs[g] for g in union], base=2)) ** 2
+
+
+def ngram_divergence(texts: Sequence[str], reference: str, n: int) -> float:
+    return Ngrams.of([reference], n).divergences(texts)[-1]
 
 
 def random_text(size: int, letters: str, seed: int) -> str:

@@ -72,7 +72,7 @@ class Story:
         record = self._record(arms)
         for run in record.runs:
             if run.outcome and run.outcome.nelbo_nats is not None:
-                arm, place = arms.of_name(run.arm), folder / run.folder
+                arm, place = next(arm for arm in arms.arms if arm.name == run.arm), folder / run.folder
                 self._history(arm, run).write(place)
                 _curve(run).write(place)
         record.write(folder)

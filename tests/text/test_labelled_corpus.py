@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masklab.errors import DataError
-from masklab.text.label_values import LabelType, class_name, number, token_names
 from masklab.text.labelled_corpus import LabelledCorpus, LabelledRows
 from masklab.text.labelled_split import Splitting, cleaned
+from masklab.text.labels import LabelType, class_name, number, token_names
 from masklab.text.sources.origin import Example
 
 CLASSES = {"cat": 40, "dog": 20, "emu": 5, "fox": 2}

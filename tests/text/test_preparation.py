@@ -12,10 +12,9 @@ from pydantic import ValidationError
 
 from masklab.errors import DataError
 from masklab.text.corpus import TokenCorpus
-from masklab.text.dataset import Dataset
+from masklab.text.dataset import SOURCE, Dataset, Source, SourceName
 from masklab.text.preparation import corpus_for, corpus_path
 from masklab.text.sources.origin import TextOrigin
-from masklab.text.sources.source import SOURCE, Source, SourceName
 from masklab.text.sources.text_file import TextFile
 
 WORDS = "Some words of a text.\n\nAnd some more of them.\n" * 20

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
 from masklab.errors import CheckpointError
-from masklab.model.linear import SMALLEST_DEVIATION, StandardisedLinear
+from masklab.model.layers import SMALLEST_DEVIATION, StandardisedLinear
 from masklab.model.transformer import Transformer
 from masklab.modes.any_mode import AnyMode
 from masklab.modes.mode import Mode

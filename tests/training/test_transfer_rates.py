@@ -6,7 +6,7 @@ import pytest
 import torch
 from recipes import recipe
 
-from masklab.model.freezing import parameters_with_depth
+from masklab.model.training_mode import parameters_with_depth
 from masklab.model.transformer import Transformer
 from masklab.training.optimizer import make_optimizer, set_rates
 from masklab.training.settings import TransferSettings

@@ -58,10 +58,6 @@ class Arms:
     left_out: tuple[LeftOut, ...]
     baseline: str | None
 
-    def of_name(self, name: str) -> Arm:
-        """The arm `name`."""
-        return next(arm for arm in self.arms if arm.name == name)
-
 
 def arms_of(curricula: Sequence[Arm], baseline: Arm, controls: Sequence[str], seed: int, tail_share: float) -> Arms:
     """The arms of a comparison of `curricula`, with the `baseline` and the named `controls` of each.

@@ -1,23 +1,44 @@
-"""Contrasts: an arm against a baseline, with everything that a reader needs to believe it or not.
+"""Contrasts: one arm against a baseline, with the evidence: difference, interval, tests, power and verdict.
 
-All that is said is about seeds: what other first weights and other batches of the same recipe would give, judged by the same frozen
-pools. The pools' masks and windows have an error of their own, which all runs share and which no number of seeds takes away.
+All statements are about seeds: what other first weights and other batches of the same recipe would give, scored on the same frozen
+pools. The pools' masks and windows have an error of their own, which all runs share and which more seeds do not reduce.
+
+Power: the paired t statistic follows a noncentral t with n - 1 degrees of freedom when the true difference is not zero (Cohen 1988,
+"Statistical power analysis for the behavioral sciences", section 2.2). The deviation is itself an estimate: from 5 seeds it is often
+wrong by a third, and the number of seeds by its square.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
+
+from scipy.optimize import brentq
+from scipy.stats import nct
+from scipy.stats import t as student
 
 from masklab.comparison.interval import interval
 from masklab.comparison.outcomes import Outcomes
-from masklab.comparison.paired_difference import PairedDifference
-from masklab.comparison.paired_test import holm, paired_t, sign_flip
-from masklab.comparison.power import detectable, seeds_needed
-from masklab.comparison.verdict import FEWEST_SEEDS, Verdict, verdict_on
+from masklab.comparison.paired_difference import PairedDifference, holm, paired_t, sign_flip
 from masklab.errors import UserError
 
 ALPHA = 0.05
+FEWEST_SEEDS = 3
+"""With fewer seeds the variance of the differences cannot be estimated, so no verdict is given."""
+POWER = 0.8
+"""Default probability of finding the difference in question significant."""
+MOST_SEEDS = 10_000
+
+
+class Verdict(Enum):
+    """Conclusion about an arm compared with its baseline."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    NOT_DISTINGUISHABLE = "not distinguishable"
+    TOO_FEW_SEEDS = "too few seeds"
 
 
 @dataclass(frozen=True)
@@ -29,7 +50,7 @@ class Contrast:
     unit: str
     seeds: tuple[int, ...]
     asked: int
-    """Seeds of the whole table; those beyond `seeds` are missing here."""
+    """Number of seeds of the whole table; more than `seeds` where runs of this pair are missing."""
     difference: float
     stderr: float
     percent: float | None
@@ -37,29 +58,29 @@ class Contrast:
     low: float
     high: float
     level: float
-    """Of the interval from `low` to `high`: for this pair alone, not corrected for the others."""
+    """Confidence level of the interval from `low` to `high`, for this pair alone: not corrected for the other pairs."""
     p: float
-    """Of the paired t test."""
+    """p value of the paired t test."""
     p_holm: float
-    """The same, corrected for all `pairs` of the report."""
+    """`p`, corrected for all `pairs` of the report by Holm's method."""
     p_sign_flip: float | None
-    """Of the exact sign-flip test, uncorrected."""
+    """p value of the exact sign-flip test, uncorrected; None for more seeds than it can enumerate."""
     pairs: int
     margin: float
     """The smallest difference that matters."""
     detectable: float | None
-    """The smallest difference that this many seeds find in four of five reports; None where the seeds do not differ."""
+    """The smallest difference that this number of seeds detects with probability 0.8; None where the differences have no spread."""
     seeds_needed: int | None
-    """Seeds that find a difference of `margin`, or where that is 0 one as large as this, in four of five reports; never
-    fewer than a verdict takes, None for no number."""
+    """Seeds that detect a difference of `margin` (or of `difference` if the margin is 0) with probability 0.8, at least
+    `FEWEST_SEEDS`; None above `MOST_SEEDS`, and where the differences have no spread."""
     verdict: Verdict
 
 
 def contrasts(outcomes: Outcomes, pairs: Iterable[tuple[str, str]], *, alpha: float = ALPHA, margin: float = 0.0) -> tuple[Contrast, ...]:
     """Every pair (arm, baseline) of a report, its tests corrected together.
 
-    Planning figures stand on `alpha` over the number of pairs, Holm's first and hardest step. Raises UserError for a pair with
-    fewer than two common seeds, a pair named twice, and an arm against itself.
+    `detectable` and `seeds_needed` use `alpha` divided by the number of pairs, the first and strictest step of Holm's method. Raises
+    UserError for a pair with fewer than two common seeds, a pair named twice, and an arm against itself.
     """
     pairs = tuple(pairs)
     for arm, baseline in pairs:
@@ -110,3 +131,56 @@ def _contrast(
         seeds_needed=None if needed is None else max(needed, FEWEST_SEEDS),
         verdict=verdict_on(n, p_holm, (low, high), smallest, alpha, margin),
     )
+
+
+def verdict_on(seeds: int, p_holm: float, ends: tuple[float, float], detectable: float | None, alpha: float, margin: float) -> Verdict:
+    """Better or worse if the corrected test is significant and the whole interval, given by its `ends`, lies beyond the margin.
+
+    Otherwise too few seeds, if a difference of a `margin` above 0 is neither detectable with these seeds nor excluded by the interval;
+    else not distinguishable, which does not mean that the arms are equal.
+    """
+    low, high = ends
+    if seeds < FEWEST_SEEDS:
+        return Verdict.TOO_FEW_SEEDS
+    if p_holm <= alpha and high < -margin:
+        return Verdict.BETTER
+    if p_holm <= alpha and low > margin:
+        return Verdict.WORSE
+    ruled_out = -margin < low and high < margin
+    if margin > 0 and not ruled_out and detectable is not None and detectable > margin:
+        return Verdict.TOO_FEW_SEEDS
+    return Verdict.NOT_DISTINGUISHABLE
+
+
+def power(effect: float, seeds: int, alpha: float) -> float:
+    """Probability that the two-sided paired t test with `seeds` >= 2 at `alpha` detects a true difference of `effect` deviations."""
+    degrees, shift = seeds - 1, abs(effect) * math.sqrt(seeds)
+    limit = float(student.isf(alpha / 2, degrees))
+    # a t on the wrong side needs a normal below -shift: negligible past 4, where scipy's tail becomes nan
+    wrong_side = float(nct.cdf(-limit, degrees, shift)) if shift < 4 else 0.0
+    return float(nct.sf(limit, degrees, shift)) + wrong_side
+
+
+def seeds_needed(difference: float, deviation: float, alpha: float, wanted: float = POWER) -> int | None:
+    """The fewest seeds that detect `difference` with probability `wanted`; None when more than `MOST_SEEDS` would be needed.
+
+    `deviation` > 0 is the standard deviation of the paired differences.
+    """
+    effect = abs(difference) / deviation
+    if effect == 0 or power(effect, MOST_SEEDS, alpha) < wanted:
+        return None
+    few, enough = 1, 2
+    while power(effect, enough, alpha) < wanted:
+        few, enough = enough, min(2 * enough, MOST_SEEDS)
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if power(effect, middle, alpha) >= wanted else (middle, enough)
+    return enough
+
+
+def detectable(deviation: float, seeds: int, alpha: float, wanted: float = POWER) -> float:
+    """The smallest true difference that `seeds` detect with probability `wanted`, given the `deviation` > 0 of the differences."""
+    highest = 1.0
+    while power(highest, seeds, alpha) < wanted:
+        highest *= 2
+    return deviation * float(brentq(lambda effect: power(effect, seeds, alpha) - wanted, 0.0, highest, xtol=1e-9))

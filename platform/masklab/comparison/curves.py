@@ -1,4 +1,6 @@
-"""Learning curves over the budget spent, so that runs with other steps between evaluations can still be laid over each other.
+"""Learning curves over the budget spent: bands of several runs, and the budget that it takes to reach a target.
+
+Runs are compared by budget, not by step, so that their intervals between evaluations may differ.
 
 Shapes: N points of a curve, R runs, G points of a grid.
 """
@@ -6,6 +8,7 @@ Shapes: N points of a curve, R runs, G points of a grid.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,28 +23,28 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """`figure` (N,) after `spent` (N,) of the budget, which rises strictly; the lower the figure the better. Straight in between."""
+    """`value` (N,) after `spent` (N,) of the budget, which rises strictly; lower is better. Linear between the points."""
 
     spent: Floats
-    figure: Floats
+    value: Floats
 
     @classmethod
     def of(cls, points: Iterable[tuple[float, float | None]]) -> Curve:
-        """A curve through (budget spent, figure), without those that have no finite figure. Raises UserError when none is left."""
-        kept = [(spent, figure) for spent, figure in points if figure is not None and math.isfinite(figure)]
-        spent, figure = np.array(kept, np.float64).reshape(-1, 2).T
+        """A curve through the points (budget spent, value) whose value is finite. Raises UserError when there are none."""
+        kept = [(spent, value) for spent, value in points if value is not None and math.isfinite(value)]
+        spent, value = np.array(kept, np.float64).reshape(-1, 2).T
         if not len(spent):
-            raise UserError("a learning curve needs at least one evaluation with a finite figure")
+            raise UserError("a learning curve needs at least one evaluation with a finite value")
         if (np.diff(spent) <= 0).any():
             raise UserError(f"a learning curve's budget must rise from point to point, and does not in {spent.tolist()}")
-        return cls(spent, figure)
+        return cls(spent, value)
 
     def at(self, grid: Floats) -> Floats:
-        """The figure (G,) at the budgets `grid` (G,), nan beyond the first and last point."""
-        return np.interp(grid, self.spent, self.figure, left=np.nan, right=np.nan)
+        """The value (G,) at the budgets `grid` (G,), nan beyond the first and last point."""
+        return np.interp(grid, self.spent, self.value, left=np.nan, right=np.nan)
 
     def minus(self, other: Curve) -> Curve:
-        """This curve above the other, over the range that both have: for two runs under one seed."""
+        """The difference of two runs under one seed, over the range that both have."""
         inside = common_grid([self, other], 2)
         grid = np.union1d(inside, np.concatenate([self.spent, other.spent]))
         grid = grid[(grid >= inside[0]) & (grid <= inside[-1])]
@@ -75,6 +78,51 @@ def common_grid(curves: Sequence[Curve], points: int) -> Floats:
 
 def band(curves: Sequence[Curve], grid: Floats) -> Band:
     """The mean and spread of `curves` on a `grid` (G,) that lies within all of them."""
-    figures = np.stack([curve.at(grid) for curve in curves])
-    spread = figures.std(axis=0, ddof=1) if len(curves) > 1 else np.zeros(len(grid))
-    return Band(grid, figures.mean(axis=0), spread / math.sqrt(len(curves)), figures.min(axis=0), figures.max(axis=0), len(curves))
+    values = np.stack([curve.at(grid) for curve in curves])
+    spread = values.std(axis=0, ddof=1) if len(curves) > 1 else np.zeros(len(grid))
+    return Band(grid, values.mean(axis=0), spread / math.sqrt(len(curves)), values.min(axis=0), values.max(axis=0), len(curves))
+
+
+def lasting_reach(curve: Curve, target: float) -> float | None:
+    """The budget after which the curve stays at `target` or below until it ends; None if it ends above."""
+    above = np.flatnonzero(curve.value > target)
+    if not len(above):
+        return float(curve.spent[0])
+    return _crossing(curve, int(above[-1]) + 1, target) if above[-1] + 1 < len(curve.value) else None
+
+
+def _crossing(curve: Curve, i: int, target: float) -> float:
+    """Budget at which the line to point `i`, which is not above the target, meets the target; that of the first point for i = 0."""
+    if i == 0:
+        return float(curve.spent[0])
+    (x0, x1), (y0, y1) = curve.spent[i - 1 : i + 1], curve.value[i - 1 : i + 1]
+    return float(x0 + (x1 - x0) * (y0 - target) / (y0 - y1))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How many of several runs reach one target, and on what budget."""
+
+    target: float
+    runs: int
+    reached: int
+    median: float | None
+    """Median of the budgets, where a run that does not reach the target counts as infinite; None if the median is infinite."""
+
+    @property
+    def share(self) -> float:
+        """Share of the runs that reached the target."""
+        return self.reached / self.runs
+
+
+def reach(curves: Sequence[Curve], target: float) -> Reach:
+    """Which of the runs `curves` (R,) reach the `target` for good, and on what budget."""
+    budgets = [lasting_reach(curve, target) for curve in curves]
+    median = statistics.median([float("inf") if budget is None else budget for budget in budgets])
+    return Reach(target, len(curves), sum(budget is not None for budget in budgets), None if median == float("inf") else median)
+
+
+def targets(curves: Sequence[Curve], count: int) -> tuple[float, ...]:
+    """`count` targets evenly spaced between the highest first value and the lowest value of all, exclusive, best last."""
+    highest, lowest = max(curve.value[0] for curve in curves), min(curve.value.min() for curve in curves)
+    return tuple(float(target) for target in np.linspace(highest, lowest, count + 2)[1:-1])

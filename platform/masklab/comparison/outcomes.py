@@ -1,4 +1,4 @@
-"""The table that a comparison is judged by: one final figure a run, of several arms under the same seeds.
+"""The table behind a comparison: one final value for each run, of several arms under the same seeds.
 
 Shapes: A arms, S seeds.
 """
@@ -20,60 +20,60 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """`figures` (A, S) in `unit`, the lower the better, with nan for a run that is missing."""
+    """`values` (A, S) in `unit`, lower is better, with nan for a run that is missing."""
 
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
-    figures: Floats
+    values: Floats
     unit: str = "nats per character"
 
     @classmethod
-    def of(cls, figures: Mapping[str, Mapping[int, float | None]], unit: str = "nats per character") -> Outcomes:
-        """The table of `{arm: {seed: figure}}`; a run that failed is None, or is left out.
+    def of(cls, values: Mapping[str, Mapping[int, float | None]], unit: str = "nats per character") -> Outcomes:
+        """The table of `{arm: {seed: value}}`; a run that failed is None, or is left out.
 
-        Raises UserError for a figure that is not finite: a run that diverged has failed, and must be seen to be missing.
+        Raises UserError for a value that is not finite: a run that diverged has failed, and must be shown as missing.
         """
-        for arm, runs in figures.items():
+        for arm, runs in values.items():
             for seed, value in runs.items():
                 if value is not None and not math.isfinite(value):
-                    raise UserError(f"{arm}, seed {seed}: {value} is no final figure; leave a run that failed out of the comparison")
-        arms, seeds = tuple(figures), tuple(sorted({seed for runs in figures.values() for seed in runs}))
+                    raise UserError(f"{arm}, seed {seed}: the final value is {value}; leave failed runs out of the comparison")
+        arms, seeds = tuple(values), tuple(sorted({seed for runs in values.values() for seed in runs}))
         table = np.full((len(arms), len(seeds)), np.nan)
         for row, arm in enumerate(arms):
             for column, seed in enumerate(seeds):
-                value = figures[arm].get(seed)
+                value = values[arm].get(seed)
                 table[row, column] = np.nan if value is None else value
         return cls(arms, seeds, table, unit)
 
     @property
     def missing(self) -> tuple[tuple[str, int], ...]:
-        """Arm and seed of each run without a figure."""
-        return tuple((self.arms[row], self.seeds[column]) for row, column in np.argwhere(np.isnan(self.figures)))
+        """Arm and seed of each run without a value."""
+        return tuple((self.arms[row], self.seeds[column]) for row, column in np.argwhere(np.isnan(self.values)))
 
-    def figures_of(self, arm: str) -> Floats:
+    def values_of(self, arm: str) -> Floats:
         """The row (S,) of `arm`. Raises UserError when there is no such arm."""
         if arm not in self.arms:
             raise UserError(f"{arm}: no such arm; there are {', '.join(self.arms) or 'none'}{did_you_mean(arm, self.arms)}")
-        return np.asarray(self.figures[self.arms.index(arm)])
+        return np.asarray(self.values[self.arms.index(arm)])
 
     def mean(self, arm: str) -> float | None:
-        """The mean over the runs that `arm` has; None when it has none."""
-        row = self.figures_of(arm)
+        """The mean over the finished runs of `arm`; None without any."""
+        row = self.values_of(arm)
         return None if np.isnan(row).all() else float(np.nanmean(row))
 
     def common_seeds(self, arm: str, baseline: str) -> tuple[int, ...]:
-        """The seeds under which both arms have a figure."""
-        both = ~np.isnan(self.figures_of(arm)) & ~np.isnan(self.figures_of(baseline))
+        """The seeds under which both arms have a value."""
+        both = ~np.isnan(self.values_of(arm)) & ~np.isnan(self.values_of(baseline))
         return tuple(seed for seed, has in zip(self.seeds, both, strict=True) if has)
 
     def difference(self, arm: str, baseline: str) -> PairedDifference:
-        """What `arm` has above `baseline`, seed by seed. Raises UserError for fewer than two common seeds."""
+        """`arm` minus `baseline`, seed by seed. Raises UserError for fewer than two common seeds."""
         seeds = self.common_seeds(arm, baseline)
         if len(seeds) < 2:
-            counts = [int((~np.isnan(self.figures_of(name))).sum()) for name in (arm, baseline)]
+            counts = [int((~np.isnan(self.values_of(name))).sum()) for name in (arm, baseline)]
             raise UserError(
                 f"{arm} and {baseline} have {len(seeds)} of {len(self.seeds)} seeds in common ({counts[0]} and {counts[1]} finished runs); "
                 "a comparison needs at least 2, and 5 to say much"
             )
         both = [self.seeds.index(seed) for seed in seeds]
-        return PairedDifference(seeds, self.figures_of(arm)[both], self.figures_of(baseline)[both])
+        return PairedDifference(seeds, self.values_of(arm)[both], self.values_of(baseline)[both])

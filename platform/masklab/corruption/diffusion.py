@@ -61,23 +61,23 @@ class Diffusion(Masking):
         return np.asarray(np.exp(xlogy(a - 1, t) + xlog1py(b - 1, -t) - betaln(a, b)))
 
     def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:
-        """Select positions; the probability of a row is `1 - alpha_t`, its ELBO weight `-alpha'_t / (1 - alpha_t)`.
+        """Select positions; the probability of a row is `1 - alpha_t`, its ELBO weight `-dalpha_t / (1 - alpha_t)`.
 
         With N timesteps the weight is `N (alpha_s - alpha_t) / (1 - alpha_t)`, s = t - 1/N (Sahoo et al. 2024, eq. 8). Either is
         divided by the density of t: importance sampling of the ELBO's integral over t. With the linear schedule its variance is finite
         where both parameters of the Beta are below 2.
         """
         t = self.times(streams.stratified(Stream.LEVEL))
-        p, slope = self.schedule.value(t), self.slope(t)
+        p, rate = self.schedule.value(t), self.rate(t)
         if self.restore_elbo:
             density = self.density(t)
             # only rounding puts t where the density is 0 or infinite
-            usable = (density > 0) & (p > 0) & np.isfinite(density) & np.isfinite(slope)
-            slope = np.divide(slope, density, out=np.zeros_like(p), where=usable)
-        return MaskDraw.at(bernoulli(streams.stream(Stream.MASK), p, block_size), p, slope)
+            usable = (density > 0) & (p > 0) & np.isfinite(density) & np.isfinite(rate)
+            rate = np.divide(rate, density, out=np.zeros_like(p), where=usable)
+        return MaskDraw.at(bernoulli(streams.stream(Stream.MASK), p, block_size), p, rate)
 
-    def slope(self, t: Times) -> Times:
-        """The derivative of `1 - alpha_t` at `t` (B,); with N timesteps its difference quotient over the step that ends there."""
+    def rate(self, t: Times) -> Times:
+        """`-dalpha_t`, the derivative of `1 - alpha_t` at `t` (B,); with N timesteps the difference quotient over the step to t."""
         if self.timesteps is None:
             return self.schedule.derivative(t)
         return self.timesteps * (self.schedule.value(t) - self.schedule.value(self._step_before(t)))

@@ -1,4 +1,4 @@
-"""Noise schedules: the probability `1 - alpha_t` that a position is masked at time t, and its derivative.
+"""Noise schedules: the probability `1 - alpha_t` that a position is masked at time t, and its derivative `-dalpha_t`.
 
 Shapes: any; a schedule works element by element.
 """
@@ -41,7 +41,7 @@ class NoiseSchedule(Section):
 
     @abstractmethod
     def derivative(self, t: Times) -> Times:
-        """p'(t) = -alpha'_t at the times `t` in [0, 1]."""
+        """p'(t) = -dalpha_t at the times `t` in [0, 1]."""
 
     def describe(self) -> str:
         """The family, and what is not its default: `cosine`, `polynomial (power 3)`."""

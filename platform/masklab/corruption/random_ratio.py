@@ -10,8 +10,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from masklab.corruption.bernoulli import bernoulli
-from masklab.corruption.masking import MaskDraw, Masking
-from masklab.corruption.probability import Probability
+from masklab.corruption.masking import MaskDraw, Masking, Probability
 from masklab.rng import RowStreams, Stream
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from numba import njit
 from pydantic import Field, model_validator
 
-from masklab.corruption.masking import MaskDraw, Masking
-from masklab.corruption.probability import Probability
+from masklab.corruption.masking import MaskDraw, Masking, Probability
 from masklab.rng import UINT64, RowStreams, Stream, word
 
 

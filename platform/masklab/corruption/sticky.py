@@ -1,4 +1,4 @@
-"""Masks that grow in rounds: a masked neighbour makes a position likelier to be masked in the next round.
+"""Masks that grow in rounds: a position with a masked neighbour has another probability than one without.
 
 Shapes: B sequences, T positions.
 """
@@ -9,17 +9,15 @@ import math
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import model_validator
 
 from masklab.corruption import sticky_growth
-from masklab.corruption.masking import MaskDraw, Masking
-from masklab.corruption.probability import Probability
+from masklab.corruption.masking import MaskDraw, Masking, Probability
 from masklab.rng import RowStreams, Stream
 
 
 def scattered_ceiling(p_start: float) -> float:
-    """The share of a long sequence that is masked when growth without extension (p_extend = 0) comes to its end.
+    """The share of a long sequence that is masked when growth without extension (p_extend = 0) ends.
 
     Two neighbours can be masked in one round, so this is 0.432 for small `p_start` (random sequential adsorption on a line; Flory
     1939), and rises to 1 with it. With q = 1 - p_start, two adjacent positions are both free after k rounds with probability
@@ -40,8 +38,8 @@ class Sticky(Masking):
     """Exactly `max(1, ceil(mask_ratio * T))` masked positions in every sequence, grown in rounds.
 
     In a round every unmasked position is masked with probability `p_extend` if a neighbour of it was masked when the round began,
-    else with `p_start`. A sequence that has reached its count stops, and overshoot is trimmed. One that comes to its end below its
-    count, which takes p_extend = 0, begins anew.
+    else with `p_start`. A sequence that has reached its count stops, and overshoot is trimmed. A sequence that cannot grow to its
+    count, which needs p_extend = 0, is restarted.
     """
 
     type: Literal["sticky"] = "sticky"
@@ -58,11 +56,11 @@ class Sticky(Masking):
     @model_validator(mode="after")
     def _reachable(self) -> Self:
         if self.p_start == 0:
-            raise ValueError("p_start 0 never masks a first position, so that no mask_ratio can be reached; raise p_start above 0")
+            raise ValueError("p_start 0 never masks a first position, so no mask_ratio can be reached; raise p_start above 0")
         if self.p_extend == 0 and self.mask_ratio > (ceiling := scattered_ceiling(self.p_start)):
             raise ValueError(
                 f"mask_ratio {self.mask_ratio:g} is out of reach: with p_extend 0 only positions without a masked neighbour can be "
-                f"masked, and p_start {self.p_start:g} ends near {ceiling:.3f}; lower mask_ratio or raise p_extend above 0"
+                f"masked, and with p_start {self.p_start:g} growth ends near {ceiling:.3f}; lower mask_ratio or raise p_extend above 0"
             )
         return self
 
@@ -73,16 +71,10 @@ class Sticky(Masking):
 
     def draw(self, streams: RowStreams, block_size: int) -> MaskDraw:
         """Select positions; the probability of every row is count / T."""
-        selected = self._grow(streams, block_size, sticky_growth.RANDOM if self.trim == "random" else sticky_growth.EDGES)
-        return MaskDraw.at(selected, np.full(len(selected), self.expected_ratio(block_size)))
-
-    def untrimmed(self, streams: RowStreams, block_size: int) -> NDArray[np.bool_]:
-        """The masks (B, T) as they are when growth stops: `draw` selects a subset of each."""
-        return self._grow(streams, block_size, sticky_growth.UNTRIMMED)
-
-    def _grow(self, streams: RowStreams, block_size: int, trim: int) -> NDArray[np.bool_]:
         keys, trim_keys = streams.stream(Stream.MASK), streams.stream(Stream.TRIM)
-        return sticky_growth.grow(keys, trim_keys, block_size, self.count(block_size), self.p_start, self.p_extend, trim)
+        trim = sticky_growth.RANDOM if self.trim == "random" else sticky_growth.EDGES
+        selected = sticky_growth.grow(keys, trim_keys, block_size, self.count(block_size), self.p_start, self.p_extend, trim)
+        return MaskDraw.at(selected, np.full(len(selected), self.expected_ratio(block_size)))
 
     def expected_ratio(self, block_size: int) -> float:
         """count / T, in every row."""

@@ -15,7 +15,7 @@ from masklab.rng import UINT64, unit, word
 
 @njit(cache=True)
 def _round(words, block_size, start, extend, extends, key, counter):  # type: ignore[no-untyped-def]
-    """One round, in place. Returns the number of masked positions after it and the next counter."""
+    """One round, in place. Returns the number of masked positions after it, and the next counter."""
     count, before = 0, ZERO
     for w in range(words.size):
         own = words[w]
@@ -44,11 +44,11 @@ def _chance(words, t, block_size, before, p_start, p_extend):  # type: ignore[no
 
 @njit(cache=True)
 def _leap(words, block_size, p_start, p_extend, key, counter):  # type: ignore[no-untyped-def]
-    """The next round that masks anything, in place, however many empty ones come before it.
+    """The next round that masks anything, in place, skipping the empty rounds before it.
 
-    Rounds forget: given that one masks something, its first hit has probability proportional to the chance of no hit before it
-    times its own, and the positions after it are independent as ever. Returns the number of new positions, 0 if none can be
-    masked any more, and the next counter.
+    Rounds have no memory: given that a round masks something, the probability that position t is its first hit is proportional to
+    its own chance times the chance of no hit before it, and the positions after it remain independent. Returns the number of new
+    positions, 0 if none can be masked any more, and the next counter.
     """
     log_none, before = 0.0, False
     for t in range(block_size):
@@ -85,7 +85,7 @@ def _leap(words, block_size, p_start, p_extend, key, counter):  # type: ignore[n
 
 @njit(cache=True)
 def _grow(words, block_size, target, p_start, p_extend, key):  # type: ignore[no-untyped-def]
-    """Rounds until `target` positions are masked; returns how many are. A row that can grow no more begins anew."""
+    """Rounds until at least `target` positions are masked; returns their number. A row that cannot grow any further is restarted."""
     start, extend = threshold(p_start), threshold(p_extend)
     words[:] = ZERO
     count, counter = 0, ZERO
@@ -131,7 +131,7 @@ def _trim_edges(words, others, ends, count, target, key):  # type: ignore[no-unt
         from_left = not from_left
 
 
-UNTRIMMED, RANDOM, EDGES = 0, 1, 2
+RANDOM, EDGES = 0, 1
 
 
 @njit(cache=True)
@@ -143,7 +143,7 @@ def _rows(keys, trim_keys, block_size, target, p_start, p_extend, trim):  # type
         count = _grow(words, block_size, target, p_start, p_extend, keys[b])
         if count > target and trim == RANDOM:
             thin(words, others, count, target, trim_keys[b], ZERO)
-        elif count > target and trim == EDGES:
+        elif count > target:
             _trim_edges(words, others, ends, count, target, trim_keys[b])
         expand(words, out[b])
     return out
@@ -152,5 +152,5 @@ def _rows(keys, trim_keys, block_size, target, p_start, p_extend, trim):  # type
 def grow(
     keys: NDArray[np.uint64], trim_keys: NDArray[np.uint64], block_size: int, target: int, p_start: float, p_extend: float, trim: int
 ) -> NDArray[np.bool_]:
-    """Sticky masks (B, T) of at least `target` positions, or of exactly as many when trimmed: RANDOM or EDGES."""
+    """Sticky masks (B, T) of exactly `target` positions in each row; overshoot is trimmed by the method `trim`, RANDOM or EDGES."""
     return as_positions(_rows(keys, trim_keys, block_size, target, p_start, p_extend, trim), block_size)

@@ -20,9 +20,8 @@ from masklab.io.atomic_file import atomic_file
 from masklab.io.paths import absolute_path
 from masklab.modes.sequence_classifier import SequenceClassifier
 from masklab.modes.token_labeller import TokenLabeller
-from masklab.text.label_values import is_missing
 from masklab.text.labelled_corpus import LabelledRows, lead_of, padded
-from masklab.text.labels import Labels
+from masklab.text.labels import Labels, is_missing
 from masklab.text.sources.table import read_columns
 from masklab.text.vocabulary import Vocabulary
 

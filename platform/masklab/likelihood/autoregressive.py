@@ -1,4 +1,4 @@
-"""The exact negative log-likelihood of a causal model, beside which a masked-diffusion model's bound can be read.
+"""The exact negative log-likelihood of a causal model, to compare with the NELBO of a masked-diffusion model.
 
 Shapes: N windows, B of them at a time, G given characters, T scored ones, C channels, V characters.
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from masklab.likelihood.estimate import Floats, SequenceValues
 from masklab.likelihood.windows import ScoredWindows
-from masklab.model.evaluation_mode import evaluation_mode
+from masklab.model.training_mode import evaluation_mode
 from masklab.model.transformer import Transformer
 from masklab.modes.character_scores import compare
 
@@ -21,10 +21,8 @@ from masklab.modes.character_scores import compare
 def autoregressive_nll(model: Transformer, windows: ScoredWindows, batch_size: int) -> SequenceValues:
     """-log p of the T scored characters given the G before them, divided by T, in each of the windows (N,).
 
-    The output of `model` at a position of `hidden(tokens (B, G + T - 1), noise_level (B,))` must predict the next character and see
-    none after its own; no noise is what a time-conditioned model was trained with.
-    It is exact: by the chain rule, the sum of the cross-entropies. Raises ValueError without a given character, since nothing would
-    predict the first.
+    It is exact: by the chain rule, the sum of the cross-entropies. `model` must be causal, and is given noise level 0, as in training.
+    Raises ValueError without a given character, since nothing would predict the first one.
     """
     if windows.context < 1:
         raise ValueError(f"context={windows.context}: a causal model predicts from at least 1 given character; use context=1 or more")

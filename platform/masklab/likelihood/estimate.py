@@ -1,4 +1,4 @@
-"""An estimated mean with its standard error, and the values, one for each sequence, that it is the mean of.
+"""Estimated means with their standard errors, from one value for each sequence.
 
 Shapes: N sequences.
 """
@@ -28,7 +28,7 @@ class Estimate:
 
     @property
     def perplexity(self) -> float:
-        """The exponential of the mean: as many equally likely characters would be as hard to tell apart."""
+        """The exponential of the mean: the number of equally likely characters that are as hard to predict."""
         return math.exp(self.nats)
 
 
@@ -51,8 +51,8 @@ class SequenceValues:
 def difference(a: SequenceValues, b: SequenceValues) -> Estimate:
     """The mean of `a - b` and its standard error, for two models scored on the same windows and masks.
 
-    Common random numbers: what is hard for both cancels, and the error is less than that of two estimates apart (Glasserman
-    and Yao 1992). Raises ValueError when the two cannot have been scored on the same sequences.
+    Common random numbers: the difficulty that a sequence has for both models cancels, so the error is smaller than that of two
+    independent estimates (Glasserman and Yao 1992). Raises ValueError when the two were not scored on the same sequences.
     """
     if a.values.shape != b.values.shape:
         raise ValueError(f"{len(a.values)} sequences cannot be paired with {len(b.values)}; score both models on the same windows")
@@ -64,15 +64,15 @@ def difference(a: SequenceValues, b: SequenceValues) -> Estimate:
 def standard_error(values: Floats, order_by: Floats | None = None) -> float:
     """The standard error of the mean of `values` (N,), each drawn from its own stratum of the variable `order_by` (N,).
 
-    A stratified mean varies only by what happens within the strata, and the plain sample variance would count the differences
-    between them too. There is one value to a stratum, so none has a variance of its own; but neighbours have nearly equal means,
-    and half the squared difference of two neighbours has the variance within a stratum as its mean, plus half the squared
-    difference of the two strata's means, which errs on the side of caution. So s^2 = sum (x_{i+1} - x_i)^2 / (2 (N - 1)) and
-    SE = s / sqrt(N) (von Neumann 1941; Wolter 2007, "Introduction to variance estimation", section 8.2, estimator v2).
-    Without strata s^2 is the sample variance.
+    A stratified mean varies only within the strata, and the plain sample variance would also count the differences between them.
+    With one value to a stratum, no stratum has a variance of its own. But neighbours have nearly equal means, and half the squared
+    difference of two neighbours has as its expectation the variance within a stratum plus half the squared difference of the two
+    strata's means, which errs on the side of caution. So s^2 = sum (x_{i+1} - x_i)^2 / (2 (N - 1)) and SE = s / sqrt(N)
+    (von Neumann 1941; Wolter 2007, "Introduction to variance estimation", section 8.2, estimator v2). Without strata s^2 is the
+    sample variance.
 
-    It is the error that random masks, and windows drawn at random, leave in the figure for this text. Windows that overlap, as
-    many of them do in a short split, are not independent samples of text, so it says less than it seems about other texts.
+    This is the error due to random masks and windows, for this text. Overlapping windows, which are common in a short split, are not
+    independent samples of text, so the standard error says less about other texts than it seems to.
 
     Raises ValueError for fewer than two values.
     """

@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masklab.likelihood.estimate import Floats, SequenceValues
-from masklab.likelihood.scoring import score_windows
-from masklab.likelihood.windows import Draws, ScoredWindows
+from masklab.likelihood.windows import Draws, ScoredWindows, score_windows
 from masklab.model.transformer import Transformer
 from masklab.rng import Stream, fold, uniforms
 
 
 @dataclass(frozen=True)
 class OrderBounds:
-    """Two bounds from the same sequences and orders: that of K orders together, and the mean of the K taken one by one."""
+    """Two bounds from the same sequences and orders: importance-weighted over K orders, and the mean of the K single-order bounds."""
 
     importance_weighted: SequenceValues
     any_order: SequenceValues
@@ -29,9 +28,9 @@ class OrderBounds:
 def importance_weighted_bound(model: Transformer, windows: ScoredWindows, orders: int, seed: int, batch_size: int) -> OrderBounds:
     """Bounds on -log p(x) / T, p(x) being the mean over all orders of the probability that the model writes x in that order.
 
-    -log p(x) <= -E log (1/K sum_k prod_i p(x_{s_k(i)} | x_{s_k(<i)})) for uniform orders s_1 .. s_K, which falls to the truth as K
+    -log p(x) <= -E log (1/K sum_k prod_i p(x_{s_k(i)} | x_{s_k(<i)})) for uniform orders s_1 .. s_K, which tends to the exact value as K
     grows (Burda et al. 2016, "Importance weighted autoencoders", theorem 1; the any-order likelihood is that of Uria et al.
-    2014 and Hoogeboom et al. 2022). It takes K T passes of the network a sequence.
+    2014 and Hoogeboom et al. 2022). It takes K T forward passes for each sequence.
     """
     T, P = windows.block_size, len(windows) * orders
     number_P, order_PT = np.repeat(np.arange(len(windows)), orders), draw_orders(windows, orders, seed).reshape(P, T)
@@ -44,7 +43,7 @@ def importance_weighted_bound(model: Transformer, windows: ScoredWindows, orders
 
 
 def draw_orders(windows: ScoredWindows, orders: int, seed: int) -> NDArray[np.int64]:
-    """Uniform orders (N, K, T) of the scored positions, the first to be revealed first; those of a smaller K are among them."""
+    """Uniform orders (N, K, T) of the scored positions, the first to be revealed first. The orders of a smaller K are a prefix."""
     keys_N = windows.streams(seed, Draws.ORDERS).stream(Stream.MASK)
     return np.stack([uniforms(fold(keys_N, k), windows.block_size).argsort(axis=1, kind="stable") for k in range(orders)], axis=1)
 
@@ -52,7 +51,7 @@ def draw_orders(windows: ScoredWindows, orders: int, seed: int) -> NDArray[np.in
 def _log_probabilities(
     model: Transformer, windows: ScoredWindows, number_P: NDArray[np.int64], order_PT: NDArray[np.int64], batch_size: int
 ) -> Floats:
-    """log p (P,) of the windows `number` (P,), each written in its order (P, T): every step of an order is a row of its own."""
+    """log p (P,) of the windows `number` (P,), each in its order (P, T); every step of an order is a row of the network's batch."""
     P, T = order_PT.shape
     turn_PT = order_PT.argsort(axis=1)  # when each position is revealed
     step_T1 = np.arange(T)[:, None]

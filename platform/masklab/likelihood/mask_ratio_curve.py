@@ -1,4 +1,4 @@
-"""How hard the model finds it to fill in little and much: cross-entropy and accuracy against the share of masked positions.
+"""Cross-entropy and accuracy of a model as functions of the share of masked positions.
 
 Shapes: L levels, N windows, T positions.
 """
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from masklab.likelihood.estimate import Floats, SequenceValues
-from masklab.likelihood.scoring import score_windows
-from masklab.likelihood.windows import Draws, ScoredWindows
+from masklab.likelihood.windows import Draws, ScoredWindows, score_windows
 from masklab.model.transformer import Transformer
 from masklab.rng import Stream
 
@@ -26,12 +25,11 @@ class MaskRatioCurve:
 
     @property
     def cross_entropy(self) -> Floats:
-        """The means (L,) over the windows, nats per masked character."""
+        """Means (L,) over the windows, in nats per masked character."""
         return np.asarray(self.cross_entropies.mean(axis=1))
 
     @property
     def cross_entropy_stderr(self) -> Floats:
-        """Their standard errors (L,)."""
         return _standard_errors(self.cross_entropies)
 
     @property
@@ -41,14 +39,13 @@ class MaskRatioCurve:
 
     @property
     def accuracy_stderr(self) -> Floats:
-        """Their standard errors (L,)."""
         return _standard_errors(self.accuracies)
 
 
 def mask_ratio_curve(model: Transformer, windows: ScoredWindows, mask_ratio: Floats, seed: int, batch_size: int) -> MaskRatioCurve:
-    """Score the same windows at each wanted `mask_ratio` (L,), with exactly `max(1, round(r T))` masks, no level twice.
+    """Score the same windows at each `mask_ratio` (L,), with exactly `max(1, round(r T))` masks; equal counts are scored once.
 
-    The masks are nested, those of a lower ratio among those of a higher one, so that neighbouring levels differ by little else.
+    The masks are nested: those of a lower ratio are among those of a higher one, which makes the curve smooth.
     """
     T = windows.block_size
     counts_L = np.unique(np.clip(np.rint(mask_ratio * T), 1, T).astype(np.int64))

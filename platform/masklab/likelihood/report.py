@@ -1,4 +1,4 @@
-"""All the likelihood figures of one masked-diffusion model."""
+"""All likelihood estimates of one masked-diffusion model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from masklab.text.corpus import TokenCorpus
 
 @dataclass(frozen=True, eq=False)
 class Likelihood:
-    """The yardstick, the same bound by the process's own noise levels, a tighter bound, and the curve; None where left out."""
+    """The NELBO, the bound of the forward process, a tighter bound, and the mask-ratio curve; None where left out."""
 
     exact_count: SequenceValues
     continuous_time: SequenceValues
@@ -28,8 +28,8 @@ class Likelihood:
 def likelihood(model: Transformer, corpus: TokenCorpus, block_size: int, settings: EvaluationSettings) -> Likelihood:
     """Score `model` on blocks of T = `block_size` characters of the validation split, in the caller's autocast format.
 
-    A pure function of its arguments, on the device that the model's weights are on: two models scored with the same settings can be
-    compared pair by pair, with `difference`. Raises DataError when the split is shorter than one window.
+    A pure function of its arguments, on the device of the model's weights: two models scored with the same settings can be compared
+    pair by pair with `difference`. Raises DataError when the split is shorter than one window.
     """
     seed, batch_size = settings.seed, settings.batch_size
 

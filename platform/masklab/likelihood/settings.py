@@ -1,4 +1,4 @@
-"""How a trained model's likelihood is measured."""
+"""Settings of the likelihood evaluation of a trained model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from masklab.schema import Section
 
 
 class EvaluationSettings(Section):
-    """What is scored, and how closely. Settings that agree score the same windows under the same masks, whatever the model."""
+    """The windows to score and their number. Equal settings score the same windows under the same masks, whatever the model."""
 
     sequences: int = Field(default=12288, ge=2)
     """Masked windows that the exact-count NELBO is estimated on."""
@@ -41,14 +41,14 @@ class EvaluationSettings(Section):
     @model_validator(mode="after")
     def _enough_for_a_standard_error(self) -> Self:
         if self.order_sequences == 1:
-            raise ValueError("order_sequences=1 leaves no standard error; give 2 or more, or 0 to leave the bound out")
+            raise ValueError("order_sequences=1 leaves no standard error; give 2 or more, or 0 to skip the bound")
         return self
 
     @model_validator(mode="after")
     def _finite_variance(self) -> Self:
         if isinstance(self.schedule, Polynomial) and self.schedule.power < 1 and self.timesteps is None:
             raise ValueError(
-                f"schedule polynomial with power {self.schedule.power:g} gives its weights no finite variance near t = 0, so that one "
-                "figure lies below the bound more often than not; give a power of 1 or more, or timesteps"
+                f"schedule polynomial with power {self.schedule.power:g} gives the ELBO weights no finite variance near t = 0, so that a "
+                "single estimate lies below the bound more often than not; give a power of 1 or more, or timesteps"
             )
         return self

@@ -10,10 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from masklab.model.config import ModelConfig
-from masklab.model.key_value_cache import LayerCache
-from masklab.model.linear import Linear
-from masklab.model.norm import make_norm
-from masklab.model.rotary import rotate
+from masklab.model.layers import Linear, make_norm
 
 
 class Attention(nn.Module):
@@ -61,3 +58,64 @@ class Attention(nn.Module):
 def _after(P: int, T: int, device: torch.device) -> Tensor:
     """Which of P + T positions each of the last T sees: itself and those before it, (T, P + T)."""
     return torch.ones(T, P + T, dtype=torch.bool, device=device).tril(P)
+
+
+def rotary_table(T: int, head_size: int, base: float, device: torch.device, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (T, 1, D/2) of the positions from `first` on.
+
+    They are float32 whatever the model computes in: bfloat16 cannot tell position 256 from 257.
+    """
+    frequency = base ** (torch.arange(0, head_size, 2, device=device, dtype=torch.float32) / -head_size)
+    angle = torch.arange(first, first + T, device=device, dtype=torch.float32)[:, None, None] * frequency
+    return angle.cos(), angle.sin()
+
+
+def rotate(x_BTHD: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn each pair of channels (2d, 2d + 1) by the angle of its position; the result has the type of `x`."""
+    wide = x_BTHD.to(torch.promote_types(x_BTHD.dtype, torch.float32))
+    pairs = wide.view(*wide.shape[:-1], -1, 2)
+    # one complex product is the quickest on a CPU, but compilers and other devices do better with real ones
+    eager_cpu = x_BTHD.device.type == "cpu" and not torch.compiler.is_compiling()
+    turned = _complex_product(pairs, *table) if eager_cpu else _real_products(pairs, *table)
+    return turned.flatten(-2).to(x_BTHD.dtype)
+
+
+def _complex_product(pairs: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin))
+
+
+def _real_products(pairs: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = pairs.unbind(-1)
+    return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1)
+
+
+class LayerCache:
+    """Keys and values (B, H, P, D) of one layer, rotated by their place in the sequence."""
+
+    def __init__(self) -> None:
+        self._keys: Tensor | None = None
+        self._values: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return 0 if self._keys is None else self._keys.shape[2]
+
+    def extended(self, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep those of T more positions; all of them, (B, H, P + T, D) each."""
+        if self._keys is not None and self._values is not None:
+            k_BHTD, v_BHTD = torch.cat((self._keys, k_BHTD), dim=2), torch.cat((self._values, v_BHTD), dim=2)
+        self._keys, self._values = k_BHTD, v_BHTD
+        return k_BHTD, v_BHTD
+
+
+class KeyValueCache:
+    """One `LayerCache` for each of the layers. It belongs to one model and one batch of sequences."""
+
+    def __init__(self, layers: int) -> None:
+        self.layers = tuple(LayerCache() for _ in range(layers))
+
+    @property
+    def length(self) -> int:
+        """Positions P that have been passed."""
+        return self.layers[0].length

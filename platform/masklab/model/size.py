@@ -1,4 +1,4 @@
-"""How large a model is, and how much arithmetic a character of training text costs.
+"""Size of a model, and the arithmetic that a character of training text costs.
 
 Shapes: L layers, C channels, T positions, V characters.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from masklab.model.config import ModelConfig
-from masklab.model.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -16,13 +17,13 @@ class ParameterCount:
     """Parameters of a model; a tied head is counted once, as the embedding."""
 
     total: int
-    without_embeddings: int
+    trainable: int
 
-
-def parameter_count(model: Transformer) -> ParameterCount:
-    """Parameters in all, and without the embedding of the extended vocabulary."""
-    total = sum(p.numel() for p in model.parameters())
-    return ParameterCount(total, total - model.embedding.weight.numel())
+    @classmethod
+    def of(cls, model: nn.Module) -> ParameterCount:
+        """Parameters of `model`, and those that currently require a gradient."""
+        counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+        return cls(sum(n for n, _ in counts), sum(n for n, trained in counts if trained))
 
 
 def flops_per_char(config: ModelConfig, outputs: int, block_size: int, causal: bool = False) -> float:

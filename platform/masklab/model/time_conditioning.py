@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from masklab.model.config import ModelConfig
-from masklab.model.linear import Linear
+from masklab.model.layers import Linear
 
 EMBEDDED_SIZE = 128
 """S. The noise level is one number, so that more channels than this only slow wide models down."""

@@ -14,13 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from masklab.model.attention import Attention
+from masklab.model.attention import Attention, KeyValueCache, LayerCache, rotary_table
 from masklab.model.config import ModelConfig
-from masklab.model.feed_forward import FeedForward
-from masklab.model.key_value_cache import KeyValueCache, LayerCache
-from masklab.model.linear import Linear, StandardisedLinear
-from masklab.model.norm import make_norm
-from masklab.model.rotary import rotary_table
+from masklab.model.layers import FeedForward, Linear, StandardisedLinear, make_norm
 from masklab.model.time_conditioning import Modulation, NoiseEmbedding
 
 GPT2_STD, GPT2_WIDTH = 0.02, 768

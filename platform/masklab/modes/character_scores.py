@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masklab.model.evaluation_mode import evaluation_mode
+from masklab.model.training_mode import evaluation_mode
 from masklab.model.transformer import Transformer
 
 Tokens = NDArray[np.integer[Any]]

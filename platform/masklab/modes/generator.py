@@ -45,7 +45,7 @@ class Generator:
         """
         import torch
 
-        from masklab.model.evaluation_mode import evaluation_mode
+        from masklab.model.training_mode import evaluation_mode
 
         filled, T = tokens.copy(), tokens.shape[1]
         draws_BT = uniforms(keys, T)

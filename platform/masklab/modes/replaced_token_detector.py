@@ -17,10 +17,10 @@ from pydantic import Field, model_validator
 
 from masklab.corruption.bernoulli import uniform_integers
 from masklab.corruption.masking import Masking
-from masklab.modes.detection_metrics import auroc, balanced_accuracy, calibration_error, constant_loss, log_loss
 from masklab.modes.examples import Examples
 from masklab.modes.generator import fitting, generator_at
 from masklab.modes.label_memory import ClassWeights
+from masklab.modes.metrics import auroc, balanced_accuracy, calibration_error, constant_loss, log_loss
 from masklab.modes.mode import Mode, ModeBatch
 from masklab.rng import RowStreams, Stream, fold, uniforms
 from masklab.text.labels import Labels
@@ -162,7 +162,7 @@ def log_odds(model: Transformer, inputs: NDArray[Any], batch_size: int, device: 
     """What the network makes of each character of `inputs` (B, T): the logit of replaced less that of original, (B, T)."""
     import torch
 
-    from masklab.model.evaluation_mode import evaluation_mode
+    from masklab.model.training_mode import evaluation_mode
 
     out = np.zeros(inputs.shape)
     with evaluation_mode(model):

@@ -21,7 +21,7 @@ from masklab.corruption.masking import Masking
 from masklab.modes.examples import Examples
 from masklab.modes.generator import fitting, generator_at
 from masklab.modes.label_memory import SCALE, WEIGHTS, ClassWeights, remember_scale, remember_weights
-from masklab.modes.label_metrics import class_counts, confusion, macro_f1, r_squared, rmse
+from masklab.modes.metrics import class_counts, confusion, macro_f1, r_squared, rmse
 from masklab.modes.mode import Mode, ModeBatch
 from masklab.modes.replaced_token_detector import FILLING
 from masklab.rng import RowStreams, Stream, fold
@@ -188,7 +188,7 @@ class SequenceClassifier(Mode):
         """Logarithms of the classes' probabilities (B, O), or the number in its own unit (B, 1)."""
         import torch
 
-        from masklab.model.evaluation_mode import evaluation_mode
+        from masklab.model.training_mode import evaluation_mode
 
         said = []
         with evaluation_mode(model):

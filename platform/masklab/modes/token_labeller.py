@@ -15,7 +15,7 @@ from masklab.corruption.masking import Masking
 from masklab.errors import ConfigError
 from masklab.modes.examples import Examples
 from masklab.modes.label_memory import WEIGHTS, ClassWeights, remember_weights
-from masklab.modes.label_metrics import macro_f1
+from masklab.modes.metrics import macro_f1
 from masklab.modes.mode import Mode, ModeBatch
 from masklab.rng import RowStreams
 from masklab.text.labels import Labels, Unit
@@ -94,7 +94,7 @@ class TokenLabeller(Mode):
         """Of each text the sum of its losses, then for each class how often it was predicted rightly, predicted, and true: (B, 1 + 3 O)."""
         import torch
 
-        from masklab.model.evaluation_mode import evaluation_mode
+        from masklab.model.training_mode import evaluation_mode
 
         O = len(model.get_buffer(WEIGHTS))  # noqa: E741
         out = np.zeros((len(examples), 1 + 3 * O))
@@ -114,7 +114,7 @@ class TokenLabeller(Mode):
         """The likeliest class of each character of the texts `inputs` (B, T): (B, T), -1 at padding."""
         import torch
 
-        from masklab.model.evaluation_mode import evaluation_mode
+        from masklab.model.training_mode import evaluation_mode
 
         out = np.full(inputs.shape, -1, np.int64)
         with evaluation_mode(model):

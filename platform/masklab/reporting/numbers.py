@@ -6,8 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from masklab.comparison.contrast import Contrast
-from masklab.comparison.power import MOST_SEEDS
+from masklab.comparison.contrast import MOST_SEEDS, Contrast
 
 MISSING = "–"
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from masklab.model.evaluation_mode import evaluation_mode
+from masklab.model.training_mode import evaluation_mode
 from masklab.model.transformer import Transformer
 from masklab.sampling.canvas import Canvas
 

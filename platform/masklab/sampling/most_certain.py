@@ -16,8 +16,7 @@ from pydantic import Field
 from masklab.corruption.noise_schedule import Linear, Schedule
 from masklab.sampling import certainty
 from masklab.sampling.canvas import Draw
-from masklab.sampling.grid import masked_shares
-from masklab.sampling.sampler import Prediction, ReverseProcess, Sampler, lowest
+from masklab.sampling.sampler import Prediction, ReverseProcess, Sampler, lowest, masked_shares
 
 
 class MostCertain(Sampler):

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from masklab.model.evaluation_mode import evaluation_mode
-from masklab.model.key_value_cache import KeyValueCache
+from masklab.model.attention import KeyValueCache
+from masklab.model.training_mode import evaluation_mode
 from masklab.sampling.denoiser import Denoiser
 
 

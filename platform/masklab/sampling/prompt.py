@@ -124,11 +124,6 @@ class Prompt:
         return tokens, len(tokens) if rest_at is None else rest_at
 
 
-def escaped(text: str) -> str:
-    """How exactly `text` is written in a prompt: no part of it is a gap or an escape."""
-    return re.sub(rf"(?={GAP})", r"\\", text.replace("\\", r"\\"))
-
-
 def _scan(text: str) -> Iterator[tuple[int, str | Gap]]:
     """Each given character and each gap of `text`, with its offset there."""
     offset = 0

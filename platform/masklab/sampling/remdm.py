@@ -14,8 +14,7 @@ from pydantic import Field
 
 from masklab.corruption.noise_schedule import Linear, Schedule
 from masklab.sampling.canvas import Draw
-from masklab.sampling.grid import masked_shares
-from masklab.sampling.sampler import ReverseProcess, Sampler
+from masklab.sampling.sampler import ReverseProcess, Sampler, masked_shares
 
 
 class ReMDM(Sampler):

@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from masklab.corruption.noise_schedule import NoiseSchedule
 from masklab.sampling.canvas import Canvas, Draw
 from masklab.sampling.decoding import Decoding, log_softmax
 from masklab.sampling.denoiser import Denoiser
@@ -122,3 +123,15 @@ def lowest(values_BT: NDArray[np.float64], count_B: NDArray[np.int64]) -> NDArra
     """The `count` (B,) positions of each row whose `values` (B, T) are lowest; the earlier one first where they are equal."""
     rank_BT = np.argsort(np.argsort(values_BT, axis=1, kind="stable"), axis=1, kind="stable")
     return rank_BT < count_B[:, None]
+
+
+def masked_shares(schedule: NoiseSchedule, steps: int) -> NDArray[np.float64]:
+    """`1 - alpha_t` at t = 1, 1 - 1/steps, ..., 0: (steps + 1,), stretched so that it runs from exactly 1 to exactly 0.
+
+    A schedule may stop short of either end, to keep weights finite in training; generation starts from a text that is wholly masked
+    and leaves nothing masked. For the linear schedule the shares are t itself, whatever its floor.
+    """
+    ends = schedule.value(np.array([1.0, 0.0]))
+    shares = (schedule.value(np.linspace(1, 0, steps + 1)) - ends[1]) / (ends[0] - ends[1])
+    shares[0], shares[-1] = 1.0, 0.0
+    return np.asarray(np.clip(shares, 0.0, 1.0))

@@ -141,11 +141,6 @@ def real_pieces(text: str, lengths: Sequence[int], seed: int = 0) -> list[str]:
     return pieces
 
 
-def ngram_divergence(samples: Sequence[str], reference: str, n: int) -> float:
-    """Jensen-Shannon divergence in bits, 0 to 1, between the n-grams within each of `samples` and those of `reference`."""
-    return Ngrams.of([reference], n).divergences(samples)[-1]
-
-
 def words(text: str) -> frozenset[str]:
     """The words of `text`: runs of letters, with apostrophes inside, in lower case."""
     return frozenset(_written(word) for word in WORD.findall(text))

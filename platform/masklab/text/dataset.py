@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from masklab.io.paths import checked_name
 from masklab.schema import Section
-from masklab.text.label_values import LabelType
-from masklab.text.labels import Unit
+from masklab.text.labels import LabelType, Unit
+from masklab.text.sources.labelled_file import LabelledFile
+from masklab.text.sources.nanogpt import NanoGPT
 from masklab.text.sources.origin import LabelledOrigin
-from masklab.text.sources.source import SOURCE, Source, SourceName
+from masklab.text.sources.python_docs import PythonDocs
+from masklab.text.sources.python_packages import PythonPackages
+from masklab.text.sources.shakespeare_char import ShakespeareChar
+from masklab.text.sources.text_file import TextFile
 from masklab.text.windows import Placement
+
+SourceName = Literal["python_docs", "text", "shakespeare_char", "nanogpt", "labelled", "python_packages"]
+Source = Annotated[PythonDocs | TextFile | ShakespeareChar | NanoGPT | LabelledFile | PythonPackages, Field(discriminator="source")]
+
+SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
+
 
 OF_LABELLED_FILES = ("text_column", "label_column", "label_type")
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from masklab.errors import DataError
 from masklab.rng import permutation, root_key
-from masklab.text.corpus_file import check_fingerprint, reading, write_splits
+from masklab.text.corpus import check_fingerprint, reading, write_splits
 from masklab.text.labels import Labels, Unit, readable
 from masklab.text.rows import Rows
 from masklab.text.vocabulary import Vocabulary

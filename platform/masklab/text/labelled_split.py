@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masklab.errors import DataError, shown
-from masklab.text.label_values import LabelType, TokenNames, class_name, is_missing, number, token_names
 from masklab.text.labelled_corpus import LabelledCorpus, LabelledRows
-from masklab.text.labels import Labels, Unit
+from masklab.text.labels import Labels, LabelType, TokenNames, Unit, class_name, is_missing, number, token_names
 from masklab.text.sources.origin import Example
 from masklab.text.vocabulary import Vocabulary
 

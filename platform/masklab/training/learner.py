@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from masklab.model.evaluation_mode import evaluation_mode
-from masklab.model.freezing import freeze, is_frozen, unfreeze
-from masklab.model.linear import StandardisedLinear
+from masklab.model.layers import StandardisedLinear
 from masklab.model.size import flops_per_char
+from masklab.model.training_mode import evaluation_mode, freeze, is_frozen, unfreeze
 from masklab.model.transfer_report import TransferReport
 from masklab.model.transformer import Transformer
 from masklab.modes.mode import Mode

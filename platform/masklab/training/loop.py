@@ -27,7 +27,7 @@ import torch
 
 from masklab.curriculum.progress import Decision
 from masklab.failpoints import failpoint
-from masklab.model.freezing import Trainability
+from masklab.model.size import ParameterCount
 from masklab.model.transformer import Transformer
 from masklab.rng import root_key
 from masklab.sampling.generation import sample
@@ -122,7 +122,7 @@ class Loop:
             yield from self._stop()
 
     def _started(self) -> RunStarted:
-        counts = Trainability.of(self.model)
+        counts = ParameterCount.of(self.model)
         return RunStarted(
             self.position.iteration,
             counts.total,
@@ -142,7 +142,7 @@ class Loop:
         self.learner.unfreeze()
         self.position.stability = self.position.stability.restarted()
         failpoint("weights.unfrozen")
-        yield Unfrozen(self.position.iteration, Trainability.of(self.model).trainable)
+        yield Unfrozen(self.position.iteration, ParameterCount.of(self.model).trainable)
 
     def _step(self) -> None:
         failpoint("step.begun")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from masklab.errors import CheckpointError
-from masklab.model.freezing import parameters_with_depth
+from masklab.model.training_mode import parameters_with_depth
 from masklab.model.transformer import Transformer
 from masklab.training.settings import TrainingSettings, TransferSettings
 

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from comparison_story import STAGED, Story, realistic, staged, with_arm_words
 
-from masklab.comparison.contrast import contrasts
+from masklab.comparison.contrast import Verdict, contrasts
 from masklab.comparison.outcomes import Outcomes
-from masklab.comparison.verdict import Verdict
 from masklab.curriculum.controls import CONTROLS
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import RunError

@@ -21,7 +21,7 @@ from masklab.curriculum.controls import CONTROLS
 from masklab.curriculum.timetable import timetable
 from masklab.errors import ConfigError, RunError, did_you_mean
 from masklab.io.paths import absolute_path
-from masklab.model.size import flops_per_char, parameter_count
+from masklab.model.size import ParameterCount, flops_per_char
 from masklab.model.transformer import Transformer
 from masklab.reporting.comparison.record import (
     ArmRecord,
@@ -242,7 +242,7 @@ def record_of(plan: ComparisonPlan, project: Path, command: str) -> ComparisonRe
         yardstick_sequences=len(plan.pools.final_nelbo or ()),
         vocabulary_size=size.size,
         block_size=first.training.block_size,
-        parameters=parameter_count(Transformer(first.model, size.size, size.extended_size)).total,
+        parameters=ParameterCount.of(Transformer(first.model, size.size, size.extended_size)).total,
         flops_per_char=flops_per_char(first.model, size.size, first.training.block_size),
         versions=versions(),
         git_commit=git_commit(project),

@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masklab.comparison.contrast import Contrast
-from masklab.comparison.curves import Curve, band, common_grid
-from masklab.comparison.reach import reach, targets
-from masklab.comparison.verdict import Verdict
+from masklab.comparison.contrast import Contrast, Verdict
+from masklab.comparison.curves import Curve, band, common_grid, reach, targets
 from masklab.errors import UserError
 from masklab.reporting.comparison.blocks import Picture
 from masklab.reporting.comparison.findings import Findings
@@ -129,7 +127,7 @@ def reach_plot(curves: SeedCurves, panels: Mapping[str, Sequence[str]], baseline
     aims = targets([curve for runs in curves.values() for curve in runs.values()], TARGETS)
     for axes, (title, arms) in zip(grid.flat, panels.items(), strict=False):
         for arm, style in _styles(curves, arms, baseline).items():
-            medians = [reach(list(curves[arm].values()), aim, lasting=True).median for aim in aims]
+            medians = [reach(list(curves[arm].values()), aim).median for aim in aims]
             axes.plot(aims, [np.nan if x is None else x for x in medians], label=arm, marker="o", markersize=3, **style)
         axes.set_title(title, loc="left", fontsize=10, color=INK)
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from masklab.comparison.verdict import Verdict
+from masklab.comparison.contrast import Verdict
 from masklab.io.atomic_file import write_text
 from masklab.reporting.comparison.blocks import Answer, Block, Bullets, Code, Folded, Heading, Paragraph, Picture, markdown, page
 from masklab.reporting.comparison.findings import Curves, Findings, Group

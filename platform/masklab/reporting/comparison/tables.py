@@ -8,10 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from masklab.comparison.contrast import Contrast
+from masklab.comparison.contrast import Contrast, Verdict
+from masklab.comparison.curves import reach, targets
 from masklab.comparison.outcomes import Outcomes
-from masklab.comparison.reach import reach, targets
-from masklab.comparison.verdict import Verdict
 from masklab.reporting.comparison.blocks import Table
 from masklab.reporting.comparison.findings import Family, Findings, Pair, families_of
 from masklab.reporting.comparison.record import ComparisonRecord, OutcomeRecord
@@ -111,7 +110,7 @@ def targets_table(findings: Findings) -> Table:
     aims = targets([curve for arm in arms for curve in curves[str(arm)].values()], TARGETS)
     rows = []
     for aim in aims:
-        reached = [reach(list(curves[str(arm)].values()), aim, lasting=True) for arm in arms]
+        reached = [reach(list(curves[str(arm)].values()), aim) for arm in arms]
         words = [MISSING if r.median is None else amount(r.median) for r in reached]
         shares = ["" if r.reached == r.runs else f" ({r.reached} of {r.runs})" for r in reached]
         rows.append((f"{aim:.3f}", *(word + share for word, share in zip(words, shares, strict=True))))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from masklab.comparison.contrast import Contrast
-from masklab.comparison.verdict import Verdict
+from masklab.comparison.contrast import Contrast, Verdict
 from masklab.reporting.comparison.findings import ControlArm, Findings, Group, Pair
 from masklab.reporting.numbers import amount, counted, decimals_of, fixed, listed, mean_of, probability, seeds_needed, seeds_used
 

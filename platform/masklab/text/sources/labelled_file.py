@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from masklab.text.label_values import LabelType
+from masklab.text.labels import LabelType
 from masklab.text.sources.origin import Example, LabelledOrigin, required
 from masklab.text.sources.table import read_columns
 from masklab.text.sources.text_file import files_state, text_files

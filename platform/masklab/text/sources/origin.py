@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from masklab.errors import DataError
 from masklab.io.paths import absolute_path
 from masklab.schema import Section
-from masklab.text.label_values import LabelType
+from masklab.text.labels import LabelType
 from masklab.text.vocabulary import Vocabulary
 
 

@@ -1,55 +1,52 @@
-"""Which weights are trained, and how far each lies from the head."""
+"""Whether a model is trained: evaluation mode, frozen weights, and the depth by which learning rates differ."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 from masklab.model.transformer import Transformer
 
 
-@dataclass(frozen=True)
-class Trainability:
-    """Parameters of a network; a tied head is counted once, as the embedding."""
-
-    total: int
-    trainable: int
-
-    @classmethod
-    def of(cls, model: nn.Module) -> Trainability:
-        """As `model` stands."""
-        counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
-        return cls(sum(n for n, _ in counts), sum(n for n, trained in counts if trained))
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """A context without dropout and gradients; on exit, also by an exception, the mode of `model` is restored."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
 
 
 def freeze(model: Transformer) -> None:
-    """Leave only the head of `model` to be trained.
+    """Train only the head of `model`.
 
-    No graph is then built below it, and no dropout is applied there, so that the features of a text are always the same.
+    No graph is built below the head and no dropout is applied there, so that the features of a text are always the same.
     """
-    assert model.output is not None, "a head of its own: of one tied to the embedding nothing would be left to train"
+    assert model.output is not None, "a tied head has no weights of its own to train"
     model.requires_grad_(False)
     model.output.requires_grad_(True)
     model.eval()
 
 
 def unfreeze(model: Transformer) -> None:
-    """Let all weights of `model` be trained."""
     model.requires_grad_(True)
     model.train()
 
 
 def is_frozen(model: Transformer) -> bool:
-    """Whether only the head is trained."""
     return not model.embedding.weight.requires_grad
 
 
 def parameters_with_depth(model: Transformer) -> Iterator[tuple[nn.Parameter, int]]:
     """Each parameter with its distance from the head in layers: 0 for the head, 1 for the last block and norm, most for the embedding.
 
-    A tied head lies where the embedding does.
+    A tied head has the depth of the embedding.
     """
     blocks = model.config.n_layer
     for name, parameter in model.named_parameters():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from masklab.comparison.paired_test import holm, paired_t, sign_flip
+from masklab.comparison.paired_difference import holm, paired_t, sign_flip
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20])

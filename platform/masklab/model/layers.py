@@ -6,7 +6,10 @@ Shapes: F features, O outputs.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from masklab.model.config import ModelConfig
 
 SMALLEST_DEVIATION = 1e-4
 """A feature that differs less between texts is left small: what it has to say is rounding."""
@@ -45,3 +48,43 @@ class StandardisedLinear(Linear):
         """Take `mean` and `deviation`, (F,) each, for those of the features."""
         self.get_buffer("mean").copy_(mean)
         self.get_buffer("deviation").copy_(deviation.clamp(min=SMALLEST_DEVIATION))
+
+
+EPSILON = 1e-5
+
+
+class RMSNorm(nn.RMSNorm):
+    """`nn.RMSNorm` in the type of its gains, as autocast does by itself for a layer norm: a mean of squares needs float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., C)."""
+        return F.rms_norm(x.to(self.weight.dtype), self.normalized_shape, self.weight, self.eps)
+
+
+def make_norm(config: ModelConfig, size: int) -> nn.Module:
+    """A norm over the last axis, of `size` channels, with a gain for each (and a bias, for a layer norm with `bias`)."""
+    if config.norm == "rms":
+        return RMSNorm(size, eps=EPSILON)
+    return nn.LayerNorm(size, eps=EPSILON, bias=config.bias)
+
+
+class FeedForward(nn.Module):
+    """`out(gelu(up(x)))`, or `out(silu(gate) * up)` with gate and up from one matrix (SwiGLU, Shazeer 2020)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gated = config.activation == "swiglu"
+        hidden = config.feed_forward_size
+        self.up = Linear(config.n_embd, 2 * hidden if self.gated else hidden, bias=config.bias)
+        self.out = Linear(hidden, config.n_embd, bias=config.bias)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        hidden_BTF = self.up(x_BTC)
+        if self.gated:
+            gate_BTF, value_BTF = hidden_BTF.chunk(2, dim=-1)
+            active_BTF = F.silu(gate_BTF) * value_BTF
+        else:
+            active_BTF = F.gelu(hidden_BTF)
+        out: Tensor = self.out(active_BTF)
+        return out
