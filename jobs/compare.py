@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,16 +19,24 @@ if TYPE_CHECKING:
     from masklab.config.jobs.compare import CompareConfig
 
 
-def run(config: CompareConfig) -> int:
-    """Train what is missing of the comparison, and report it."""
-    from masklab.cluster.compare.driver import compare
+def run(config: CompareConfig, command: Sequence[str] = tuple(sys.argv[1:])) -> int:
+    """Train the missing runs of the comparison, and report all of them. Returns the exit status."""
+    from masklab.cluster.compare import driver
 
-    return compare(config, sys.argv[1:], PROJECT, STARTED_AT)
+    if config.report is not None:
+        return driver.report_only(config.report, PROJECT)
+    session = driver.plan_comparison(config, command, PROJECT, STARTED_AT)  # everything that can be checked without a cluster
+    if session.is_reported:
+        return driver.report_again(session)
+    try:
+        with session.connected() as share, session.opened():
+            driver.train_missing(session, share)
+            driver.finalise(session)
+    except KeyboardInterrupt:
+        return session.interrupted()
+    return session.exit_status
 
 
 if __name__ == "__main__":
-    sys.exit(
-        main(
-            "compare", "Compare curricula with each other, with their controls and with a baseline, over seeds.", run, PROJECT, tree=COMPARE
-        )
-    )
+    description = "Compare curricula with each other, with their controls and with a baseline, over seeds."
+    sys.exit(main("compare", description, run, PROJECT, tree=COMPARE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,19 @@ if TYPE_CHECKING:
     from masklab.config.jobs.train import Config
 
 
-def run(config: Config) -> int:
-    """Train `config` to the end of its budget."""
-    from masklab.cluster.train.driver import train
+def run(config: Config, command: Sequence[str] = tuple(sys.argv[1:])) -> int:
+    """Train the composed `config` to the end of its budget, or until a signal comes. Returns the exit status."""
+    from masklab.cluster.train import driver
 
-    return train(config, PROJECT, STARTED_AT, sys.argv[1:])
+    plan = driver.plan_run(config, PROJECT, STARTED_AT)  # everything that can be checked without a cluster
+    if plan.folder.is_finished:
+        return driver.report_finished(plan)
+    with (
+        driver.connect(plan, PROJECT) as share,  # Ray: the cluster at RAY_ADDRESS, or a local one
+        driver.open_run(plan, PROJECT, command) as session,  # the run's folder and its MLflow run, closed at the end
+    ):
+        session.train(share)  # the workers train; the driver reports their events
+    return session.exit_status
 
 
 if __name__ == "__main__":

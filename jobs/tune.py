@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,21 @@ if TYPE_CHECKING:
     from masklab.config.jobs.tune import TuneConfig
 
 
-def run(config: TuneConfig) -> int:
-    """Train what is missing of the sweep, and print its best trial."""
-    from masklab.cluster.tune.driver import tune
+def run(config: TuneConfig, command: Sequence[str] = tuple(sys.argv[1:])) -> int:
+    """Train the missing trials of the sweep, and report the best one. Returns the exit status."""
+    from masklab.cluster.tune import driver
 
-    return tune(config, sys.argv[1:], PROJECT, STARTED_AT)
+    session = driver.plan_sweep(config, command, PROJECT, STARTED_AT)  # everything that can be checked without a cluster
+    if session.is_reported:
+        return driver.report_again(session)
+    try:
+        with session.connected() as share, session.opened():
+            driver.train_missing(session, share)
+            driver.finalise(session)
+    except KeyboardInterrupt:
+        return session.interrupted()
+    driver.show(session.record)
+    return session.exit_status
 
 
 if __name__ == "__main__":

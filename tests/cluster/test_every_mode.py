@@ -13,10 +13,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from jobs_of_tests import job_function
 from metric_names import unlisted
 from tiers import is_full
 
-from masklab.cluster.train.driver import train
 from masklab.config.command_line.main import main
 from masklab.config.jobs.registry import EVALUATE, PREDICT, SAMPLE, JobTree
 
@@ -104,7 +104,7 @@ def trained(home: Path, root: Path, job: Any) -> Callable[[str, Case], Path]:
 
     def run(name: str, case: Case) -> Path:
         dataset = [word.format(home=home) for word in case.dataset]
-        job([f"mode={case.mode}", *dataset, f"run.name={name}", *SMALL, *case.more], lambda config: train(config, root, 0.0))
+        job([f"mode={case.mode}", *dataset, f"run.name={name}", *SMALL, *case.more], job_function(root, "train"))
         return home / "runs" / name
 
     return run

@@ -6,8 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
+from jobs_of_tests import job_function
 
-from masklab.cluster.train.driver import train
 from masklab.config.command_line.main import main
 
 TEXT = "To be, or not to be, that is the question.\n" * 40
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 def fail(root: Path, capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
     """Run the job, and return its one line."""
-    status = main("train", "", lambda config: train(config, root, 0.0), root, overrides)
+    status = main("train", "", lambda config: job_function(root, "train")(config, overrides), root, overrides)
     out, err = capsys.readouterr()
     assert status == 2
     assert err.startswith("masklab: error: ") and err.count("\n") == 1

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from masklab.cluster import connection
 from masklab.cluster.connection import Share
-from masklab.cluster.train import driver as training_run
-from masklab.cluster.train.stop_message import StopMessage, announce_stop
+from masklab.cluster.train import driver
+from masklab.cluster.train.driver import StopMessage, announce_stop
 from masklab.cluster.workers import batch_producer, worker_group
 from masklab.curriculum.curriculum import Curriculum
 from masklab.errors import DataError
@@ -49,15 +50,15 @@ def test_an_announcement_under_way_is_waited_for_and_later_ones_are_none(capsys:
         pass
     late.ask("SIGTERM")
     for thread in threading.enumerate():
-        if thread.name == "masklab-farewell":
+        if thread.name == "masklab-stop-message":
             thread.join(30)
     assert statuses == ["KILLED"] and not capsys.readouterr().out
 
 
 def test_the_command_that_goes_on_is_told_without_a_password(capsys: pytest.CaptureFixture[str]) -> None:
-    farewell = StopMessage("a", ["training.max_iters=20", "tracking.uri=http://me:pass@host:5000"])
-    farewell.say(RunStopped(1200, "SIGINT"))
-    farewell.say(RunStopped(1200, "SIGINT"))
+    message = StopMessage("a", ["training.max_iters=20", "tracking.uri=http://me:pass@host:5000"])
+    message.print_once(RunStopped(1200, "SIGINT"))
+    message.print_once(RunStopped(1200, "SIGINT"))
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("stopped (SIGINT); iteration 1,200 is saved; to go on: python jobs/train.py training.max_iters=20 ")
     assert "@host:5000" in line and "pass" not in line and line.endswith("run.name=a")
@@ -75,15 +76,14 @@ def test_a_signal_before_the_run_has_begun_ends_the_driver_as_any_other(monkeypa
         time.sleep(30)
         raise AssertionError("the signal has not come")
 
-    plan = SimpleNamespace(folder=SimpleNamespace(is_finished=False), corpus=None, store=None, config=None)
-    monkeypatch.setattr(training_run.Plan, "of", lambda *_: plan)
-    monkeypatch.setattr(training_run, "connect", connect)
-    monkeypatch.setattr(training_run, "share_for", look)
-    monkeypatch.setattr(training_run, "_load_what_comes_next", lambda _: None)
-    config: Any = SimpleNamespace(scaling=SimpleNamespace(ray_logs=False))
+    config = SimpleNamespace(scaling=SimpleNamespace(ray_logs=False))
+    plan: Any = SimpleNamespace(folder=SimpleNamespace(is_finished=False), corpus=None, store=None, config=config)
+    monkeypatch.setattr(connection, "connect", connect)
+    monkeypatch.setattr(driver, "share_for", look)
+    monkeypatch.setattr(driver, "_load_what_comes_next", lambda _: None)
     try:
-        with pytest.raises(KeyboardInterrupt):
-            training_run.train(config, tmp_path, 0.0)
+        with pytest.raises(KeyboardInterrupt), driver.connect(plan, tmp_path):
+            pass
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -96,7 +96,7 @@ class Unheard:
 
     def __init__(self, *_: Any) -> None:
         self.over, self.started, self.stopped, self.stopped_at = threading.Event(), True, None, 0.0
-        self.listener = SimpleNamespace(failure=DataError("the disk is full"), abandon=lambda: None)
+        self.consumer = SimpleNamespace(failure=DataError("the disk is full"), abandon=lambda: None)
         type(self).asked = []
 
     def ask(self, reason: str) -> None:
@@ -108,7 +108,7 @@ class Unheard:
         self.asked.append("at once")
 
     def close(self) -> None:
-        raise self.listener.failure
+        raise self.consumer.failure
 
 
 @pytest.mark.parametrize("deaf", [False, True])

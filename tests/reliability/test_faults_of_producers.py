@@ -73,7 +73,9 @@ def window_on(ray_cluster: Any, maker: BatchMaker, tmp_path: Any) -> Callable[..
         actor = ray_cluster.remote(num_cpus=0, max_restarts=-1)(producer_class()).remote(maker, troubles, f"{tmp_path}/fuse")
         ray_cluster.get(actor.chunk.remote(0, 1000, 1, 0, 4), timeout=60)
         settings = BatchSettings(chunk_steps=4, timeout_seconds=TIMEOUT, prefetch_chunks=2)
-        return PullWindow(lambda: actor, LocalSource(maker, 0, 4), settings, _in_time=True, _patience=2 * TIMEOUT)
+        window = PullWindow(lambda: actor, LocalSource(maker, 0, 4), settings)
+        window._in_time, window._patience = True, 2 * TIMEOUT
+        return window
 
     return made
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobs_of_tests import train_here
+from jobs_of_tests import job_function, train_here
 
 from masklab.config.command_line.main import main
 from masklab.config.jobs.registry import COMPARE, TUNE
@@ -73,22 +73,18 @@ def test_a_run_that_was_trained_offline_is_sent_as_it_would_have_been(
 
 @pytest.mark.slow
 def test_a_comparison_that_was_made_offline_is_sent_with_its_runs(home: Path, root: Path, ray_cluster: Any) -> None:
-    from masklab.cluster.compare.driver import compare
-
     own = ("compare.curricula=[sticky]", "compare.controls=[uniform]", "compare.seeds=2", "compare.budget.max_chars=1280")
     own += ("compare.curve_levels=2", "compare.curve_sequences=4", "training.eval_interval=2")
     line = [*SMALL, *own, f"dataset.path={home}/text.txt", "run.name=pair"]
-    assert main("compare", "", lambda config: compare(config, line, root, 0.0), root, line, tree=COMPARE) == 0
+    assert main("compare", "", lambda config: job_function(root, "compare")(config, line), root, line, tree=COMPARE) == 0
     nested_and_finished(home, root, "pair", 4)
 
 
 @pytest.mark.slow
 def test_a_sweep_that_was_made_offline_is_sent_with_its_trials(home: Path, root: Path, ray_cluster: Any) -> None:
-    from masklab.cluster.tune.driver import tune
-
     own = ('sweep.space={training.learning_rate: "choice(1e-2,1e-3)"}', "sweep.search=grid", "training.max_iters=10")
     line = [*SMALL, *own, f"dataset.path={home}/text.txt", "run.name=rates"]
-    assert main("tune", "", lambda config: tune(config, line, root, 0.0), root, line, tree=TUNE) == 0
+    assert main("tune", "", lambda config: job_function(root, "tune")(config, line), root, line, tree=TUNE) == 0
     nested_and_finished(home, root, "rates", 2)
 
 

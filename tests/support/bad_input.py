@@ -18,7 +18,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 
-from masklab.cluster.train.driver import Plan
+from masklab.cluster.train.plan import Plan
 from masklab.config.command_line.main import main
 from masklab.config.jobs.registry import RUN_GROUPS, TRAIN, JobTree
 from masklab.text.preparation import corpus_for

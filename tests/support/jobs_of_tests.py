@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ SMALL = (
     *("sampling.steps=4", "scaling.cpus_per_worker=1", "batches.chunk_steps=4", "dataset=text"),
 )
 PATIENCE = 150.0
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
 
 def words(home: Path, name: str, *overrides: str) -> list[str]:
@@ -28,18 +30,28 @@ def words(home: Path, name: str, *overrides: str) -> list[str]:
     return [*SMALL, f"dataset.path={home}/text.txt", f"run.name={name}", *overrides]
 
 
+def job_function(root: Path, name: str) -> Callable[..., int]:
+    """The function of `jobs/NAME.py`, for the project `root`: it takes a configuration and the words of its command."""
+    spec = importlib.util.spec_from_file_location(f"job_{name}", JOBS / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.PROJECT = root  # type: ignore[attr-defined]
+    function: Callable[..., int] = module.run
+    return function
+
+
 def train_here(root: Path, home: Path, name: str, *overrides: str) -> int:
     """Train in this process, which is connected to Ray. Returns the exit status."""
     import pytest
 
-    from masklab.cluster.train.driver import train
     from masklab.config.command_line.main import main
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASKLAB_HOME", str(home))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         given = words(home, name, *overrides)
-        return main("train", "", lambda config: train(config, root, 0.0, given), root, given)
+        return main("train", "", lambda config: job_function(root, "train")(config, given), root, given)
 
 
 @contextmanager

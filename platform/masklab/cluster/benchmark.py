@@ -26,7 +26,7 @@ import torch
 from ray.train import RunConfig, ScalingConfig
 
 from masklab.cluster.connection import connect, nodes_of_the_cluster, share_of
-from masklab.cluster.workers.worker import WorkerSpec, build_loop
+from masklab.cluster.workers.worker import WorkerSpec, build_loop, set_up_torch
 from masklab.cluster.workers.worker_group import Trainer
 from masklab.config.compose.composition import compose
 from masklab.config.home import home_of
@@ -41,6 +41,7 @@ from masklab.training.events import StepDone
 from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device
 from masklab.training.recipe import Worker
+from masklab.training.run_folder import RunFolder
 from masklab.training.settings import BUDGETS, TransferSettings
 
 BLOCK = 25
@@ -83,11 +84,11 @@ class Gate:
         await self.turns.get()
 
     async def put(self, block: Block) -> None:
-        """Hand in a block's figures."""
+        """Post a block's measurements."""
         await self.blocks.put(block)
 
     async def result(self) -> Block:
-        """Wait for a block's figures."""
+        """Wait for a block's measurements."""
         return await self.blocks.get()
 
 
@@ -118,14 +119,19 @@ def blocks_of(loop: Loop) -> Iterator[Block]:
             loop.accounting.metrics.restart()
 
 
-def _worker(handed: dict[str, Any]) -> None:
-    spec: WorkerSpec = handed["spec"]
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(spec.threads)
+def _worker(arguments: dict[str, Any]) -> None:
+    spec: WorkerSpec = arguments["spec"]
+    set_up_torch(spec.threads)
     loop = build_loop(spec, 0, 1)
     for block in blocks_of(loop):
-        ray.get(spec.relay.put.remote(block))
-        ray.get(spec.relay.wait.remote())
+        ray.get(spec.channel.put.remote(block))
+        ray.get(spec.channel.wait.remote())
+
+
+def with_budget(config: Config, steps: int) -> Config:
+    """`config` with a budget of `steps` steps and one more, logged once a block and never evaluated."""
+    changed = {"max_iters": steps + 1, "log_interval": BLOCK, "eval_interval": 10 * steps}
+    return config.model_copy(update={"training": config.training.model_copy(update=dict.fromkeys(BUDGETS) | changed)})
 
 
 def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSpeed:
@@ -134,27 +140,14 @@ def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSp
     The first block of each side warms it up and does not count. Needs a connection to Ray.
     """
     steps = BLOCK * (rounds + 1)
-    training = config.training.model_copy(
-        update=dict.fromkeys(BUDGETS) | {"max_iters": steps + 1, "log_interval": BLOCK, "eval_interval": 10 * steps}
-    )
-    recipe = replace(config.recipe, training=training)
+    config = with_budget(config, steps)
+    recipe = config.recipe
     pools = recipe.pools(corpus)
     share = share_of(config.scaling.model_copy(update={"num_workers": 1}), nodes_of_the_cluster())
     gate = Gate.remote()  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(prefix="masklab-benchmark-") as folder:
-        spec = WorkerSpec(
-            run=Path(folder).name,
-            recipe=recipe,
-            batches=config.batches,
-            threads=share.cpus,
-            use_gpu=bool(share.gpus),
-            checkpoints=Path(folder) / "checkpoints",
-            documents={},
-            corpus=[ray.put(corpus)],
-            pools=[ray.put(pools)],
-            relay=gate,
-            tracking=None,
-        )
+        run, references = RunFolder(Path(folder)), ([ray.put(corpus)], [ray.put(pools)])
+        spec = replace(WorkerSpec.of(run.path.name, config, share, run, corpus, *references, None), channel=gate)
         trainer = Trainer(
             _worker,
             train_loop_config={"spec": spec},
@@ -163,8 +156,7 @@ def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSp
         )
         maker = recipe.batch_maker(corpus)
         batches = [maker.make(BatchKey(0, step)) for step in range(steps + 1)]
-        torch.set_flush_denormal(True)
-        torch.set_num_threads(share.cpus)
+        set_up_torch(share.cpus)
         device = pick_device(recipe.system.device)
         loop = Loop(Worker(recipe, corpus.vocabulary, Precision.of(recipe.system, device)), pools, PreloadedSource(batches))
         return _race(trainer, gate, blocks_of(loop), rounds)
@@ -259,10 +251,7 @@ def _blocks(project: Path, mode: Literal["feature_extraction", "fine_tuning"], r
     corpus = corpus_for(config.dataset, home_of(project) / ".corpora")
     assert isinstance(corpus, LabelledCorpus), "rows with labels"
     steps = BLOCK * (rounds + 2)
-    training = config.training.model_copy(
-        update=dict.fromkeys(BUDGETS) | {"max_iters": steps + 1, "log_interval": BLOCK, "eval_interval": 10 * steps}
-    )
-    recipe = replace(config.recipe, training=training, transfer=TransferSettings(init_checkpoint="none", mode=mode))
+    recipe = replace(with_budget(config, steps).recipe, transfer=TransferSettings(init_checkpoint="none", mode=mode))
     maker = recipe.batch_maker(corpus)
     source = PreloadedSource([maker.make(BatchKey(0, step)) for step in range(steps + 1)])
     precision = Precision.of(recipe.system, pick_device(recipe.system.device))
@@ -274,7 +263,7 @@ def transfer_table(project: Path) -> Iterator[str]:
     """The table in Markdown, line by line."""
     speed = measure_transfer(project)
     yield ""
-    yield "| transfer, a classifier of texts | figure |"
+    yield "| transfer, a classifier of texts | value |"
     yield "|---|---|"
     yield f"| iterations/s, feature extraction | {speed.feature_extraction:.2f} |"
     yield f"| iterations/s, fine-tuning | {speed.fine_tuning:.2f} |"

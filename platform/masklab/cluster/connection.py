@@ -1,4 +1,4 @@
-"""Connecting to Ray: the cluster a job was submitted to, or a local one; and whether it has what a run asks for."""
+"""The connection to Ray, to the cluster at RAY_ADDRESS or a local one, and the shares of the cluster that workers take."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ RAY_SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon the end of workers is noticed, and the death of one
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-"""What Ray's processes read from the environment; what the user has set stays."""
+"""Environment variables of Ray's processes. Values set by the user win."""
 
 LOCAL_SETTINGS = {
-    # workers started ahead of any request are of no use to Train's actors, which bring an environment of their own
+    # prestarted workers are of no use to Train's actors, which have an environment of their own
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_task_events_report_interval_ms": "0",  # nobody looks at the states of the tasks of a cluster without a dashboard
+    "RAY_task_events_report_interval_ms": "0",  # a cluster without a dashboard shows no task states
     "RAY_enable_metrics_collection": "0",
-    "RAY_worker_niceness": "0",  # the run is what its user waits for; Ray's 15 starves it beside anything else that computes
+    "RAY_worker_niceness": "0",  # Ray's default of 15 starves the run beside any other computation
 }
-"""The same for a cluster that lives and dies with this process."""
+"""The same for a local cluster."""
 
 
 def connect(source_root: Path, ray_logs: bool) -> bool:
-    """Connect to the cluster named by RAY_ADDRESS (a submitted job has it), or start a local one.
+    """Connect to the cluster at RAY_ADDRESS (set in a submitted job), or start a local one.
 
-    The workers need not have masklab installed: `source_root`, the folder that holds the package, goes along. Returns False, having
-    done nothing, when this process is connected already.
+    `source_root`, the folder that holds the package, is sent along, so the workers need not have masklab installed. Returns False,
+    without doing anything, when this process is connected already.
     """
     address = os.environ.get("RAY_ADDRESS")
     for name, value in (RAY_SETTINGS if address else RAY_SETTINGS | LOCAL_SETTINGS).items():
@@ -55,12 +55,12 @@ def connect(source_root: Path, ray_logs: bool) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not address:
-            # inherited by every process of the cluster; a runtime environment would cost each of them a set-up
+            # inherited by every process of the cluster; a runtime environment would have to be set up for each of them
             os.environ["PYTHONPATH"] = os.pathsep.join([str(source_root), *filter(None, [os.environ.get("PYTHONPATH")])])
-            print("starting Ray on this machine", flush=True)  # which takes seconds, and on a busy one many
+            print("starting Ray on this machine", flush=True)  # which takes seconds, many on a busy machine
             try:
                 ray.init(address="local", include_dashboard=False, **common)
-            except Exception as error:  # Ray raises a bare one when its processes do not come up in time
+            except Exception as error:  # Ray raises a bare Exception when its processes do not start in time
                 reason = first_line(error)
                 raise ResourceError(
                     f"a local Ray cluster could not be started ({reason}); try again when the machine is less busy"
@@ -79,24 +79,24 @@ def connect(source_root: Path, ray_logs: bool) -> bool:
 
 
 def _knock(address: str, seconds: float = 5.0) -> None:
-    """Raise OSError where nobody listens at `host:port` or `ray://host:port`: Ray asks there for minutes, and hears no signal meanwhile."""
+    """Raise OSError if nothing listens at `host:port` or `ray://host:port`. Ray would retry for minutes and ignore signals meanwhile."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
-    if host and port.isdecimal() and int(port) < 2**16:  # else it is Ray's to find out what is meant, as by `auto`
+    if host and port.isdecimal() and int(port) < 2**16:  # else Ray resolves it, as for `auto`
         socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
 
 
 @contextmanager
 def connected(source_root: Path, ray_logs: bool) -> Iterator[None]:
-    """`connect`, and let go of a local cluster at the end. SIGTERM ends what is done within as Ctrl-C does."""
+    """Connect, and shut a local cluster down at the end. SIGTERM ends the block as Ctrl-C does."""
     is_ours = connect(source_root, ray_logs)
     import ray
 
-    try:
-        with terminating_as_interrupt():  # after Ray has come up, which takes the signal for itself
+    with terminating_as_interrupt():  # after Ray has started, since it installs a handler of its own
+        try:
             yield
-    finally:
-        if is_ours:
-            ray.shutdown()
+        finally:
+            if is_ours:
+                ray.shutdown()
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,12 @@ class Share:
     gpus: int
 
     def resources(self) -> dict[str, float]:
-        """As Ray spells it."""
+        """The share as a Ray resource dictionary."""
         return {"CPU": float(self.cpus)} | ({"GPU": float(self.gpus)} if self.gpus else {})
 
 
 def share_of(scaling: ScalingSettings, nodes: Sequence[Mapping[str, float]]) -> Share:
-    """What each worker takes of a cluster whose `nodes` have these resources; a worker must fit on one node.
+    """Each worker's share of a cluster whose `nodes` have these resources; a worker must fit on one node.
 
     Raises ResourceError, with the numbers, when the cluster is too small.
     """
@@ -137,11 +137,11 @@ def share_of(scaling: ScalingSettings, nodes: Sequence[Mapping[str, float]]) -> 
 
 
 def share_among(scaling: ScalingSettings, nodes: Sequence[Mapping[str, float]], rows: int) -> Share:
-    """`share_of` the most workers that the nodes have room for, among those numbers of them that split `rows` sequences evenly.
+    """`share_of` for the largest number of workers that fits on the nodes and splits `rows` sequences evenly.
 
-    Raises ResourceError, with the numbers, when there is no room for the fewest.
+    Raises ResourceError, with the numbers, when not even the smallest number fits.
     """
-    if scaling.use_gpu is None and scaling.is_elastic:  # rather few workers on GPUs than many without
+    if scaling.use_gpu is None and scaling.is_elastic:  # prefer few workers with GPUs to many without
         scaling = scaling.model_copy(update={"use_gpu": room(nodes, 1, 1) >= scaling.fewest})
     *larger, smallest = scaling.sizes(rows)
     for workers in larger:
@@ -150,9 +150,13 @@ def share_among(scaling: ScalingSettings, nodes: Sequence[Mapping[str, float]], 
     return share_of(scaling.model_copy(update={"num_workers": smallest}), nodes)
 
 
-def share_for(config: Config) -> Share:
-    """What each worker of `config` takes of the connected cluster. Raises ResourceError when that cannot do what `config` asks."""
-    scaling, system = config.scaling, config.system
+def share_for(config: Config, default_cpus: int | None = None) -> Share:
+    """Each worker's share of the connected cluster: `scaling.cpus_per_worker`, else `default_cpus`, else an even part of all cores.
+
+    Raises ResourceError when the cluster cannot do what `config` asks.
+    """
+    system = config.system
+    scaling = config.scaling.model_copy(update={"cpus_per_worker": config.scaling.cpus_per_worker or default_cpus})
     if scaling.use_gpu is None and system.device in ("cpu", "mps"):
         scaling = scaling.model_copy(update={"use_gpu": False})
     elif scaling.use_gpu is None and system.device == "cuda":
@@ -183,7 +187,7 @@ def put(value: Any) -> Any:
 
 
 def nodes_of_the_cluster() -> list[dict[str, float]]:
-    """What each living node of the connected cluster has."""
+    """The resources of each living node of the connected cluster."""
     import ray
 
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jobs_of_tests import job_function
 from small_comparison import CHARS_PER_STEP, plan, words
 
-from masklab.cluster.compare.driver import compare
 from masklab.cluster.compare.plan import ComparisonPlan, PlannedRun, resolved
 from masklab.config.command_line.main import main
 from masklab.config.compose.yaml_io import dump_values
@@ -156,7 +156,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     line = words(tmp_path, "compare.curricula=[random]", *given, "run.name=x")
     if any(word.startswith("compare.budget={") for word in given):
         line = [word for word in line if not word.startswith("compare.budget.")]
-    status = main("compare", "", lambda config: compare(config, line, root, 0.0), root, line, tree=COMPARE)
+    status = main("compare", "", lambda config: job_function(root, "compare")(config, line), root, line, tree=COMPARE)
     out, err = capsys.readouterr()
     assert status == 2
     assert err.startswith("masklab: error: ") and err.count("\n") == 1 and "Traceback" not in out + err

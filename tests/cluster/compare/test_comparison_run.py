@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobs_of_tests import job_function
 from metric_names import unlisted
 from small_comparison import words
 
-from masklab.cluster.compare.driver import compare
 from masklab.config.command_line.main import main
 from masklab.config.jobs.registry import COMPARE
 from masklab.reporting.comparison.record import ComparisonRecord, CurveRecord, RunRecord
@@ -51,11 +51,11 @@ Command = Callable[..., Told]
 @pytest.fixture(scope="module")
 def command(home: Path, root: Path, ray_cluster: Any) -> Command:
     """Runs `jobs/compare.py` in this process. `stop_after` runs have ended it is sent SIGTERM."""
-    from masklab.cluster.compare import runner as conductor
+    from masklab.cluster.compare import runner
 
     def run(*overrides: str, stop_after: int | None = None) -> Told:
         told, line = Told(), words(home, *CURRICULA, *overrides)
-        ended, put, start = ComparisonTerminal.ended, ray_cluster.put, conductor.ComparisonRunner.trial
+        ended, put, start = ComparisonTerminal.ended, ray_cluster.put, runner.ComparisonRunner.trial
 
         def end(self: ComparisonTerminal, record: ComparisonRecord, known: RunRecord) -> None:
             ended(self, record, known)
@@ -67,7 +67,7 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
             told.objects += 1
             return put(value)
 
-        def measure(self: conductor.ComparisonRunner, *given: Any) -> Any:
+        def measure(self: runner.ComparisonRunner, *given: Any) -> Any:
             trial = start(self, *given)
             told.sent.append(len(ray_cluster.cloudpickle.dumps(trial)))
             return trial
@@ -76,9 +76,9 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
             patch.setenv("MASKLAB_HOME", str(home))
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             patch.setattr(ComparisonTerminal, "ended", end)
-            patch.setattr(conductor.ray, "put", count)
-            patch.setattr(conductor.ComparisonRunner, "trial", measure)
-            told.status = main("compare", "", lambda config: compare(config, line, root, 0.0), root, line, tree=COMPARE)
+            patch.setattr(runner.ray, "put", count)
+            patch.setattr(runner.ComparisonRunner, "trial", measure)
+            told.status = main("compare", "", lambda config: job_function(root, "compare")(config, line), root, line, tree=COMPARE)
         told.record = ComparisonRecord.read(home / "runs" / NAME)
         return told
 
@@ -234,7 +234,7 @@ def test_a_report_trains_nothing(resumed: Told, home: Path, root: Path, capsys: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASKLAB_HOME", str(home))
         line = [f"report={NAME}"]
-        assert main("compare", "", lambda config: compare(config, line, root, 0.0), root, line, tree=COMPARE) == 0
+        assert main("compare", "", lambda config: job_function(root, "compare")(config, line), root, line, tree=COMPARE) == 0
     printed = capsys.readouterr().out
     assert f"report: {home}/runs/{NAME}/report.html" in printed
     assert all(arm in printed for arm in ("uniform", "sticky", "random"))

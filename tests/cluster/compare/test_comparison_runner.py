@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from small_comparison import plan
 
-from masklab.cluster.compare import runner as conductor
+from masklab.cluster.compare import runner as module
 from masklab.cluster.compare.plan import ComparisonPlan, record_of
 from masklab.cluster.connection import Share
+from masklab.cluster.session import RunSession
 from masklab.config.compose.yaml_io import dump
 from masklab.reporting.comparison.terminal import ComparisonTerminal
 from masklab.reporting.run.summary import NelboSummary, RunSummary
@@ -56,21 +57,21 @@ def made(tmp_path: Path, root: Path, text: str) -> ComparisonPlan:
 
 def conducted(made: ComparisonPlan, root: Path, monkeypatch: pytest.MonkeyPatch, task: Any) -> list[tuple[str, str]]:
     """What becomes of the runs, all of which are waiting, when the first is finished while its folder is being left."""
-    record = record_of(made, root, "")
+    record = record_of(made, "")
     first = made.runs[0]
 
     def leave(folder: Path) -> None:
         if folder == first.folder.path:
             SUMMARY.write(folder)
 
-    monkeypatch.setattr(conductor.ray, "put", lambda value: value)
-    monkeypatch.setattr(conductor.ray, "wait", lambda tasks, **_: (tasks[:1], []))
-    monkeypatch.setattr(conductor.ray, "get", lambda each: each())
-    monkeypatch.setattr(conductor, "wait_until_left", leave)
-    driver = conductor.ComparisonRunner(made, record, Share(1, 1, 0), None, {}, ComparisonTerminal(1))
-    driver._task = SimpleNamespace(remote=task)
-    driver.conduct(made.runs, 1)
-    return [(run.status, run.reason) for run in driver.record.runs]
+    monkeypatch.setattr(module.ray, "put", lambda value: value)
+    monkeypatch.setattr(module.ray, "wait", lambda tasks, **_: (tasks[:1], []))
+    monkeypatch.setattr(module.ray, "get", lambda each: each())
+    monkeypatch.setattr(module, "wait_until_left", leave)
+    runner = module.ComparisonRunner(RunSession(made, record), Share(1, 1, 0), ComparisonTerminal(1))
+    runner._task = SimpleNamespace(remote=task)
+    runner.run(made.runs, 1)
+    return [(run.status, run.reason) for run in runner.session.record.runs]
 
 
 def failing(trial: Any) -> Any:
@@ -116,11 +117,13 @@ def test_runs_that_are_stopped_stand_as_killed_before_they_are_waited_for(
         told.append("waited")
         return tasks, []
 
-    monkeypatch.setattr(conductor.ray, "put", lambda value: value)
-    monkeypatch.setattr(conductor.ray, "wait", wait)
-    monkeypatch.setattr(conductor.ray, "cancel", lambda *_, **__: None)
-    driver = conductor.ComparisonRunner(made, record_of(made, root, ""), Share(1, 1, 0), nested, {}, ComparisonTerminal(1))
-    driver._task = SimpleNamespace(remote=lambda _: object())
+    monkeypatch.setattr(module.ray, "put", lambda value: value)
+    monkeypatch.setattr(module.ray, "wait", wait)
+    monkeypatch.setattr(module.ray, "cancel", lambda *_, **__: None)
+    session = RunSession(made, record_of(made, ""))
+    session.nested = nested
+    runner = module.ComparisonRunner(session, Share(1, 1, 0), ComparisonTerminal(1))
+    runner._task = SimpleNamespace(remote=lambda _: object())
     with pytest.raises(KeyboardInterrupt):
-        driver.conduct(made.runs, 1)
+        runner.run(made.runs, 1)
     assert told == [(child, "KILLED"), (parent, "KILLED"), "waited", (child, "KILLED")]

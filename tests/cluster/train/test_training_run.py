@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobs_of_tests import job_function
 
-from masklab.cluster.train.driver import train
 from masklab.config.command_line.main import main
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -41,7 +41,7 @@ def run(home: Path, root: Path, ray_cluster: Any) -> Any:
             patch.setenv("MASKLAB_HOME", str(home))
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             words = ["dataset=text", f"dataset.path={home}/text.txt", f"run.name={name}", *SMALL, *overrides]
-            status = main("train", "", lambda config: train(config, root, 0.0), root, words)
+            status = main("train", "", lambda config: job_function(root, "train")(config, words), root, words)
         return status, home / "runs" / name
 
     return train_small

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from jobs_of_tests import job_function
 
-from masklab.cluster.tune.driver import tune
 from masklab.cluster.tune.plan import PlannedTrial, SweepPlan, exchange_steps, known_population
-from masklab.cluster.tune.population import carry_out, explored, is_carried_out, next_exchange, pairs
+from masklab.cluster.tune.population import exploit, explore, is_exploited, next_exchange, truncation_selection
 from masklab.config.command_line.main import main
 from masklab.config.compose.composition import compose, compose_tree
 from masklab.config.compose.yaml_io import dump
@@ -82,7 +82,7 @@ Command = Callable[..., Told]
 @pytest.fixture(scope="module")
 def command(home: Path, root: Path, ray_cluster: Any) -> Command:
     """Runs `jobs/tune.py` in this process. It is sent SIGTERM after `stop_after` takeovers, and `fail_at` one of them cannot be copied."""
-    from masklab.cluster.tune import runner as sweep_conductor
+    from masklab.cluster.tune import runner
 
     def run(name: str, *overrides: str, stop_after: int | None = None, fail_at: int | None = None) -> Told:
         line = words(home, f"run.name={name}", *overrides)
@@ -95,7 +95,7 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
             begun.append(trial.number)
             if len(begun) == fail_at:
                 raise CheckpointError("the disk is full")
-            after = carry_out(plan, trial, takeover)
+            after = exploit(plan, trial, takeover)
             state = f"checkpoints/step_{takeover.iteration:09d}"
             donor = trial.folder.path.parent / f"{takeover.donor:03d}" / state
             own = {file.name: file.read_bytes() for file in (trial.folder.path / state).iterdir()}
@@ -117,8 +117,8 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             patch.setattr(SweepTerminal, "exploited", take_over)
             patch.setattr(SweepTerminal, "ended", end_one)
-            patch.setattr(sweep_conductor, "carry_out", carry)
-            status = main("tune", "", lambda config: tune(config, line, root, 0.0), root, line, tree=TUNE)
+            patch.setattr(runner, "exploit", carry)
+            status = main("tune", "", lambda config: job_function(root, "tune")(config, line), root, line, tree=TUNE)
         return Told(status, SweepRecord.read(home / "runs" / name), ended, unequal, len(begun))
 
     return run
@@ -252,16 +252,16 @@ def test_the_command_of_a_member_has_the_pools_of_the_population(home: Path, roo
 
 def test_the_worst_quarter_takes_over_from_the_best() -> None:
     nats = {number: 2.0 + number / 10 for number in range(8)}
-    drawn = {tuple(sorted(pairs(nats, 0.25, np.random.default_rng(seed)).items())) for seed in range(50)}
+    drawn = {tuple(sorted(truncation_selection(nats, 0.25, np.random.default_rng(seed)).items())) for seed in range(50)}
     assert drawn == {((6, a), (7, b)) for a in (0, 1) for b in (0, 1)}
-    assert pairs({0: 2.0, 1: 2.5, 2: 3.0}, 0.5, np.random.default_rng(0)) == {2: 0}, "no trial is in both halves"
+    assert truncation_selection({0: 2.0, 1: 2.5, 2: 3.0}, 0.5, np.random.default_rng(0)) == {2: 0}, "no trial is in both halves"
 
 
 def test_what_is_no_better_is_not_taken_over() -> None:
     rng = np.random.default_rng(0)
-    assert pairs({0: 2.0, 1: 2.0}, 0.5, rng) == {}
-    assert pairs({0: math.inf, 1: math.inf}, 0.5, rng) == {}
-    assert pairs({0: math.inf, 1: 2.0}, 0.5, rng) == {0: 1}, "a trial whose loss is no number is rescued"
+    assert truncation_selection({0: 2.0, 1: 2.0}, 0.5, rng) == {}
+    assert truncation_selection({0: math.inf, 1: math.inf}, 0.5, rng) == {}
+    assert truncation_selection({0: math.inf, 1: 2.0}, 0.5, rng) == {0: 1}, "a trial whose loss is no number is rescued"
 
 
 def test_parts_are_whole_numbers_of_evaluations() -> None:
@@ -288,15 +288,15 @@ def test_an_unfit_variation_is_drawn_again_and_else_the_donors_values_stay(home:
 
     fit = True
     monkeypatch.setattr(SweepPlan, "config_at", refuse)
-    assert explored(plan, 0, donor, 8) == {"training.learning_rate": tried[2]} and len(tried) == 3
+    assert explore(plan, 0, donor, 8) == {"training.learning_rate": tried[2]} and len(tried) == 3
     fit = False
-    assert explored(plan, 0, donor, 8) == donor
+    assert explore(plan, 0, donor, 8) == donor
 
 
 def test_a_trial_without_its_state_has_not_taken_over(home: Path, root: Path) -> None:
     trial = planned(home, root, "run.name=bare", *PLANTED).trials[0]
     takeover = Exploit(iteration=8, chars=1024, donor=3, before={}, after={}, nelbo_nats=3.0, donor_nelbo_nats=2.0, weights_sha256="0")
-    assert not is_carried_out(trial, takeover)
+    assert not is_exploited(trial, takeover)
 
 
 class Killed(BaseException):
@@ -337,10 +337,10 @@ def test_a_takeover_that_is_cut_off_anywhere_is_made_again(
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(*cut, kill)
-        carry_out(plan, trial, takeover)
-    assert not is_carried_out(trial, takeover)
-    after = carry_out(plan, trial, takeover)
-    assert is_carried_out(trial, takeover) and after.config.training.learning_rate == 2e-3
+        exploit(plan, trial, takeover)
+    assert not is_exploited(trial, takeover)
+    after = exploit(plan, trial, takeover)
+    assert is_exploited(trial, takeover) and after.config.training.learning_rate == 2e-3
     assert yaml.safe_load((trial.folder.path / "config.yaml").read_text())["training"]["learning_rate"] == 2e-3
     assert History.read(trial.folder.path) == History.read(donor.folder.path)
     assert [file.name for file in trial.folder.checkpoints.iterdir()] == [other.path.name]
@@ -374,7 +374,7 @@ def test_what_no_population_can_be_asked_is_refused_in_one_line(
     line = words(tmp_path, "run.name=refused", *overrides)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASKLAB_HOME", str(tmp_path))
-        assert main("tune", "", lambda config: tune(config, line, root, 0.0), root, line, tree=TUNE) == 2
+        assert main("tune", "", lambda config: job_function(root, "tune")(config, line), root, line, tree=TUNE) == 2
     told = capsys.readouterr().err
     assert reason in told and told.count("\n") == 1
     assert not (tmp_path / "runs").exists()

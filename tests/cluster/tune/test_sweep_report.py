@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import sweep_story
 
+from masklab.cluster.tune.driver import description, draw, history
 from masklab.cluster.tune.optuna_search import importance_of
-from masklab.cluster.tune.report import description, draw, history
 from masklab.config.search.search_space import Choice, Uniform, Whole
 from masklab.config.search.search_space import draw as draw_point
 from masklab.reporting.sweep.plots import coordinates_plot, history_plot, place

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobs_of_tests import job_function
 from metric_names import unlisted
 from tiers import is_full
 
 from masklab.cluster.connection import Share
-from masklab.cluster.tune.driver import _books, at_a_time, opening_record, tune
+from masklab.cluster.session import RunSession
+from masklab.cluster.tune.driver import opening_record, trials_at_a_time
 from masklab.cluster.tune.plan import SweepPlan
 from masklab.config.command_line.main import main
 from masklab.config.compose.composition import compose_tree
@@ -99,7 +101,7 @@ def command(home: Path, root: Path, ray_cluster: Any) -> Command:
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             patch.setattr(SweepTerminal, "ended", end)
             patch.setattr(ray_cluster, "put", count)
-            told.status = main("tune", "", lambda config: tune(config, line, root, 0.0), root, line, tree=TUNE)
+            told.status = main("tune", "", lambda config: job_function(root, "tune")(config, line), root, line, tree=TUNE)
         told.record = SweepRecord.read(home / "runs" / compose_tree(TUNE, line, root).run.name)  # type: ignore[attr-defined]
         return told
 
@@ -235,10 +237,10 @@ def test_halving_stops_what_is_worse_after_its_grace_and_nothing_else(command: C
     rates = f'sweep.space={{training.learning_rate: "choice(1e-2,{",".join(worse)})"}}'
     asked = [rates, "run.name=halved", "sweep.search=grid", "sweep.scheduler=asha", "sweep.grace=0.2", "tracking.enabled=false"]
     told = command(*asked, "sweep.parallel=1")
-    assert told.statuses == ["finished", "stopped", "stopped"]
+    assert told.statuses == ["finished", *["stopped"] * len(worse)]
     assert told.record
     chars = [trial.chars for trial in told.record.trials]
-    assert chars == [20 * 4 * 32, 5 * 4 * 32, 5 * 4 * 32], "the grace ends with step 4, and the next evaluation is at step 5"
+    assert chars == [20 * 4 * 32, *[5 * 4 * 32] * len(worse)], "the grace ends with step 4, and the next evaluation is at step 5"
     assert "raise sweep.grace to 0.25" in capsys.readouterr().out, "the second stage of annealed begins at step 5"
     again = command(*asked, "sweep.parallel=1")
     assert (again.status, again.ended) == (0, []), "what was stopped is not taken up again"
@@ -278,7 +280,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_starts(
     line = words(tmp_path, *overrides)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASKLAB_HOME", str(tmp_path))
-        assert main("tune", "", lambda config: tune(config, line, root, 0.0), root, line, tree=TUNE) == 2
+        assert main("tune", "", lambda config: job_function(root, "tune")(config, line), root, line, tree=TUNE) == 2
     told = capsys.readouterr().err
     assert reason in told and told.count("\n") == 1
     assert not (tmp_path / "runs").exists()
@@ -286,17 +288,17 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_starts(
 
 def test_trials_share_a_gpu_where_they_are_told_to() -> None:
     nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 4.0}]
-    assert at_a_time(nodes, Share(1, 1, 0), 0.0) == 9
-    assert at_a_time(nodes, Share(1, 1, 1), 1.0) == 3
-    assert at_a_time(nodes, Share(1, 1, 1), 0.5) == 5
-    assert at_a_time(nodes, Share(1, 2, 1), 0.34) == 4
+    assert trials_at_a_time(nodes, Share(1, 1, 0), 0.0) == 9
+    assert trials_at_a_time(nodes, Share(1, 1, 1), 1.0) == 3
+    assert trials_at_a_time(nodes, Share(1, 1, 1), 0.5) == 5
+    assert trials_at_a_time(nodes, Share(1, 2, 1), 0.34) == 4
 
 
 def test_trials_of_several_workers_are_as_many_as_have_room_for_all_of_theirs() -> None:
     nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 4.0}]
-    assert at_a_time(nodes, Share(2, 1, 0), 0.0) == 4
-    assert at_a_time(nodes, Share(2, 2, 0), 0.0) == 2
-    assert at_a_time(nodes, Share(3, 1, 1), 1.0) == 1
+    assert trials_at_a_time(nodes, Share(2, 1, 0), 0.0) == 4
+    assert trials_at_a_time(nodes, Share(2, 2, 0), 0.0) == 2
+    assert trials_at_a_time(nodes, Share(3, 1, 1), 1.0) == 1
 
 
 @pytest.mark.parametrize("spelling", ["sweep.gpus_per_trial", "scaling.gpus_per_trial"])
@@ -376,17 +378,17 @@ def test_trials_that_are_asked_for_no_more_are_not_waited_for(tmp_path: Path, te
 
 
 def test_a_trial_that_tune_gives_up_is_a_failed_one(tmp_path: Path, text: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from masklab.cluster.tune import runner as sweep_conductor
+    from masklab.cluster.tune import runner as module
 
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
     monkeypatch.setattr("ray.put", lambda value: value)
-    monkeypatch.setattr(sweep_conductor.tune, "run", lambda *_, search_alg, **__: search_alg.suggest("a trial of Tune"))
+    monkeypatch.setattr(module.tune, "run", lambda *_, search_alg, **__: search_alg.suggest("a trial of Tune"))
     plan = planned(tmp_path, root, SPACE, "sweep.num_trials=2", "tracking.enabled=false")
     plan.folder.begin(dump(plan.config))
-    conductor = sweep_conductor.SweepRunner(plan, opening_record(plan, ""), Share(1, 1, 0), None, {}, SweepTerminal(2, 1))
-    conductor.conduct(plan.trials, 1, 0.0)
-    assert [trial.status for trial in conductor.record.trials] == ["failed", "waiting"]
-    assert "gave it up" in conductor.record.trials[0].reason
+    runner = module.SweepRunner(RunSession(plan, opening_record(plan, "")), Share(1, 1, 0), SweepTerminal(2, 1))
+    runner.run(plan.trials, 1, 0.0)
+    assert [trial.status for trial in runner.record.trials] == ["failed", "waiting"]
+    assert "gave it up" in runner.record.trials[0].reason
 
 
 def test_a_suggestion_that_was_noted_but_never_begun_is_taken_up(tmp_path: Path, text: str, root: Path) -> None:
@@ -407,37 +409,39 @@ def test_a_command_that_began_while_another_was_at_work_says_so(tmp_path: Path, 
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
     plan = planned(tmp_path, root, SPACE, "sweep.num_trials=2", "tracking.enabled=false")
     record = opening_record(plan, "")
-    with _books(plan, record, root) as (opened, _):
-        opened.write(plan.folder.path)
-    with pytest.raises(RunError, match="give it again"), _books(plan, record, root):
+    session = RunSession(plan, record)
+    with session.opened():
+        session.note(session.record)
+    with pytest.raises(RunError, match="give it again"), RunSession(plan, record).opened():
         pass
     again = planned(tmp_path, root, SPACE, "sweep.num_trials=2", "tracking.enabled=false")
-    with _books(again, record, root) as (opened, _):
-        assert opened == record
+    session = RunSession(again, record)
+    with session.opened():
+        assert session.record == record
 
 
 def test_a_suggestion_that_is_unfit_is_a_failed_trial_with_its_reason(
     tmp_path: Path, text: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from masklab.cluster.tune import runner as sweep_conductor
+    from masklab.cluster.tune import runner as module
     from masklab.cluster.tune.optuna_search import Suggestions
 
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
     monkeypatch.setattr("ray.put", lambda value: value)
     space = 'sweep.space={model.n_embd: "int(16,20)"}'  # both ends go with 2 heads, and 17, 18 and 19 do not
     plan = planned(tmp_path, root, space, "sweep.search=optuna", "sweep.num_trials=12", "tracking.enabled=false")
-    conductor = sweep_conductor.SweepRunner(plan, opening_record(plan, ""), Share(1, 1, 0), None, {}, SweepTerminal(12, 1))
-    conductor._suggestions = Suggestions(plan.config.sweep.distributions, 0, 12)
+    runner = module.SweepRunner(RunSession(plan, opening_record(plan, "")), Share(1, 1, 0), SweepTerminal(12, 1))
+    runner._suggestions = Suggestions(plan.config.sweep.distributions, 0, 12)
     begun = []
-    while handed := conductor.begin():
-        begun.append(handed.number)
-    trials = conductor.record.trials
+    while payload := runner.begin():
+        begun.append(payload.number)
+    trials = runner.record.trials
     assert [trial.number for trial in trials] == list(range(12))
     assert {trial.values["model.n_embd"] for trial in trials if trial.number in begun} <= {16, 20}
     failed = [trial for trial in trials if trial.status == "failed"]
     assert failed and len(failed) + len(begun) == 12
     assert all("n_embd" in trial.reason and f"trial {trial.number}" in trial.reason for trial in failed)
-    assert SweepRecord.read(plan.folder.path) == conductor.record
+    assert SweepRecord.read(plan.folder.path) == runner.record
 
 
 def test_a_grid_wants_its_own_points_whatever_number_a_file_gives(tmp_path: Path, text: str, root: Path) -> None:
@@ -446,16 +450,16 @@ def test_a_grid_wants_its_own_points_whatever_number_a_file_gives(tmp_path: Path
     assert plan.wanted == len(plan.trials) < 9
 
 
-def test_what_tune_sees_is_told_to_the_books_and_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_tune_observes_is_passed_to_the_store_and_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     from types import SimpleNamespace
 
-    from masklab.cluster.tune.ray_tune import TuneCallback
+    from masklab.cluster.tune.ray_tune import PAYLOAD, TuneCallback
 
     told: list[tuple[int, bool]] = []
-    books: Any = SimpleNamespace(reported=lambda number, result: None, ended=lambda number, *, failed: told.append((number, failed)))
-    trial = SimpleNamespace(config={"handed": SimpleNamespace(number=3)}, last_result={})
-    watch = TuneCallback(books)
-    watch.on_trial_complete(0, [], trial)
-    watch.on_trial_error(0, [], trial)
+    store: Any = SimpleNamespace(reported=lambda number, result: None, ended=lambda number, *, failed: told.append((number, failed)))
+    trial = SimpleNamespace(config={PAYLOAD: SimpleNamespace(number=3)}, last_result={})
+    callback = TuneCallback(store)
+    callback.on_trial_complete(0, [], trial)
+    callback.on_trial_error(0, [], trial)
     assert told == [(3, False), (3, True)]
     assert capsys.readouterr().out == ""

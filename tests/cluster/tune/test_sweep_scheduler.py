@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from masklab.cluster.tune.ray_tune import NamedTrial, cut_too_soon, grace_chars, recall, scheduler_of
-from masklab.cluster.tune.trial import OBJECTIVE, SPENT
+from masklab.cluster.tune.ray_tune import OBJECTIVE, PAYLOAD, SPENT, NamedTrial, cut_too_soon, grace_chars, recall, scheduler_of
 from masklab.config.compose.composition import compose
 from masklab.config.jobs.tune import SweepSettings
 from masklab.reporting.run.history import EvaluationRecord, History
@@ -62,7 +61,7 @@ def test_a_trial_that_goes_on_is_held_against_others_only_where_it_had_not_been(
     tenth = WHOLE // 10
     recall(scheduler, "000", History(evaluations=(seen(tenth, 2.0), seen(3 * tenth, 1.8))))
     recall(scheduler, "001", History(evaluations=(seen(tenth, 1.9), seen(3 * tenth, 1.7))))
-    going_on = SimpleNamespace(trial_id="numbered anew", config={"handed": SimpleNamespace(number=1)})
+    going_on = SimpleNamespace(trial_id="numbered anew", config={PAYLOAD: SimpleNamespace(number=1)})
     scheduler.on_trial_add(None, going_on)
     for chars in (4, 5, 6):
         assert scheduler.on_trial_result(None, going_on, {SPENT: chars * tenth, OBJECTIVE: 1.0}) == "CONTINUE"

@@ -54,7 +54,9 @@ def window_on(producer: Any, maker: BatchMaker) -> Any:
     from masklab.cluster.workers.batch_producer import PullWindow
 
     ray.get(producer.chunk.remote(0, 1000, 1, 0, 4), timeout=60)
-    return PullWindow(lambda: producer, LocalSource(maker, 0, 4), BatchSettings(chunk_steps=4, timeout_seconds=60), _in_time=True)
+    window = PullWindow(lambda: producer, LocalSource(maker, 0, 4), BatchSettings(chunk_steps=4, timeout_seconds=60))
+    window._in_time = True
+    return window
 
 
 @pytest.mark.parametrize("trouble", [{}, {"kill_at": 8}, {"fail_at": 4}, {"fail_at": 12}], ids=str)

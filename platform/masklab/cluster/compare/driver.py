@@ -1,22 +1,16 @@
-"""The driver of a comparison: keeps as many runs going as the cluster holds, and the record of what became of each.
-
-Runs share the corpus and the pools, which are put into the object store once, and nothing else: none depends on when another one
-runs. The record is rewritten when a run ends; which runs are finished is read from their own folders, so that the same command goes
-on where an earlier one was stopped.
-"""
+"""The driver of a comparison: trains the runs that are missing, as many at a time as the cluster holds, and reports all of them."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from masklab.cluster.compare.plan import ComparisonPlan, find_comparison, record_of, resolved
-from masklab.cluster.connection import connected, nodes_of_the_cluster, room, share_for
-from masklab.config.compose.yaml_io import dump_values
+from masklab.cluster.compare.plan import ComparisonPlan, find_comparison, record_of
+from masklab.cluster.connection import Share, nodes_of_the_cluster, room
+from masklab.cluster.session import RunSession
 from masklab.config.home import home_of
 from masklab.config.jobs.compare import CompareConfig
 from masklab.reporting.comparison.findings import Findings
@@ -25,42 +19,58 @@ from masklab.reporting.comparison.report import summary_markdown, write_report
 from masklab.reporting.comparison.tables import arm_rows, markdown_arms
 from masklab.reporting.comparison.terminal import ComparisonTerminal, show_findings
 from masklab.tracking.metrics import arm_metric
-from masklab.tracking.mlflow_run import RunHandle
 from masklab.tracking.mlflow_tracker import MlflowTracker
-from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
-from masklab.tracking.provenance import DatasetInput, run_tags, source_tags
-from masklab.training.folder_lock import alone
-from masklab.training.run_folder import RunFolder
+
+ComparisonSession = RunSession[ComparisonPlan, ComparisonRecord]
 
 
-def compare(config: CompareConfig, overrides: Sequence[str], project: Path, started_at: float) -> int:
-    """Train what is missing of a comparison, and report it. `overrides` are the words of the command that made `config`.
+def plan_comparison(config: CompareConfig, overrides: Sequence[str], project: Path, started_at: float) -> ComparisonSession:
+    """Check everything that needs no cluster. `overrides` are the words of the command that made `config`.
 
-    Returns the exit status: 1 when a run has failed. Raises UserError for a user's mistake.
+    Raises a UserError for whatever is wrong; writes only the prepared corpus.
     """
-    home = home_of(project)
-    if config.report is not None:
-        report(find_comparison(config.report, home))
-        return 0
-    plan = ComparisonPlan.of(config, overrides, project, home, started_at)
-    record = record_of(plan, project, shlex.join(["python", "jobs/compare.py", *overrides]))
-    is_over = all(run.status in ("finished", "failed") for run in record.runs)
-    if is_over and plan.folder.memory().get(REPORTED, True):
-        print(f"comparison '{plan.name}' is finished already; raise compare.seeds to add to it, or give another run.name")
-        record.write(plan.folder.path)
-        report(plan.folder.path)
-    else:
-        try:
-            with nullcontext() if is_over else connected(project / "platform", config.scaling.ray_logs):
-                record = (_reported if is_over else _conducted)(plan, record, project)
-        except KeyboardInterrupt:
-            print(f"stopped; the same command with run.name={plan.name} goes on with what is not finished")
-            return 130
-    return int(any(run.status == "failed" for run in record.runs))
+    plan = ComparisonPlan.of(config, overrides, project, home_of(project), started_at)
+    return RunSession(plan, record_of(plan, shlex.join(["python", "jobs/compare.py", *overrides])))
+
+
+def train_missing(session: ComparisonSession, share: Share | None) -> None:
+    """Train the runs that wait; `share` is None where none does. Raises KeyboardInterrupt after Ctrl-C has stopped them."""
+    if share is None:
+        return
+    from masklab.cluster.compare.runner import ComparisonRunner
+
+    plan, record = session.plan, session.record
+    waiting = [run for run, known in zip(plan.runs, record.runs, strict=False) if known.status == "waiting"]
+    most = room(nodes_of_the_cluster(), share.cpus, share.gpus)
+    parallel = min(most, plan.config.compare.parallel or len(waiting), len(waiting))
+    ComparisonRunner(session, share, ComparisonTerminal(parallel)).run(waiting, parallel)
+
+
+def finalise(session: ComparisonSession) -> None:
+    """Write and print the report, and send it to the comparison's MLflow run."""
+    session.note(session.record)
+    folder = session.plan.folder.path
+    files = report(folder)
+    session.finalise(lambda tracker: _log(session.record, folder, files, tracker))
+
+
+def report_again(session: ComparisonSession) -> int:
+    """Report a finished comparison once more. Returns the exit status."""
+    name = session.plan.name
+    print(f"comparison '{name}' is finished already; raise compare.seeds to add to it, or give another run.name")
+    session.note(session.record)
+    report(session.plan.folder.path)
+    return session.exit_status
+
+
+def report_only(reference: str, project: Path) -> int:
+    """Report the comparison `reference`, a run's name or a folder, from its records alone. Returns the exit status; raises RunError."""
+    report(find_comparison(reference, home_of(project)))
+    return 0
 
 
 def report(folder: Path) -> tuple[Path, ...]:
-    """Report the comparison in `folder` from its records: a table and what went wrong here, and the rest in the files that it returns.
+    """Print the findings of the comparison in `folder`, and write its report. Returns the report's files.
 
     Raises RunError when there are no records.
     """
@@ -70,81 +80,9 @@ def report(folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def _conducted(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> ComparisonRecord:
-    """Train the runs that wait. Returns the record of what became of them; raises KeyboardInterrupt when it is stopped."""
-    from masklab.cluster.compare.runner import ComparisonRunner
-
-    scaling = plan.config.scaling
-    own = scaling.model_copy(update={"cpus_per_worker": scaling.cpus_per_worker or 1})
-    share = share_for(plan.config.model_copy(update={"scaling": own}))
-    waiting = [run for run, known in zip(plan.runs, record.runs, strict=False) if known.status == "waiting"]
-    parallel = min(room(nodes_of_the_cluster(), share.cpus, share.gpus), plan.config.compare.parallel or len(waiting), len(waiting))
-    with _books(plan, record, project) as (opened, nested):
-        conductor = ComparisonRunner(plan, opened, share, nested, _tags(plan, project), ComparisonTerminal(parallel))
-        conductor.conduct(waiting, parallel)
-        return _kept(plan, conductor.record, nested)
-
-
-def _reported(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> ComparisonRecord:
-    """Report a comparison whose driver was killed between its last run and its report."""
-    with _books(plan, record, project) as (opened, nested):
-        opened.write(plan.folder.path)
-        return _kept(plan, opened, nested)
-
-
-@contextmanager
-def _books(plan: ComparisonPlan, record: ComparisonRecord, project: Path) -> Iterator[tuple[ComparisonRecord, NestedRuns | None]]:
-    """Open the comparison's books, here and in MLflow, for this process alone.
-
-    Raises RunError where another command is at work on the comparison, and TrackingError.
-    """
-    plan.folder.begin(dump_values(resolved(plan.config, plan.arms)))
-    with alone(plan.folder.path, patience=5.0):
-        plan.folder.remember(**{REPORTED: False})
-        nested = _nested_runs(plan, record, _tags(plan, project))
-        if nested:
-            record = record.model_copy(update=nested.found_by)
-        with ending(nested):
-            yield record, nested
-
-
-def _kept(plan: ComparisonPlan, record: ComparisonRecord, nested: NestedRuns | None) -> ComparisonRecord:
-    """Close the books: the report, here and in MLflow."""
-    files = report(plan.folder.path)
-    if nested:
-        _keep(plan, record, files, nested.parent)
-    plan.folder.remember(**{REPORTED: True})
-    return record
-
-
-def _tags(plan: ComparisonPlan, project: Path) -> dict[str, str]:
-    return run_tags(project, plan.corpus.fingerprint, "") | source_tags(plan.config.transfer) | {"pools_digest": plan.pools.digest}
-
-
-def _nested_runs(plan: ComparisonPlan, record: ComparisonRecord, tags: dict[str, str]) -> NestedRuns | None:
-    """The comparison's run in MLflow, made or found again, and what an earlier driver left as going on settled. Raises TrackingError."""
-    if not plan.config.tracking.enabled:
-        return None
-    config = plan.config
-    nested = NestedRuns.of(
-        plan.store,
-        config.tracking.experiment,
-        plan.folder,
-        params=config.model_dump(mode="json", exclude={"report"}),
-        tags=tags,
-        dataset=DatasetInput.of(config.dataset, plan.corpus),
-        description=f"### Comparison of {', '.join(config.compare.curricula)}",
-    )
-    nested.settle({RunFolder(plan.folder.path / run.folder): run.status for run in record.runs})
-    return nested
-
-
-def _keep(plan: ComparisonPlan, record: ComparisonRecord, files: Sequence[Path], parent: RunHandle) -> None:
-    """Send what the comparison has found, and the `files` of its report, to its MLflow run, and end that."""
-    tracker = MlflowTracker(parent, "driver", finish_seconds=300)
+def _log(record: ComparisonRecord, folder: Path, files: Sequence[Path], tracker: MlflowTracker) -> None:
     tracker.log_metrics({arm_metric(row.arm): row.nats for row in arm_rows(record) if row.nats is not None}, len(record.seeds))
     tracker.log_text(markdown_arms(record), "table.md")
-    for path in (plan.folder.path / ComparisonRecord.FILE, plan.folder.path / "config.yaml", *files):
-        tracker.log_artifact(path, str(path.parent.relative_to(plan.folder.path)).strip("."))
-    tracker.describe(summary_markdown(plan.folder.path))
-    tracker.finish("FINISHED")
+    for path in (folder / ComparisonRecord.FILE, folder / "config.yaml", *files):
+        tracker.log_artifact(path, str(path.parent.relative_to(folder)).strip("."))
+    tracker.describe(summary_markdown(folder))

@@ -6,15 +6,16 @@ Nothing but the prepared corpus is written until all runs have been found fit.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from masklab.cluster.session import SessionPlan
 from masklab.comparison.arms import Arm, Arms, arms_of
 from masklab.config.compose.composition import compose, group_names
-from masklab.config.compose.yaml_io import validated
+from masklab.config.compose.yaml_io import dump_values, validated
+from masklab.config.home import run_name, runs_folder
 from masklab.config.jobs.compare import CompareConfig, EqualBudget
 from masklab.config.jobs.train import Config
 from masklab.curriculum.controls import CONTROLS
@@ -31,7 +32,6 @@ from masklab.reporting.comparison.record import (
     OutcomeRecord,
     RunRecord,
 )
-from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.summary import RunSummary
 from masklab.sampling.generation import start_of
 from masklab.text.corpus import TokenCorpus
@@ -60,44 +60,27 @@ class PlannedRun:
         """E.g. `sticky/seed-1337`."""
         return f"{self.arm.name}/{self.folder.path.name}"
 
-    def info(self, vocabulary_size: int, started_at: float) -> RunInfo:
-        """What the run's reports need to know before it starts."""
-        return RunInfo.of(
-            name=self.name,
-            folder=self.folder.path,
-            curriculum=self.arm.curriculum,
-            mode=self.config.mode,
-            objective=self.arm.objective.describe(),
-            training=self.config.training,
-            vocabulary_size=vocabulary_size,
-            started_at=started_at,
-        )
-
 
 @dataclass(frozen=True)
-class ComparisonPlan:
+class ComparisonPlan(SessionPlan[ComparisonRecord]):
     """`runs` in the order in which they are trained: all arms under the first seed, then all under the next."""
 
     config: CompareConfig
+    corpus: TokenCorpus
     budget: EqualBudget
-    folder: RunFolder
     arms: Arms
     runs: tuple[PlannedRun, ...]
-    corpus: TokenCorpus
     pools: Pools
-    store: Store | None
-    started_at: float
 
     @classmethod
     def of(cls, config: CompareConfig, overrides: Sequence[str], project: Path, home: Path, started_at: float) -> ComparisonPlan:
         """Check everything. Raises a UserError for whatever is wrong."""
         budget = config.compare.budget
         assert budget, "the configuration has been checked"
-        name = config.run.name or f"compare-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
+        name = run_name(config.run, "compare", started_at)
         config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
         arms = _arms(config, overrides, project)
-        parent = absolute_path(config.run.folder, "run.folder") if config.run.folder else home / "runs"
-        folder = RunFolder.claim(parent, name, resolved(config, arms))
+        folder = RunFolder.claim(runs_folder(config.run, home), name, resolved(config, arms))
         store = Store.of(config.tracking, home) if config.tracking.is_sent else None
         corpus = text_for(config.dataset, home / ".corpora")
         training = equal_training(config, budget, corpus.vocabulary.size)
@@ -110,12 +93,20 @@ class ComparisonPlan:
         pools = runs[0].config.recipe.pools(corpus)
         if store:
             store.check()
-        return cls(config, budget, folder, arms, runs, corpus, pools, store, started_at)
+        return cls(config, project, folder, corpus, store, started_at, budget, arms, runs, pools)
 
     @property
-    def name(self) -> str:
-        """The comparison's name."""
-        return self.folder.path.name
+    def title(self) -> str:
+        return f"### Comparison of {', '.join(self.config.compare.curricula)}"
+
+    def statuses(self, record: ComparisonRecord) -> dict[RunFolder, str]:
+        return {RunFolder(self.folder.path / run.folder): run.status for run in record.runs}
+
+    def config_yaml(self) -> str:
+        return dump_values(resolved(self.config, self.arms))
+
+    def tags(self) -> dict[str, str]:
+        return super().tags() | {"pools_digest": self.pools.digest}
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -215,7 +206,7 @@ def _reaches_every_stage(training: TrainingSettings, arms: Arms) -> None:
             )
 
 
-def record_of(plan: ComparisonPlan, project: Path, command: str) -> ComparisonRecord:
+def record_of(plan: ComparisonPlan, command: str) -> ComparisonRecord:
     """What is known of the comparison before anything is started, earlier runs under seeds that are not asked for now included."""
     earlier = ComparisonRecord.read(plan.folder.path) if (plan.folder.path / ComparisonRecord.FILE).exists() else None
     runs = tuple(run_record(plan, run) for run in plan.runs)
@@ -245,7 +236,7 @@ def record_of(plan: ComparisonPlan, project: Path, command: str) -> ComparisonRe
         parameters=ParameterCount.of(Transformer(first.model, size.size, size.extended_size)).total,
         flops_per_char=flops_per_char(first.model, size.size, first.training.block_size),
         versions=versions(),
-        git_commit=git_commit(project),
+        git_commit=git_commit(plan.project),
         commands=commands,
         mlflow_run_id=earlier.mlflow_run_id if earlier else None,
         browse=earlier.browse if earlier else None,

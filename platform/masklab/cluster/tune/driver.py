@@ -1,53 +1,43 @@
-"""The driver of a sweep: checks every trial, trains those that are not over, and tells which was best.
+"""The driver of a sweep: checks every trial, trains those that are missing, and reports which was best.
 
-Which trials are finished is read from their own folders, and which were stopped early from the sweep's record, so that the same
-command goes on where an earlier one was stopped; nothing depends on what Tune keeps for itself.
+Which trials are finished is read from their own folders, and which were stopped early from the sweep's record. Nothing depends on
+what Ray Tune stores for itself.
 """
 
 from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from masklab.cluster.connection import Share, connected, nodes_of_the_cluster, room, share_for
-from masklab.cluster.tune.plan import PlannedTrial, SweepPlan, budget_of, earlier_record
-from masklab.cluster.tune.report import draw, keep, show
-from masklab.config.compose.yaml_io import dump
+from masklab.cluster.connection import Share, nodes_of_the_cluster, room
+from masklab.cluster.session import RunSession
+from masklab.cluster.tune.optuna_search import importance_of
+from masklab.cluster.tune.plan import PlannedTrial, SweepPlan, budget_of
 from masklab.config.home import home_of
 from masklab.config.jobs.tune import TuneConfig
-from masklab.errors import RunError
+from masklab.io.redaction import redact
+from masklab.reporting.numbers import fixed
+from masklab.reporting.plots import save_plot
 from masklab.reporting.run.summary import RunSummary
+from masklab.reporting.sweep.plots import coordinates_plot, history_plot, importance_plot, lineage_plot
 from masklab.reporting.sweep.record import SweepRecord, TrialRecord
-from masklab.reporting.sweep.tables import SweepTerminal
-from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending
-from masklab.tracking.provenance import DatasetInput, git_commit, run_tags, source_tags, versions
-from masklab.training.folder_lock import alone
-from masklab.training.run_folder import RunFolder
+from masklab.reporting.sweep.tables import SweepTerminal, lineage_lines, markdown_trials, text_table
+from masklab.tracking.metrics import BEST_NELBO, TRIAL_NELBO
+from masklab.tracking.mlflow_tracker import MlflowTracker
+from masklab.tracking.provenance import git_commit, versions
+
+SweepSession = RunSession[SweepPlan, SweepRecord]
 
 
-def tune(config: TuneConfig, overrides: Sequence[str], project: Path, started_at: float) -> int:
-    """Train what is missing of a sweep, and tell its best trial. `overrides` are the words of the command that made `config`.
+def plan_sweep(config: TuneConfig, overrides: Sequence[str], project: Path, started_at: float) -> SweepSession:
+    """Check everything that needs no cluster. `overrides` are the words of the command that made `config`.
 
-    Returns the exit status: 1 when a trial has failed. Raises UserError for a user's mistake.
+    Raises a UserError for whatever is wrong; writes only the prepared corpus.
     """
     plan = SweepPlan.of(config, overrides, project, home_of(project), started_at)
-    record = opening_record(plan, shlex.join(["python", "jobs/tune.py", *overrides]))
-    is_over = len(record.trials) >= plan.wanted and all(trial.status != "waiting" for trial in record.trials)
-    if is_over and plan.folder.memory().get(REPORTED, True):
-        print(f"sweep '{plan.name}' is finished already; raise sweep.num_trials to add to it, or give another run.name")
-        show(record)
-        return int(any(trial.status == "failed" for trial in record.trials))
-    try:
-        with nullcontext() if is_over else connected(project / "platform", config.scaling.ray_logs):
-            record = (_reported if is_over else _conducted)(plan, record, project)
-    except KeyboardInterrupt:
-        print(f"stopped; the same command with run.name={plan.name} goes on with what is not finished")
-        return 130
-    show(record)
-    return int(any(trial.status == "failed" for trial in record.trials))
+    return RunSession(plan, opening_record(plan, shlex.join(["python", "jobs/tune.py", *overrides])))
 
 
 def opening_record(plan: SweepPlan, command: str) -> SweepRecord:
@@ -95,83 +85,114 @@ def _opening(trial: PlannedTrial, known: TrialRecord | None) -> TrialRecord:
     return known if known and known.status == "stopped" else fresh
 
 
-def _conducted(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepRecord:
-    """Train the trials that wait. Returns the record of what became of them; raises KeyboardInterrupt when it is stopped."""
+def train_missing(session: SweepSession, share: Share | None) -> None:
+    """Train the trials that wait; `share` is None where none does. Raises KeyboardInterrupt after Ctrl-C has stopped them."""
+    if share is None:
+        return
     from masklab.cluster.tune.runner import SweepRunner
 
-    config = plan.config
-    own = config.scaling.model_copy(update={"cpus_per_worker": config.scaling.cpus_per_worker or 1})
-    share = share_for(config.model_copy(update={"scaling": own}))
-    gpus = (config.sweep.gpus_per_trial or 1.0) if share.gpus else 0.0
-    unbegun = {trial.number for trial in record.trials if trial.status == "waiting"}
-    waiting = [trial for trial in plan.trials if trial.number in unbegun]
-    missing = len(waiting) + max(0, plan.wanted - len(record.trials))
-    parallel = min(at_a_time(nodes_of_the_cluster(), share, gpus), config.sweep.parallel or missing, missing)
-    with _books(plan, record, project) as (opened, nested):
-        conductor = SweepRunner(plan, opened, share, nested, _tags(plan, project), SweepTerminal(plan.wanted, parallel))
-        conductor.conduct(waiting, parallel, gpus)
-        return _kept(plan, conductor.record, nested)
+    plan, record, settings = session.plan, session.record, session.plan.config.sweep
+    gpus = (settings.gpus_per_trial or 1.0) if share.gpus else 0.0
+    missing = {trial.number for trial in record.trials if trial.status == "waiting"}
+    waiting = [trial for trial in plan.trials if trial.number in missing]
+    number = len(waiting) + max(0, plan.wanted - len(record.trials))
+    parallel = min(trials_at_a_time(nodes_of_the_cluster(), share, gpus), settings.parallel or number, number)
+    SweepRunner(session, share, SweepTerminal(plan.wanted, parallel)).run(waiting, parallel, gpus)
 
 
-def _reported(plan: SweepPlan, record: SweepRecord, project: Path) -> SweepRecord:
-    """Report a sweep whose driver was killed between its last trial and its report."""
-    with _books(plan, record, project) as (opened, nested):
-        return _kept(plan, opened, nested)
-
-
-@contextmanager
-def _books(plan: SweepPlan, record: SweepRecord, project: Path) -> Iterator[tuple[SweepRecord, NestedRuns | None]]:
-    """Open the sweep's books, here and in MLflow, for this process alone.
-
-    Raises RunError where another command is, or has just been, at work on the sweep, and TrackingError.
-    """
-    plan.folder.begin(dump(plan.config))
-    with alone(plan.folder.path, patience=5.0):
-        if earlier_record(plan.folder) != plan.earlier:
-            raise RunError(f"sweep '{plan.name}' was still being worked on when this command began; give it again")
-        plan.folder.remember(**{REPORTED: False})
-        nested = _nested_runs(plan, record, _tags(plan, project))
-        if nested:
-            record = record.model_copy(update=nested.found_by)
-        with ending(nested):
-            yield record, nested
-
-
-def _kept(plan: SweepPlan, record: SweepRecord, nested: NestedRuns | None) -> SweepRecord:
-    """Close the books: the record, with the command that trains the best again, and the pictures, here and in MLflow."""
-    record = with_retraining(plan, record)
-    record.write(plan.folder.path)
-    pictures = list(draw(record, plan.folder.figures))
-    if nested:
-        keep(record, plan.folder.path, pictures, nested.parent)
-    plan.folder.remember(**{REPORTED: True})
-    return record
-
-
-def _tags(plan: SweepPlan, project: Path) -> dict[str, str]:
-    return run_tags(project, plan.corpus.fingerprint, "") | source_tags(plan.config.transfer)
-
-
-def at_a_time(nodes: Sequence[dict[str, float]], share: Share, gpus: float) -> int:
+def trials_at_a_time(nodes: Sequence[dict[str, float]], share: Share, gpus: float) -> int:
     """How many trials the nodes hold: with several workers that take `share` each, or one that takes `gpus` of a GPU, or none."""
     if share.workers > 1 or not gpus:
         return room(nodes, share.cpus, share.gpus) // share.workers
     return sum(min(int(node.get("CPU", 0)) // share.cpus, int(node.get("GPU", 0)) * math.floor(1 / gpus)) for node in nodes)
 
 
-def _nested_runs(plan: SweepPlan, record: SweepRecord, tags: dict[str, str]) -> NestedRuns | None:
-    """The sweep's run in MLflow, made or found again, and what an earlier driver left as going on settled. Raises TrackingError."""
-    if not plan.config.tracking.enabled:
-        return None
-    config = plan.config
-    nested = NestedRuns.of(
-        plan.store,
-        config.tracking.experiment,
-        plan.folder,
-        params=config.model_dump(mode="json"),
-        tags=tags,
-        dataset=DatasetInput.of(config.dataset, plan.corpus),
-        description=f"### Sweep over {', '.join(config.sweep.space)}",
-    )
-    nested.settle({RunFolder(plan.folder.path / "trials" / trial.name): trial.status for trial in record.trials})
-    return nested
+def finalise(session: SweepSession) -> None:
+    """Write the record, with the command that retrains the best trial, and the plots; send all of it to the sweep's MLflow run."""
+    folder = session.plan.folder
+    session.note(with_retraining(session.plan, session.record))
+    plots = list(draw(session.record, folder.figures))
+    session.finalise(lambda tracker: _log(session.record, folder.path, plots, tracker))
+
+
+def _log(record: SweepRecord, folder: Path, plots: Iterable[Path], tracker: MlflowTracker) -> None:
+    for number, nats, best in history(record):
+        tracker.log_metrics({TRIAL_NELBO: nats, BEST_NELBO: best}, number)
+    tracker.log_text(markdown_trials(record), "table.md")
+    if lines := list(lineage_lines(record)):
+        tracker.log_text("\n".join(lines) + "\n", "lineage.txt")
+    for path in (folder / SweepRecord.FILE, folder / "config.yaml"):
+        tracker.log_artifact(path)
+    for path in plots:
+        tracker.log_artifact(path, "figures")
+    tracker.describe(description(record))
+
+
+def report_again(session: SweepSession) -> int:
+    """Print the table of a finished sweep once more. Returns the exit status."""
+    name = session.plan.name
+    print(f"sweep '{name}' is finished already; raise sweep.num_trials to add to it, or give another run.name")
+    show(session.record)
+    return session.exit_status
+
+
+def show(record: SweepRecord) -> None:
+    """Print the trials, best first, and how to train the best again."""
+    for line in text_table(record):
+        print(line)
+    for line in (*overhead(record), *lineage_lines(record)):
+        print(line)
+    if record.retrain:
+        print(redact(f"{retraining_words(record)}: {record.retrain}"))
+
+
+def retraining_words(record: SweepRecord) -> str:
+    """What the command does that trains the best again. None repeats a run whose values changed on its way."""
+    if record.best and record.best.lineage:
+        return "the best changed its values on the way, which no single run repeats; train with its last ones from the start"
+    return "train the best again"
+
+
+def overhead(record: SweepRecord) -> Iterator[str]:
+    """One line on what the trials took beside their loops, in seconds, where that is known."""
+    seconds = [trial.overhead_seconds for trial in record.ranked if trial.overhead_seconds is not None]
+    if seconds:
+        yield f"overhead per trial beside its loop: {sum(seconds) / len(seconds):.1f} s on average, {max(seconds):.1f} s at most"
+
+
+def draw(record: SweepRecord, folder: Path) -> Iterator[Path]:
+    """Draw the sweep into `folder`; the plots' files. None where no trial is finished."""
+    if not record.best:
+        return
+    plots = {"history": history_plot(record), "coordinates": coordinates_plot(record)}
+    if record.scheduler == "pbt":
+        plots["lineage"] = lineage_plot(record)
+    elif shares := importance_of(record):
+        plots["importance"] = importance_plot(shares, record.name)
+    for name, plot in plots.items():
+        path = folder / f"{name}.png"
+        save_plot(plot, path)
+        yield path
+
+
+def history(record: SweepRecord) -> list[tuple[int, float, float]]:
+    """The number and the final NELBO of each finished trial, and the best until then, nats per character."""
+    rows: list[tuple[int, float, float]] = []
+    for trial in sorted(record.ranked, key=lambda trial: trial.number):
+        if trial.nelbo_nats is not None:
+            rows.append((trial.number, trial.nelbo_nats, min([trial.nelbo_nats, *(row[2] for row in rows[-1:])])))
+    return rows
+
+
+def description(record: SweepRecord) -> str:
+    """The description of the sweep's run in MLflow: the best trial, how to train it again, which keys matter, and the table."""
+    parts = [f"### Sweep over {', '.join(record.space)}"]
+    if best := record.best:
+        parts += [f"**Best: trial {best.name}, {fixed(best.nelbo_nats, 4)} ± {fixed(best.nelbo_stderr, 4)} nats per character**"]
+        parts += [f"`{best.described()}`", f"{retraining_words(record).capitalize()}:\n\n```sh\n{record.retrain}\n```"]
+    parts += [line.capitalize() for line in overhead(record)]
+    if lines := list(lineage_lines(record)):
+        parts += ["Lineage:\n\n" + "\n".join(f"- {line}" for line in lines)]
+    elif record.scheduler != "pbt" and (shares := importance_of(record)):
+        parts += ["Share of the variance that a key explains: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items())]
+    return "\n\n".join([*parts, markdown_trials(record)])

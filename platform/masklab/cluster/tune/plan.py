@@ -6,24 +6,23 @@ Nothing but the prepared corpus is written until all trials have been found fit.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from masklab.cluster.session import SessionPlan
 from masklab.config.compose.composition import compose_tree
 from masklab.config.compose.yaml_io import spelled, validated
+from masklab.config.home import run_name, runs_folder
 from masklab.config.jobs.registry import TUNE
 from masklab.config.jobs.train import Config
 from masklab.config.jobs.tune import SweepSettings, TuneConfig
 from masklab.config.search.search_space import Point, Value, corners, draw, grid, overrides_of
-from masklab.errors import ConfigError
-from masklab.io.paths import absolute_path
-from masklab.reporting.run.run_info import RunInfo
+from masklab.errors import ConfigError, RunError
 from masklab.reporting.sweep.record import SweepRecord
 from masklab.sampling.generation import start_of
-from masklab.text.preparation import Corpus, corpus_for
+from masklab.text.preparation import corpus_for
 from masklab.tracking.mlflow_store import Store
 from masklab.training.run_folder import RunFolder
 from masklab.training.settings import BUDGETS, TrainingSettings
@@ -48,22 +47,9 @@ class PlannedTrial:
         """E.g. `003`."""
         return self.folder.path.name
 
-    def info(self, vocabulary_size: int, started_at: float) -> RunInfo:
-        """What the trial's reports need to know before it starts."""
-        return RunInfo.of(
-            name=self.name,
-            folder=self.folder.path,
-            curriculum=self.config.curriculum,
-            mode=self.config.mode,
-            objective=self.config.objective.describe(),
-            training=self.config.training,
-            vocabulary_size=vocabulary_size,
-            started_at=started_at,
-        )
-
 
 @dataclass(frozen=True)
-class SweepPlan:
+class SweepPlan(SessionPlan[SweepRecord]):
     """`overrides` are the words of the command that made `config`; `trials` in the order in which they are started.
 
     Of a search that goes by what it finds, `trials` are those of earlier parts of the sweep; others follow until there are `wanted`,
@@ -72,11 +58,6 @@ class SweepPlan:
 
     config: TuneConfig
     overrides: tuple[str, ...]
-    project: Path
-    folder: RunFolder
-    corpus: Corpus
-    store: Store | None
-    started_at: float
     earlier: SweepRecord | None
     wanted: int
     exchange_steps: int | None = None
@@ -87,11 +68,10 @@ class SweepPlan:
     @classmethod
     def of(cls, config: TuneConfig, overrides: Sequence[str], project: Path, home: Path, started_at: float) -> SweepPlan:
         """Check everything. Raises a UserError for whatever is wrong."""
-        name = config.run.name or f"sweep-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started_at))}"
+        name = run_name(config.run, "sweep", started_at)
         config = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
         _holds_an_evaluation(config.training)
-        parent = absolute_path(config.run.folder, "run.folder") if config.run.folder else home / "runs"
-        folder = RunFolder.claim(parent, name, config.model_dump(mode="json"))
+        folder = RunFolder.claim(runs_folder(config.run, home), name, config.model_dump(mode="json"))
         store = Store.of(config.tracking, home) if config.tracking.is_sent else None
         corpus = corpus_for(config.dataset, home / ".corpora")
         earlier = earlier_record(folder)
@@ -101,7 +81,7 @@ class SweepPlan:
             wanted = len(chosen)
             chosen |= known_population(earlier, wanted)
         steps = exchange_steps(config.sweep, config.training) if config.sweep.scheduler == "pbt" else None
-        plan = cls(config, tuple(overrides), project, folder, corpus, store, started_at, earlier, wanted, steps)
+        plan = cls(config, project, folder, corpus, store, started_at, tuple(overrides), earlier, wanted, steps)
         ends = corners(config.sweep.distributions) if config.sweep.search == "optuna" else ()
         plan = replace(plan, corners=tuple(plan.config_at(0, point) for point in ends))
         trials = tuple(plan.trial(number, point) for number, point in chosen.items())
@@ -110,16 +90,25 @@ class SweepPlan:
         return replace(plan, trials=trials)
 
     @property
-    def name(self) -> str:
-        """The sweep's name."""
-        return self.folder.path.name
+    def title(self) -> str:
+        return f"### Sweep over {', '.join(self.config.sweep.space)}"
+
+    def statuses(self, record: SweepRecord) -> dict[RunFolder, str]:
+        return {RunFolder(self.folder.path / "trials" / trial.name): trial.status for trial in record.trials}
+
+    def is_over(self, record: SweepRecord) -> bool:
+        return len(record.trials) >= self.wanted and super().is_over(record)
+
+    def refuse_if_changed(self) -> None:
+        if earlier_record(self.folder) != self.earlier:
+            raise RunError(f"sweep '{self.name}' was still being worked on when this command began; give it again")
 
     def trial(self, number: int, point: Point) -> PlannedTrial:
         """Trial `number` at `point`. Raises a UserError for what is wrong with it, or where its folder holds another run."""
         config = self.config_at(number, point)
         parent, name = self.folder.path / "trials", f"{number:03d}"
         if self.earlier and any(known.number == number and known.lineage for known in self.earlier.trials):
-            # a driver that was killed may have left the config of before a takeover, which is still to be carried out
+            # a killed driver may have left the config from before an exchange that is still to be completed
             return PlannedTrial(number, point, config, RunFolder(parent / name))
         return PlannedTrial(number, point, config, RunFolder.claim(parent, name, config.model_dump(mode="json")))
 
@@ -140,8 +129,8 @@ class SweepPlan:
         return config
 
     def _shared_pools(self, curriculum: dict[str, Any]) -> dict[str, Any]:
-        """The curriculum of a member of a population: each has the validation stages of the unvaried one, since a trial that takes over
-        goes on from the other's best loss. Raises ConfigError where it has other stages than those that a place in them is handed over for.
+        """The curriculum of a population's trial, with the validation stages of the unvaried one: a trial that exploits another also
+        continues from its best loss. Raises ConfigError where the number of stages varies, since the current stage is copied too.
         """
         unvaried = self.config.curriculum.model_dump(mode="json")
         asked, fixed = len(curriculum["stages"]), len(unvaried["stages"])
@@ -158,7 +147,7 @@ class SweepPlan:
         return varied and self.exchange_steps is not None and self.config.curriculum.validation_stages is None
 
     def retraining(self, point: Mapping[str, Value]) -> list[str]:
-        """The words of the command that trains the trial at `point` again as a run of its own, to the same figures."""
+        """The words of the command that trains the trial at `point` as a run of its own, with the same metrics."""
         given = {word: word.lstrip("+~").partition("=")[0] for word in self.overrides}
         keys = {word: TUNE.shorthands.get(key, key) for word, key in given.items()}
         shared = [word for word, key in keys.items() if key.split(".")[0] not in OWN_KEYS and key not in point]

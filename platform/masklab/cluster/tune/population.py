@@ -1,8 +1,8 @@
-"""A population: which of its trials take over from which, and with what values (Jaderberg et al. 2017).
+"""Population-based training: which trials exploit which others, and with what values they continue (Jaderberg et al. 2017).
 
-All of this is a function of the sweep's seed, the iteration and the trials' figures, so that a sweep which is stopped and goes on makes
-the same exchanges. An exchange is written into the sweep's record before a file of a trial is touched, and is carried out again where
-a sweep was killed within it: until then no trial has gone on.
+All of this is a function of the sweep's seed, the iteration and the trials' metrics, so a resumed sweep makes the same exchanges. An
+exchange is written into the sweep's record before any file of a trial is changed. If the sweep is killed within it, the next command
+repeats it before any trial continues.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from masklab.training.checkpoint.store import CheckpointStore
 from masklab.training.run_folder import RunFolder
 
 ATTEMPTS = 8
-"""Points that are tried before the donor's own is taken."""
+"""Points that are tried before the donor's own values are kept."""
 STREAM = 0x706274
-"""Sets the random numbers of exchanges apart from those that draw the first points."""
+"""Separates the random stream of the exchanges from that of the first points."""
 
 
 def next_exchange(plan: SweepPlan, exchanged_at: int) -> int | None:
-    """The iteration of the exchange after that at `exchanged_at`; None when the rest of the budget is trained in one piece."""
+    """The iteration of the exchange after the one at `exchanged_at`; None when there is no other."""
     if plan.exchange_steps is None:
         return None
     following = exchanged_at + plan.exchange_steps
@@ -39,10 +39,11 @@ def next_exchange(plan: SweepPlan, exchanged_at: int) -> int | None:
     return following if iterations is not None and following < iterations else None
 
 
-def pairs(nats: Mapping[int, float], quantile: float, rng: np.random.Generator) -> dict[int, int]:
-    """For each trial of the worst `quantile` that takes over, a donor out of the best: truncation selection.
+def truncation_selection(nats: Mapping[int, float], quantile: float, rng: np.random.Generator) -> dict[int, int]:
+    """For trials of the worst fraction `quantile`, a donor drawn from the best fraction: {trial: donor}.
 
-    `nats` are the NELBOs of all trials, nats per character. A donor is strictly better, and its figure is a number.
+    `nats` are the NELBOs of all trials in nats per character. A donor's NELBO is finite and strictly lower; a trial without such a
+    donor is left out.
     """
     ranked = sorted(nats, key=lambda number: (nats[number], number))
     size = min(math.ceil(quantile * len(ranked)), len(ranked) // 2)
@@ -52,15 +53,15 @@ def pairs(nats: Mapping[int, float], quantile: float, rng: np.random.Generator) 
 
 
 def exchange_of(plan: SweepPlan, record: SweepRecord, members: Mapping[int, PlannedTrial], iteration: int) -> SweepRecord:
-    """`record` with what the exchange of `members` at `iteration` decides: new values, and the takeover in the lineage."""
+    """`record` after the exchange of `members` at `iteration`: the new values, and an entry in each changed trial's lineage."""
     settings = plan.config.sweep
     seen = {number: _evaluation(trial.folder, iteration) for number, trial in members.items()}
     nats = {number: math.inf if each.nelbo_nats is None else each.nelbo_nats for number, each in seen.items()}
-    chosen = pairs(nats, settings.quantile, np.random.default_rng([settings.seed, STREAM, iteration]))
+    chosen = truncation_selection(nats, settings.quantile, np.random.default_rng([settings.seed, STREAM, iteration]))
     known = {trial.number: trial for trial in record.trials}
     for number, donor in chosen.items():
-        values = explored(plan, number, dict(known[donor].values), iteration)
-        takeover = Exploit(
+        values = explore(plan, number, dict(known[donor].values), iteration)
+        event = Exploit(
             iteration=iteration,
             chars=iteration * plan.config.training.chars_per_step,
             donor=donor,
@@ -70,13 +71,13 @@ def exchange_of(plan: SweepPlan, record: SweepRecord, members: Mapping[int, Plan
             donor_nelbo_nats=seen[donor].nelbo_nats,
             weights_sha256=_state(members[donor].folder, iteration).weights_sha256,
         )
-        lineage = (*known[number].lineage, takeover)
+        lineage = (*known[number].lineage, event)
         record = record.with_trial(known[number].model_copy(update={"values": values, "lineage": lineage}))
     return record.model_copy(update={"exchanged_at": iteration})
 
 
-def explored(plan: SweepPlan, number: int, donor: Point, iteration: int) -> Point:
-    """What trial `number` goes on with: the values `donor`, varied so that they make a fit configuration, or as they are."""
+def explore(plan: SweepPlan, number: int, donor: Point, iteration: int) -> Point:
+    """The values that trial `number` continues with: the values `donor`, perturbed; unchanged if no perturbation is a valid config."""
     settings: SweepSettings = plan.config.sweep
     rng = np.random.default_rng([settings.seed, STREAM, iteration, number + 1])
     for _ in range(ATTEMPTS):
@@ -89,29 +90,29 @@ def explored(plan: SweepPlan, number: int, donor: Point, iteration: int) -> Poin
     return donor
 
 
-def carry_out(plan: SweepPlan, trial: PlannedTrial, takeover: Exploit) -> PlannedTrial:
-    """Put the donor's state and history in place of the trial's own, and the new values into its config; the trial as it goes on.
+def exploit(plan: SweepPlan, trial: PlannedTrial, event: Exploit) -> PlannedTrial:
+    """Replace the trial's checkpoint and history by the donor's, and write its new config. Returns the trial with its new values.
 
-    Raises a UserError where the donor's state is not there.
+    Raises a UserError where the donor's checkpoint is missing or has changed.
     """
-    donor = RunFolder(trial.folder.path.parent / f"{takeover.donor:03d}")
-    checkpoint = _state(donor, takeover.iteration)
-    if checkpoint.weights_sha256 != takeover.weights_sha256:
-        raise RunError(f"{checkpoint.path}: other weights than those that trial {trial.name} was to take over; use another run.name")
-    config = plan.config_at(trial.number, dict(takeover.after))
-    history = History.read(donor.path).until(takeover.iteration)
+    donor = RunFolder(trial.folder.path.parent / f"{event.donor:03d}")
+    checkpoint = _state(donor, event.iteration)
+    if checkpoint.weights_sha256 != event.weights_sha256:
+        raise RunError(f"{checkpoint.path}: its weights are not those that trial {trial.name} was to copy; use another run.name")
+    config = plan.config_at(trial.number, dict(event.after))
+    history = History.read(donor.path).until(event.iteration)
     history.write(trial.folder.path)
     trial.folder.write("config.yaml", dump(config))
-    CheckpointStore(trial.folder.checkpoints, {}).adopt(checkpoint)  # last, since it tells that the rest is done
-    return replace(trial, point=dict(takeover.after), config=config)
+    CheckpointStore(trial.folder.checkpoints, {}).adopt(checkpoint)  # last, since it marks the exchange as complete
+    return replace(trial, point=dict(event.after), config=config)
 
 
-def is_carried_out(trial: PlannedTrial, takeover: Exploit) -> bool:
-    """Whether the trial has gone on from the donor's state, or is about to."""
+def is_exploited(trial: PlannedTrial, event: Exploit) -> bool:
+    """Whether the trial has the donor's state, or has continued from it."""
     newest = CheckpointStore(trial.folder.checkpoints, {}).newest()
     if newest is None:
         return trial.folder.is_finished
-    return newest.state["iteration"] > takeover.iteration or newest.weights_sha256 == takeover.weights_sha256
+    return newest.state["iteration"] > event.iteration or newest.weights_sha256 == event.weights_sha256
 
 
 def _evaluation(folder: RunFolder, iteration: int) -> EvaluationRecord:

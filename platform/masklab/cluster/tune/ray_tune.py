@@ -1,13 +1,15 @@
-"""Tune's side of a sweep: it asks for trials, and is told what they report, through these; whatever is kept is kept by the conductor."""
+"""Ray Tune's side of a sweep: the process of a trial, and the searcher, callback, stopper and halving scheduler that Tune calls.
+
+Tune numbers and stores trials in its own way; here a trial is known by its number in the sweep, and its files are in its own folder.
+"""
 
 from __future__ import annotations
 
-import signal
+import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
 from ray import tune
@@ -15,13 +17,76 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
-from masklab.cluster.tune.trial import OBJECTIVE, SPENT, TrialPayload
+from masklab.cluster.trial import Trial, failure_reason, run_nested, run_trial
 from masklab.config.jobs.train import Config
 from masklab.config.jobs.tune import SweepSettings
 from masklab.curriculum.timetable import timetable
 from masklab.reporting.numbers import si
 from masklab.reporting.run.history import History
+from masklab.training.events import CheckpointSaved, EvaluationDone, Event, RunStarted
 from masklab.training.settings import TrainingSettings
+from masklab.training.stop import StopRequest
+
+OBJECTIVE, SPENT, FAILURE = "nelbo_nats", "chars", "failure"
+"""Keys of a report: the NELBO in nats per character, which is minimised; the characters seen so far; why a trial has failed."""
+LEAVING_SECONDS = 60
+"""How long a stopped trial has to send its last metrics before its process hosts the next one."""
+READY = "ready"
+"""Key of the report by which a population's trial says that its part has ended."""
+PAYLOAD = "payload"
+"""Key of the TrialPayload in the configuration that Tune gives to a trial."""
+
+
+class PartEnded(Exception):
+    """The last iteration of a trial's part is saved in a checkpoint."""
+
+
+@dataclass(frozen=True, repr=False)
+class TrialPayload:
+    """What Tune sends to a trial's process. It is not copied, so that its references into the object store stay valid."""
+
+    number: int
+    trial: Trial
+    until: int | None = None
+    """The iteration at which this part of the trial ends; None to train it to its end."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrialPayload:
+        return self
+
+    def __repr__(self) -> str:
+        return f"trial {self.number}"
+
+
+def host_trial(config: dict[str, Any]) -> None:
+    """Tune's trainable. Raises what the loop raises, after it has reported the reason."""
+    payload: TrialPayload = config[PAYLOAD]
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", str(LEAVING_SECONDS))
+    try:
+        (run_trial if payload.trial.workers == 1 else run_nested)(payload.trial, lambda event: listen(event, payload.until))
+    except PartEnded:
+        tune.report({READY: True})  # Tune pauses the trial here, once its metrics have been sent
+    except Exception as error:
+        tune.report({OBJECTIVE: math.inf, SPENT: 0, FAILURE: failure_reason(error)})
+        raise
+
+
+def listen(event: Event, until: int | None) -> None:
+    """Report `event` to Tune. Raises PartEnded at the iteration `until`."""
+    report(event)
+    if until is not None and isinstance(event, RunStarted | CheckpointSaved) and event.iteration >= until:
+        raise PartEnded
+
+
+def report(event: Event) -> None:
+    """Report an evaluation to Tune, except the last one: a trial that has spent its budget must not be stopped.
+
+    A NELBO that is not finite counts as infinite.
+    """
+    if isinstance(event, EvaluationDone) and event.budget_used < 1:
+        assert event.evaluation.nelbo, "a sweep is of a mode that gives a likelihood"
+        nats = event.evaluation.nelbo.nats
+        tune.report({OBJECTIVE: nats if math.isfinite(nats) else math.inf, SPENT: event.chars, "iteration": event.iteration})
+
 
 TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -30,142 +95,130 @@ TUNE_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""What Tune reads from the environment: trials keep their own figures, and the driver its own signals; the user's settings stay."""
+"""Environment variables of Tune: trials store their own metrics, and the driver handles signals. Values set by the user win."""
 
 
 class TrialStore(Protocol):
-    """Who is asked for trials, and told of them by their numbers."""
+    """Provides trials, and records by their numbers what Tune observes of them."""
 
     def begin(self) -> TrialPayload | None:
         """The next trial; None when there is no other."""
 
     def reported(self, number: int, result: dict[str, Any]) -> None:
-        """A trial has been evaluated."""
+        """Record a trial's report."""
 
     def ended(self, number: int, *, failed: bool) -> None:
-        """A trial's process has ended, by itself or not."""
+        """Record that a trial's process has ended."""
+
+
+def number_of(trial: Any) -> int:
+    """The number in the sweep of a trial of Tune's."""
+    payload: TrialPayload = trial.config[PAYLOAD]
+    return payload.number
 
 
 class TuneSearcher(Searcher):  # type: ignore[misc]
-    """Gives Tune one trial after another. It has no state of its own to save: a sweep goes on by its own records."""
+    """Gives Tune one trial of `store` after another. It has no state to save: a sweep resumes from its own record."""
 
-    def __init__(self, books: TrialStore, must_wait: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, store: TrialStore, must_wait: Callable[[], bool] = lambda: False) -> None:
         super().__init__()
-        self._books, self._must_wait = books, must_wait
+        self._store, self._must_wait = store, must_wait
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial, or word that there is none; None while it must wait."""
+        """The next trial; Searcher.FINISHED when there is no other; None while Tune must wait."""
         if self._must_wait():
             return None
-        handed = self._books.begin()
-        return {"handed": handed} if handed else Searcher.FINISHED
+        payload = self._store.begin()
+        return {PAYLOAD: payload} if payload else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The books are told by `TuneCallback`."""
+        """Do nothing: TuneCallback records it."""
 
-    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing is saved."""
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None: ...
 
 
 class TuneCallback(TrialProgressCallback):  # type: ignore[misc]
-    """Tells the books what Tune sees, in place of the callback that Tune has for printing: at any verbosity that one has a word for a
-    trial which ends without a report.
+    """Passes Tune's observations to `store`.
+
+    It takes the place of Tune's printing callback, which at any verbosity prints a line for a trial that ends without a report.
     """
 
-    def __init__(self, books: TrialStore) -> None:
+    def __init__(self, store: TrialStore) -> None:
         super().__init__()
-        self._books = books
+        self._store = store
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """A report."""
-        self._books.reported(trial.config["handed"].number, result)
+        self._store.reported(number_of(trial), result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The end, whether of its own accord or not."""
-        self._books.ended(trial.config["handed"].number, failed=False)
+        self._store.ended(number_of(trial), failed=False)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A failure."""
-        self._books.ended(trial.config["handed"].number, failed=True)
+        self._store.ended(number_of(trial), failed=True)
 
 
-class AskedToStop(tune.Stopper):  # type: ignore[misc]
-    """Ends the sweep, and what is under way, once it is `asked`."""
+class RequestStopper(tune.Stopper):  # type: ignore[misc]
+    """Ends all trials once `request` is made."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, request: StopRequest) -> None:
+        self.request = request
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles the stopper into snapshots, which are never restored."""
+        return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is stopped for what it reports."""
+        """Stop no trial because of its report."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether it has been asked."""
-        return self.asked
-
-    @contextmanager
-    def by_signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM, which a stopped job gets, ask; a second one ends what is done within at once. For the main thread only."""
-
-        def ask(_signal: int, _frame: FrameType | None) -> None:
-            if self.asked:
-                raise KeyboardInterrupt
-            self.asked = True
-
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return self.request.reason is not None
 
 
 @dataclass(frozen=True)
 class NamedTrial:
-    """A trial by the name of its folder, as far as a scheduler asks."""
+    """The part of a trial that a scheduler uses; `trial_id` is the name of its folder."""
 
     trial_id: str
 
 
 class Halving(ASHAScheduler):  # type: ignore[misc]
-    """Tune's successive halving, which knows a trial by the name that it keeps when the sweep goes on.
+    """Tune's successive halving, which knows a trial by its folder's name.
 
-    Tune numbers trials anew then. One that goes on would be held against the others wherever they had been before, by what it shows
-    now, and they against it.
+    Tune gives trials new identifiers when a sweep is resumed: a resumed trial would be ranked twice at the rungs that it has passed.
     """
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A trial is about to be started."""
         super().on_trial_add(tune_controller, _named(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Whether the trial is to go on. A loss that is no number is the worst, but one that quantiles can be taken of."""
+        """Decide whether the trial continues. A NELBO that is not finite counts as the largest float, so that quantiles exist."""
         nats = {OBJECTIVE: min(result[OBJECTIVE], sys.float_info.max)} if OBJECTIVE in result else {}
         return str(super().on_trial_result(tune_controller, _named(trial), result | nats))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """A trial has come to its end, of which its last report tells nothing new."""
+        """Do nothing: a trial's end adds nothing to its last report."""
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """A trial is stopped from outside; what it has shown stays."""
+        """Do nothing: the reports of a stopped trial stay."""
 
 
 def _named(trial: Any) -> NamedTrial:
-    return trial if isinstance(trial, NamedTrial) else NamedTrial(f"{trial.config['handed'].number:03d}")
+    return trial if isinstance(trial, NamedTrial) else NamedTrial(f"{number_of(trial):03d}")
 
 
 def grace_chars(settings: SweepSettings, training: TrainingSettings) -> int:
-    """The characters that each trial sees before it may be stopped; the budget is in steps or characters."""
+    """The characters that each trial sees before it may be stopped. The budget must be in steps or characters."""
     iterations = training.iterations
     assert iterations, "the configuration has been checked"
     return max(1, round(settings.grace * iterations * training.chars_per_step))
 
 
 def scheduler_of(settings: SweepSettings, training: TrainingSettings) -> Any:
-    """Tune's scheduler of successive halving; None where every trial is trained to its end.
+    """Tune's scheduler for asynchronous successive halving; None where every trial is trained to its end.
 
-    At `grace` of the budget, and at each `reduction_factor` times as many characters, a trial goes on if it is among the best of
-    that share so far. What a trial does with the whole of its budget is never cut.
+    The first rung is at the fraction `grace` of the budget, and each next one `reduction_factor` times as far. At a rung a trial
+    continues if it is in the best 1/`reduction_factor` so far. A trial that has spent its budget is never stopped.
     """
     iterations = training.iterations
     if settings.scheduler != "asha" or iterations is None:
@@ -182,7 +235,7 @@ def scheduler_of(settings: SweepSettings, training: TrainingSettings) -> Any:
 
 
 def recall(scheduler: Any, name: str, history: History) -> None:
-    """Tell the scheduler what trial `name` showed in an earlier part of the sweep, so that later ones are held against it."""
+    """Replay the evaluations of trial `name` from an earlier part of the sweep, so that later trials are compared with it."""
     past = NamedTrial(name)
     scheduler.on_trial_add(None, past)
     for seen in history.evaluations:
@@ -191,7 +244,7 @@ def recall(scheduler: Any, name: str, history: History) -> None:
 
 
 def cut_too_soon(settings: SweepSettings, configs: Iterable[Config]) -> Iterator[str]:
-    """One line for each curriculum that may be stopped before its second stage begins, and is then judged by its first alone."""
+    """One line for each curriculum whose trials may be stopped before their second stage begins, and so be judged by the first alone."""
     latest: dict[str, int] = {}
     for config in configs if settings.scheduler == "asha" else ():
         if begins := _second_stage(config):
@@ -207,7 +260,7 @@ def cut_too_soon(settings: SweepSettings, configs: Iterable[Config]) -> Iterator
 
 
 def _second_stage(config: Config) -> int | None:
-    """The iteration at which the second stage begins at the latest; None where none does, or where it makes no difference."""
+    """The latest iteration at which the second stage begins; None where there is none, or where all stages are mixed."""
     iterations = config.training.iterations
     if iterations is None or config.curriculum.mixing == "all":
         return None

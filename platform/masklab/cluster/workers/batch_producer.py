@@ -1,6 +1,6 @@
-"""The batch producer: a stateless actor, one on each node of the training side, that makes chunks of batches ahead of time.
+"""The batch producer, a stateless actor on each node with workers, and the window through which a worker pulls its chunks of batches.
 
-A chunk is a return value, so it belongs to the worker that asked for it and outlives the actor. The actor keeps nothing between
+A chunk is a return value, so it is owned by the worker that asked for it and outlives the actor. The actor keeps no state between
 calls: a restarted one makes the same chunks.
 """
 
@@ -22,22 +22,29 @@ from masklab.training.data.batch_maker import BatchMaker, LocalSource
 from masklab.training.recipe import Recipe
 from masklab.training.settings import BatchSettings
 
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 63
+"""The most chunks for which a producer that keeps failing is not asked."""
+STARTING_SECONDS = 60.0
+"""How long a producer may take to start, before its first answer."""
+
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class BatchProducer:
-    """Makes the chunks of one run on one node. `corpus` arrives from the object store and is shared, not copied."""
+    """Makes the chunks of one run on one node. `corpus` is read from the object store, shared and not copied."""
 
     def __init__(self, recipe: Recipe, corpus: Any) -> None:
         self.maker: BatchMaker = recipe.batch_maker(corpus)
 
     def chunk(self, stage: int, first_step: int, steps: int, first_row: int, last_row: int) -> dict[str, Any]:
-        """Rows `first_row` up to `last_row` of the global batches of `steps` steps, bundled."""
+        """Rows [first_row, last_row) of the global batches of `steps` steps from `first_step` on, packed."""
         keys = (BatchKey(stage, step) for step in range(first_step, first_step + steps))
         return pack([self.maker.make(key, first_row, last_row) for key in keys])
 
 
 def producer_on_this_node(run: str, recipe: Recipe, corpus_ref: Any) -> Any:
-    """The producer of `run` on this node, made by the first worker that asks."""
+    """The producer of `run` on this node; the first worker that asks creates it."""
     node = ray.get_runtime_context().get_node_id()
     return BatchProducer.options(  # type: ignore[attr-defined]
         name=f"masklab-batches-{run}-{node}",
@@ -46,21 +53,12 @@ def producer_on_this_node(run: str, recipe: Recipe, corpus_ref: Any) -> Any:
     ).remote(recipe, corpus_ref)
 
 
-log = logging.getLogger(__name__)
-
-LONGEST_PAUSE = 63
-"""Chunks for which a producer that has failed again and again is left alone, at most."""
-STARTING_SECONDS = 60.0
-"""How long a producer that has not answered yet may take to come up."""
-
-
 @dataclass
 class PullWindow:
-    """A BatchSource that prefetches from a producer; `local` makes the batches that do not come in time.
+    """A BatchSource that prefetches chunks from a producer; `local` makes the batches that do not arrive in time.
 
-    `start` starts the producer, or finds it. It is called after the first step, which need not share the processor with it. One that does
-    not answer for two timeouts is killed, and Ray starts it anew; the more often a producer is in trouble in a row, the longer it is left
-    alone.
+    `start` starts or finds the producer. It is called after the first step, so that the two do not share the processor. A producer that
+    does not answer for two timeouts is killed, and Ray restarts it. After n failures in a row it is not asked for 2**(n-1) - 1 chunks.
     """
 
     start: Callable[[], Any]
@@ -70,20 +68,20 @@ class PullWindow:
     """Batches that this worker made itself."""
     killed: int = 0
     """Producers that were killed because they did not answer."""
-    _producer: Any = None
-    _asked: dict[tuple[int, int], Any] = field(default_factory=dict)
-    _chunk: dict[str, Any] | None = None
-    _in_time: bool = False
-    """Whether the last chunk came in time; while not, nothing is waited for: the actor is starting, or in trouble."""
-    _heard_at: float | None = None
-    """When the producer last answered, or was asked after nothing that is still wanted was waited for."""
-    _patience: float = STARTING_SECONDS
-    """How long it may be silent."""
-    _lost: int = 0
+    _producer: Any = field(default=None, init=False)
+    _asked: dict[tuple[int, int], Any] = field(default_factory=dict, init=False)
+    _chunk: dict[str, Any] | None = field(default=None, init=False)
+    _in_time: bool = field(default=False, init=False)
+    """Whether the last chunk arrived in time. If not, the actor is starting or failing, and the worker does not wait for it."""
+    _heard_at: float | None = field(default=None, init=False)
+    """When the producer last answered, or was last asked while no wanted chunk was pending."""
+    _patience: float = field(default=STARTING_SECONDS, init=False)
+    """Seconds for which the producer may be silent."""
+    _lost: int = field(default=0, init=False)
     """Chunks lost in a row."""
-    _pause: int = 0
-    """Chunks that are still not asked for."""
-    _first: bool = True
+    _pause: int = field(default=0, init=False)
+    """Chunks for which the producer will still not be asked."""
+    _first: bool = field(default=True, init=False)
 
     def take(self, key: BatchKey) -> Batch:
         """This worker's rows of the batch `key`."""
@@ -101,12 +99,12 @@ class PullWindow:
         return unpack(held, key.step)
 
     def close(self) -> None:
-        """Forget all that was asked for."""
+        """Drop all pending chunks."""
         self._asked.clear()
         self._chunk = None
 
     def _next_chunk(self, stage: int, number: int) -> dict[str, Any] | None:
-        """Chunk `number` of `stage` if it comes in time; asks for those that follow it, and drops what is stale."""
+        """Chunk `number` of `stage`, or None if it does not arrive in time. Requests the following chunks, and drops stale ones."""
         if self._pause:
             self._pause -= 1
             return None
@@ -119,43 +117,43 @@ class PullWindow:
                 self._in_time, self._lost = True, 0
                 self._heard_at, self._patience = time.monotonic(), 2 * limit
                 return chunk
-        except (RayError, ValueError) as error:  # Ray has the latter for a producer whose name was taken meanwhile
-            self._in_trouble(f"a chunk of batches was lost ({type(error).__name__})")
+        except (RayError, ValueError) as error:  # ValueError: the producer's name was taken meanwhile
+            self._failed(f"a chunk of batches was lost ({type(error).__name__})")
             return None
         if self._in_time:
-            log.warning("a chunk of batches was not there after %g s; this worker makes them itself", limit)
+            log.warning("a chunk of batches did not arrive within %g s; this worker makes them itself", limit)
         self._in_time = False
         if self._heard_at is not None and time.monotonic() - self._heard_at > self._patience:
             self._kill()
         return None
 
     def _ask_ahead(self, stage: int, number: int) -> tuple[int, int]:
-        """Ask for chunk `number` and those that follow it. Returns the first one's place."""
+        """Request chunk `number` and the following ones. Returns the key of the first."""
         if self._producer is None:
             self._producer = self.start()
         if any(asked_stage != stage for asked_stage, _ in self._asked):
-            self._in_time = False  # what was asked for before the stage ended stands first in the producer's queue
+            self._in_time = False  # requests from the previous stage come first in the producer's queue
         wanted = [(stage, n) for n in range(number, number + 1 + self.settings.prefetch_chunks)]
-        if not any(place in self._asked for place in wanted):  # its silence until now was that of nobody asking
+        if not any(place in self._asked for place in wanted):  # it was silent because nobody had asked
             self._heard_at = time.monotonic()
         self._asked = {place: self._asked.get(place) or self._ask(*place) for place in wanted}
         return wanted[0]
 
     def _kill(self) -> None:
-        """End a producer that hangs; Ray starts another in its place."""
+        """Kill a producer that hangs; Ray starts another in its place."""
         self.killed += 1
         with suppress(RayError, ValueError):
             ray.kill(self._producer, no_restart=False)
-        self._in_trouble(f"the producer of batches did not answer for {self._patience:g} s and was started anew")
+        self._failed(f"the batch producer did not answer for {self._patience:g} s and was restarted")
 
-    def _in_trouble(self, what: str) -> None:
-        """Forget what was asked for, and leave the producer alone for a while."""
+    def _failed(self, what: str) -> None:
+        """Drop the pending chunks, and do not ask the producer for a while."""
         self._lost += 1
         self._pause = min(2 ** min(self._lost - 1, 10) - 1, LONGEST_PAUSE)
         self._producer, self._in_time, self._patience = None, False, STARTING_SECONDS
         self._asked.clear()
-        left = f"; it is left alone for {self._pause} chunks" if self._pause else ""
-        log.warning("%s; this worker makes its batches itself%s", what, left)
+        pause = f"; it will not be asked for {self._pause} chunks" if self._pause else ""
+        log.warning("%s; this worker makes its batches itself%s", what, pause)
 
     def _ask(self, stage: int, number: int) -> Any:
         steps = self.settings.chunk_steps

@@ -1,4 +1,4 @@
-"""Carries the loop's events from rank 0 to the driver, which shows them, and the driver's wish to stop to all workers."""
+"""The channel between workers and driver: the loop's events go from rank 0 to the driver, and stop signals to all workers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from masklab.training.events import Event
 from masklab.training.stop import StopRequest
 
+log = logging.getLogger(__name__)
+
 PATIENCE = 5.0
 """Seconds for which the driver waits for the next event before it asks again."""
 LIMIT = 60.0
-"""Seconds within which a relay that lives has answered, however busy the machine."""
+"""Seconds within which a living channel has answered, however busy the machine."""
+PREEMPTION = "a node is about to be taken away"
+"""The reason for stopping after a preemption notice from Ray."""
+POLL_SECONDS = 1.0
+"""How often a worker checks for a preemption notice. The driver's signal arrives at once."""
 
 
 @dataclass(frozen=True)
 class StopSignal:
-    """What workers are told: why to stop, and whether to save before, or to leave all as it is at once."""
+    """Why workers must stop. They save first, unless `at_once`."""
 
     reason: str
     at_once: bool = False
@@ -34,7 +40,7 @@ class StopSignal:
 
 @ray.remote(num_cpus=0)
 class EventChannel:
-    """A mailbox. Rank 0 posts; the driver collects, waiting for the next event when there is none. Workers ask whether to stop."""
+    """A queue of events that rank 0 posts and the driver collects, and the stop signal for which workers wait."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -48,7 +54,7 @@ class EventChannel:
         self.news.set()
 
     async def collect(self, patience: float) -> list[Event]:
-        """All events since the last call; waits up to `patience` seconds for the first."""
+        """All events since the last call; waits at most `patience` seconds for the first."""
         try:
             await asyncio.wait_for(self.news.wait(), patience)
         except TimeoutError:
@@ -58,17 +64,17 @@ class EventChannel:
         return events
 
     async def wake(self) -> None:
-        """Let whoever collects go on, with an event or without."""
+        """End the wait in `collect`, even without an event."""
         self.news.set()
 
-    async def ask_to_stop(self, word: StopSignal) -> None:
-        """Tell the workers."""
+    async def ask_to_stop(self, signal: StopSignal) -> None:
+        """Send a stop signal to the workers."""
         async with self.stops:
-            self.stop = word
+            self.stop = signal
             self.stops.notify_all()
 
     async def asked_to_stop(self, known: StopSignal | None, patience: float) -> StopSignal | None:
-        """What the workers are told; waits up to `patience` seconds for something other than `known`."""
+        """The current stop signal; waits at most `patience` seconds for one that differs from `known`."""
         try:
             async with asyncio.timeout(patience), self.stops:
                 await self.stops.wait_for(lambda: self.stop != known)
@@ -78,16 +84,16 @@ class EventChannel:
 
 
 def open_channel() -> Any:
-    """A relay on this node, so that it is lost with the driver alone."""
+    """Create a channel on this node, so that it is lost only together with the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     return EventChannel.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
 
 
 class EventConsumer:
-    """Hands the relay's events to `handle` in a thread of the driver, in order, until it is closed."""
+    """Calls `handle` with the channel's events, in order, in a thread of the driver, until it is closed."""
 
-    def __init__(self, relay: Any, handle: Callable[[Event], None]) -> None:
-        self.relay, self.handle = relay, handle
+    def __init__(self, channel: Any, handle: Callable[[Event], None]) -> None:
+        self.channel, self.handle = channel, handle
         self.closing = threading.Event()
         self.failure: Exception | None = None
         self.thread = threading.Thread(target=self._listen, name="masklab-events", daemon=True)
@@ -97,7 +103,7 @@ class EventConsumer:
         while True:
             last_round = self.closing.is_set()
             try:
-                for event in ray.get(self.relay.collect.remote(0.05 if last_round else PATIENCE), timeout=LIMIT):
+                for event in ray.get(self.channel.collect.remote(0.05 if last_round else PATIENCE), timeout=LIMIT):
                     self.handle(event)
             except Exception as error:
                 self.failure = error
@@ -106,59 +112,51 @@ class EventConsumer:
                 return
 
     def close(self) -> None:
-        """Hand over what is left, and stop. Raises what `handle` raised, and TimeoutError when it does not come to an end."""
+        """Handle the remaining events, and stop. Raises what `handle` raised, and TimeoutError when that takes too long."""
         self.abandon(5 * LIMIT)
         if self.failure:
             raise self.failure
         if self.thread.is_alive():
-            raise TimeoutError(f"the run's last events were not taken in within {5 * LIMIT:.0f} s")
+            raise TimeoutError(f"the run's last events were not handled within {5 * LIMIT:.0f} s")
 
     def abandon(self, patience: float = 10.0) -> None:
-        """Hand over what is left, and stop; what goes wrong here is of no weight beside what ended the run."""
+        """Handle the remaining events, and stop; errors are ignored, since the run has ended with another one."""
         self.closing.set()
         with suppress(RayError):
-            self.relay.wake.remote()
+            self.channel.wake.remote()
         self.thread.join(timeout=patience)
 
 
-log = logging.getLogger(__name__)
-
-PREEMPTION = "a node is about to be taken away"
-"""The reason that is told where Ray has given notice."""
-LOOK_SECONDS = 1.0
-"""How often a worker looks whether Ray has given notice. The driver's word comes at once."""
+def listen_for_stops(channel: Any, request: StopRequest) -> None:
+    """Start a daemon thread that sets `request` after a stop signal from the driver or a preemption notice from Ray."""
+    threading.Thread(target=_listen, args=(channel, request), name="masklab-stops", daemon=True).start()
 
 
-def listen_for_stops(relay: Any, request: StopRequest) -> None:
-    """Pass on to `request`, from a thread of this worker, what the driver and Ray say, as long as the process lives."""
-    threading.Thread(target=_listen, args=(relay, request), name="masklab-stops", daemon=True).start()
-
-
-def _listen(relay: Any, request: StopRequest) -> None:
+def _listen(channel: Any, request: StopRequest) -> None:
     known: StopSignal | None = None
     while True:
         try:
-            word = ray.get(relay.asked_to_stop.remote(known, LOOK_SECONDS), timeout=LIMIT)
-        except RayError as error:  # nobody is left who would tell, or see what this run does
+            signal = ray.get(channel.asked_to_stop.remote(known, POLL_SECONDS), timeout=LIMIT)
+        except RayError as error:  # without the driver nobody could stop or observe this run
             request.ask(f"the driver cannot be reached ({type(error).__name__})")
             return
-        if word is not None and word != known:
-            known = word
-            if word.at_once:
+        if signal is not None and signal != known:
+            known = signal
+            if signal.at_once:
                 os._exit(1)
-            request.ask(word.reason)
+            request.ask(signal.reason)
         if is_preempted():
             request.ask(PREEMPTION)
 
 
 def is_preempted() -> bool:
-    """Whether Ray has marked this worker's group: some node of it is to be drained.
+    """Whether Ray will drain a node of this worker's group.
 
-    The public `ray.train.get_preemption_info` lets all ranks meet, which a thread beside the loop must not do.
+    The public `ray.train.get_preemption_info` synchronises all ranks, which a thread beside the loop must not do.
     """
     try:
         from ray.train.v2._internal.execution.context import get_train_context
 
         return get_train_context().preemption_context.preemption_info is not None
-    except (ImportError, AttributeError, RuntimeError):  # another version of Ray, or no worker of Train
+    except (ImportError, AttributeError, RuntimeError):  # another version of Ray, or not a worker of Train
         return False

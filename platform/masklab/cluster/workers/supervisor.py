@@ -1,7 +1,7 @@
-"""Keeps the workers of a run going: those that are lost are started again, and where the run allows it, fewer or more of them.
+"""Restarts a run's workers after a loss, and in an elastic run when the cluster shrinks or grows, then with fewer or more of them.
 
-Whatever happens, the run goes on from its newest checkpoint with the batches that it would have had anyway. A mistake of the user's, or
-an error of the loop's own, is never tried again.
+The run always resumes from its newest checkpoint, with the batches that it would have had anyway. A user's mistake or an error of the
+loop itself is never retried.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from masklab.training.stop import StopRequest
 log = logging.getLogger(__name__)
 
 MORE_ROOM = "there is room for more workers"
-"""Why workers are stopped that are to become more."""
+"""The reason for stopping workers in order to restart more of them."""
 ROOM_SECONDS = 20.0
-"""How long Ray has to find room for workers: by then it knows of a node that is gone."""
+"""How long Ray has to find room for workers; by then it has noticed a lost node."""
 LOST = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 BROKEN_CONNECTION = ("gloo/transport", "Connection closed by peer", "NCCL", "Connection reset by peer")
-"""How a worker's own error reads when another one that it was to meet is gone."""
+"""Parts of a worker's error message when its peer is gone."""
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether `error` tells of a process that is gone, or of another that has lost touch with it, rather than of a mistake."""
+    """Whether `error` means that a process is gone, or that another has lost its connection to it."""
     if isinstance(error, LOST):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in BROKEN_CONNECTION)
@@ -46,7 +46,7 @@ def is_loss(error: BaseException) -> bool:
 
 @dataclass
 class Supervisor:
-    """The workers of one run. `share` is what each of them takes at first; `handle` is given each event, in order."""
+    """Runs the workers of one run, which first take `share` each. `handle` is called with each event, in order."""
 
     spec: WorkerSpec
     scaling: ScalingSettings
@@ -54,13 +54,13 @@ class Supervisor:
     folder: Path
     handle: Callable[[Event], None]
     request: StopRequest
-    _losses: int = 0
-    _lost_at: int = -1
-    _look_at: float = field(default_factory=time.monotonic)
-    _larger: Share | None = None
+    _losses: int = field(default=0, init=False)
+    _lost_at: int = field(default=-1, init=False)
+    _look_at: float = field(default_factory=time.monotonic, init=False)
+    _larger: Share | None = field(default=None, init=False)
 
     def run(self) -> RunStopped | None:
-        """Train until the run is finished or asked to stop. Raises what no start can help, and RunError after too many in vain."""
+        """Train until the run is finished or stopped. Raises errors that a restart cannot cure, and RunError after too many losses."""
         while True:
             try:
                 stopped = run_workers(self.spec, self.share, self.folder, self.handle, self.request, self.scaling.grace_seconds, self._look)
@@ -86,7 +86,7 @@ class Supervisor:
         return self.spec.recipe.training.rows_per_step
 
     def _lost(self, error: Exception) -> None:
-        """Count a loss. Raises RunError when there were too many without a checkpoint between."""
+        """Count a loss. Raises RunError after too many of them without a new checkpoint."""
         reached = iteration_reached(self.spec.checkpoints)
         self._losses = self._losses + 1 if reached == self._lost_at else 1
         self._lost_at = reached
@@ -95,21 +95,21 @@ class Supervisor:
         if self._losses > self.scaling.max_failures:
             raise RunError(
                 f"run '{self.folder.name}': its workers were lost {self._losses} times in a row at iteration {reached} "
-                f"({first_line(error)}); the same command goes on from there once the reason is found "
+                f"({first_line(error)}); the same command resumes from there once the reason is found "
                 "(see scaling.max_failures, scaling.ray_logs)"
             ) from error
 
     def _replace(self, share: Share, reason: str) -> None:
-        """Have the next start use `share`, once the workers of the last one are gone."""
+        """Use `share` for the next start, and wait until the workers of the last one are gone."""
         wait_until_left(self.folder)
         self.share, self._larger, self._look_at = share, None, time.monotonic()
         self.spec = replace(self.spec, threads=share.cpus, use_gpu=bool(share.gpus))
         self.handle(WorkersReplaced(iteration_reached(self.spec.checkpoints), share.workers, reason))
 
     def _fitting(self) -> Share:
-        """As many workers of the same size as there is room for now. Raises ResourceError where there are fewer than will do.
+        """As many workers of the same size as fit now. Raises ResourceError when fewer fit than the run needs.
 
-        What is free is Ray's to say: a node that is gone, or about to be, may still be listed.
+        Ray is asked for a placement, since a node that is lost or about to be drained may still be listed.
         """
         scaling, began = self._of_the_same_size, time.monotonic()
         while True:
@@ -126,15 +126,15 @@ class Supervisor:
                 if has_room(self.share, size, ROOM_SECONDS if size == sizes[-1] else ROOM_SECONDS / 4):
                     return replace(self.share, workers=size)
             if time.monotonic() > began + 3 * ROOM_SECONDS:
-                raise ResourceError(f"{problem} (run '{self.folder.name}' has lost workers, and goes on by the same command)")
+                raise ResourceError(f"{problem} (run '{self.folder.name}' has lost workers; the same command resumes it)")
 
     @property
     def _of_the_same_size(self) -> ScalingSettings:
-        """The settings with what each worker takes held fast."""
+        """The settings with each worker's share fixed."""
         return self.scaling.model_copy(update={"cpus_per_worker": self.share.cpus, "use_gpu": bool(self.share.gpus)})
 
     def _look(self) -> str | None:
-        """Why the workers are to be stopped and started again: because more of them fit. Asks the cluster now and then."""
+        """MORE_ROOM when more workers would fit. Asks the cluster every `scaling.resize_seconds`."""
         if not self.scaling.is_elastic or time.monotonic() < self._look_at + self.scaling.resize_seconds:
             return None
         self._look_at = time.monotonic()
@@ -150,7 +150,7 @@ class Supervisor:
 
 
 def has_room(share: Share, workers: int, patience: float) -> bool:
-    """Whether Ray finds room for `workers` more workers of `share` within `patience` seconds; it is given back at once."""
+    """Whether Ray can place `workers` more workers of `share` within `patience` seconds; the placement is released at once."""
     place = placement_group([share.resources()] * workers, strategy="PACK")
     try:
         return bool(place.wait(patience))

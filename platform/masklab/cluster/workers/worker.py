@@ -1,4 +1,4 @@
-"""One Ray Train worker: builds the loop, runs it, and on rank 0 passes its events on."""
+"""One Ray Train worker: it builds the training loop and runs it; rank 0 sends the loop's events to the driver."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import ray.train.torch
 import torch
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayError
 
+from masklab.cluster.connection import Share
 from masklab.cluster.workers.batch_producer import PullWindow, producer_on_this_node
 from masklab.cluster.workers.events import listen_for_stops
 from masklab.config.compose.yaml_io import dump
@@ -33,15 +34,16 @@ from masklab.training.loop import Loop
 from masklab.training.precision import Precision, pick_device
 from masklab.training.ranks import Ranks
 from masklab.training.recipe import Recipe, Worker
+from masklab.training.run_folder import RunFolder
 from masklab.training.settings import BatchSettings
 from masklab.training.stop import StopRequest
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """One run as its workers get it. `corpus` and `pools` are references into the object store, put there by the driver.
+    """A run as its workers receive it. `corpus` and `pools` hold one reference each into the object store.
 
-    They stand in lists, since Ray replaces a reference that is an argument of its own by its value.
+    They are lists, since Ray replaces a reference that is an argument of its own by its value.
     """
 
     run: str
@@ -53,14 +55,41 @@ class WorkerSpec:
     documents: Mapping[str, str]
     corpus: list[Any]
     pools: list[Any]
-    relay: Any
     tracking: RunHandle | None
     saves_beside: bool = True
-    """Whether the loop goes on while a checkpoint is written."""
+    """Whether the loop continues while a checkpoint is written."""
+    channel: Any = None
+    """The EventChannel between rank 0 and the driver; None while there are no workers."""
+
+    @classmethod
+    def of(
+        cls,
+        run: str,
+        config: Config,
+        share: Share,
+        folder: RunFolder,
+        data: Corpus,
+        corpus: list[Any],
+        pools: list[Any],
+        tracking: RunHandle | None,
+    ) -> WorkerSpec:
+        """The run `run` of `config` in `folder`, on `data`, which `corpus` refers to, by workers that take `share` each."""
+        return cls(
+            run=run,
+            recipe=config.recipe,
+            batches=config.batches,
+            threads=share.cpus,
+            use_gpu=bool(share.gpus),
+            checkpoints=folder.checkpoints,
+            documents=_documents(config, data),
+            corpus=corpus,
+            pools=pools,
+            tracking=tracking,
+        )
 
 
-def documents_of(config: Config, corpus: Corpus) -> dict[str, str]:
-    """What each checkpoint of a run holds beside its state, by file name: all that is needed to use its weights."""
+def _documents(config: Config, corpus: Corpus) -> dict[str, str]:
+    """The files that each checkpoint holds beside its state, so that its weights can be used: name -> text."""
     documents = {
         "config.yaml": dump(config),
         "vocabulary.json": json.dumps(corpus.vocabulary.to_json()),
@@ -70,17 +99,25 @@ def documents_of(config: Config, corpus: Corpus) -> dict[str, str]:
 
 
 STORE_SECONDS = 300.0
-"""How long a worker waits for the corpus and the pools, which may have to come from another node or back from disk."""
+"""How long a worker waits for the corpus and the pools, which may be on another node or spilled to disk."""
 
 
-def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
-    """Ray Train's training function; `handed` holds the WorkerSpec. Of a finished run rank 0 returns hash and length."""
-    spec: WorkerSpec = handed["spec"]
-    torch.set_flush_denormal(True)  # holds for the threads that this one starts, so it comes first
-    torch.set_num_threads(spec.threads)
+def set_up_torch(threads: int) -> None:
+    """Have torch compute in this process with `threads` threads that flush denormal numbers to zero."""
+    torch.set_flush_denormal(True)  # applies to threads that are started later, so it comes first
+    torch.set_num_threads(threads)
+
+
+def train_worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
+    """Ray Train's training function; `arguments["spec"]` is the WorkerSpec.
+
+    Rank 0 of a finished run returns its iteration, its digest of batches, and how many batches the worker made itself.
+    """
+    spec: WorkerSpec = arguments["spec"]
+    set_up_torch(spec.threads)
     context = ray.train.get_context()
     request = StopRequest()
-    listen_for_stops(spec.relay, request)
+    listen_for_stops(spec.channel, request)
     loop = build_loop(spec, context.get_world_rank(), context.get_world_size(), request=request)
     if loop.ranks.rank > 0:
         for _ in loop.run():
@@ -89,15 +126,15 @@ def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
     tracker: Tracker = NullTracker()
     if spec.tracking:
         tracker = MlflowTracker(spec.tracking, "worker")
-    figures = MetricsLog(tracker)
+    metrics = MetricsLog(tracker)
     finished, posted = None, None
     try:
         for event in loop.run():
-            figures.handle(event)
-            posted = spec.relay.post.remote(event)
+            metrics.handle(event)
+            posted = spec.channel.post.remote(event)
             finished = event if isinstance(event, RunFinished | RunStopped) else None
     finally:
-        if posted is not None:  # events keep their order, so with the last one all have arrived
+        if posted is not None:  # events arrive in order, so once the last one has arrived all have
             with contextlib.suppress(RayError, GetTimeoutError):
                 ray.get(posted, timeout=30)
         tracker.finish()
@@ -109,9 +146,9 @@ def train_worker(handed: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def build_loop(spec: WorkerSpec, rank: int, size: int, device: torch.device | None = None, request: StopRequest | None = None) -> Loop:
-    """The loop of rank `rank` out of `size`, on the data that `spec` gives it, until `request` is made.
+    """Build the loop of `rank` out of `size`. Setting `request` stops the loop.
 
-    Its `device` is that of a worker of Ray Train when not given. Raises ResourceError when the data do not come.
+    `device` defaults to that of the Ray Train worker. Raises ResourceError when the object store does not deliver the data.
     """
     recipe = spec.recipe
     corpus, pools = from_the_store(spec.corpus[0]), from_the_store(spec.pools[0])
@@ -135,18 +172,18 @@ def build_loop(spec: WorkerSpec, rank: int, size: int, device: torch.device | No
 
 
 def from_the_store(reference: Any) -> Any:
-    """What the driver has put there. Raises ResourceError when it does not come."""
+    """Fetch an object that the driver has put into the object store. Raises ResourceError after STORE_SECONDS."""
     try:
         return ray.get(reference, timeout=STORE_SECONDS)
     except (GetTimeoutError, ObjectLostError) as error:
         raise ResourceError(
-            f"the run's text or pools cannot be had from Ray's object store ({type(error).__name__}); the same command goes on from the "
-            "newest checkpoint"
+            f"Ray could not deliver the corpus or the pools within {STORE_SECONDS:.0f} s ({type(error).__name__}); the same command "
+            "resumes from the newest checkpoint"
         ) from error
 
 
 def _device(spec: WorkerSpec, size: int) -> torch.device:
-    """The device of this worker: the GPU that Ray granted, and no other, since that would be another job's."""
+    """The device of this worker: the GPU that Ray granted, and no other, since other GPUs belong to other jobs."""
     if spec.use_gpu:
         granted: torch.device = ray.train.torch.get_device()
         return granted

@@ -1,4 +1,4 @@
-"""The workers of one run under Ray Train: started, listened to and waited for from the process that asks for them."""
+"""The workers of one run under Ray Train: they are started, observed and stopped from the process that asks for them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ from masklab.training.stop import StopRequest
 
 
 class Trainer(TorchTrainer):  # type: ignore[misc]
-    """Starts its workers some seconds sooner.
+    """A TorchTrainer whose workers start some seconds sooner, because two actors of Train are left out.
 
-    Train starts an actor that gives back the workers' resources should the controller die while the driver lives on, and one that
-    hands out Ray datasets. Our driver ends with its controller, and Ray gives a job's resources back when its driver ends; our
-    batches are no Ray datasets. Both actors are left out: each takes seconds to start, and then processor time from the run. A
-    version of Ray that has no such hook ignores this method.
+    One releases the workers' resources should the controller die while the driver lives on; our driver ends with its controller, and
+    Ray releases a job's resources when its driver ends. The other serves Ray datasets, which we do not use. Each takes seconds to start
+    and then processor time from the run. A version of Ray without this hook ignores the method.
     """
 
     unused = ("PlacementGroupCleanerCallback", "DatasetsCallback")
@@ -44,60 +43,58 @@ class Trainer(TorchTrainer):  # type: ignore[misc]
         return [c for c in callbacks if type(c).__name__ not in self.unused]
 
     def _register_sigint_handler(self, controller: Any) -> None:
-        """Ctrl-C stays Python's own, and ends the driver with its own exit status: Ray's handler would exit with 0."""
+        """Register no handler: Ray's would end the driver with exit status 0 after Ctrl-C."""
 
 
 PLACE = "placement_group"
-"""The file of a run's folder that names what its workers hold of the cluster, as long as they do."""
+"""The file in a run's folder that names the placement group of its workers, as long as they hold one."""
 GRACE = 30.0
-"""Seconds that workers have for their last step and their checkpoint, unless told otherwise."""
+"""Default number of seconds that workers have for their last step and their checkpoint."""
 LEAVING_SECONDS = 1.0
-"""How long workers that have saved are waited for when the driver is to end: what they still send can be sent later."""
-
-
-UNHEARD = "nobody takes in what the workers tell any more"
-"""The reason that they are told where their events cannot be handled: they would train on without a record of it."""
+"""Seconds for which a stopping driver waits for workers that have saved: metrics that are still unsent can be sent later."""
+UNHEARD = "the driver stopped consuming worker events"
+"""The reason for stopping workers whose events cannot be handled: they would train without a record of it."""
 
 
 class WorkerGroup:
-    """One start of a run's workers, from threads of this process: one waits for Ray Train, one takes in the events."""
+    """One start of a run's workers, with two threads of this process: one waits for Ray Train, one consumes the events."""
 
     def __init__(self, spec: WorkerSpec, share: Share, folder: Path, handle: Callable[[Event], None]) -> None:
         self.handle = handle
-        self.relay = open_channel()
+        self.channel = open_channel()
         self.started = False
         self.stopped: RunStopped | None = None
         self.stopped_at = 0.0
         self.error: BaseException | None = None
         self.over = threading.Event()
-        self.listener = EventConsumer(self.relay, self._see)
+        self.consumer = EventConsumer(self.channel, self._see)
         self.trainer = Trainer(
             _work,
-            train_loop_config={"spec": replace(spec, relay=self.relay)},
+            train_loop_config={"spec": replace(spec, channel=self.channel)},
             scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=bool(share.gpus), resources_per_worker=share.resources()),
             run_config=RunConfig(
                 name="ray", storage_path=str(folder), failure_config=FailureConfig(max_failures=0, controller_failure_limit=0)
             ),
         )
-        # a signal that comes while Ray is waited for would be noticed by Ray's clock; here it is at once
+        # in a thread, so that the main thread handles a signal at once and not when Ray next polls
         threading.Thread(target=self._fit, name="masklab-train", daemon=True).start()
 
     def ask(self, reason: str) -> None:
-        """Have the workers save at the end of their step, and end."""
+        """Ask the workers to save at the end of their step, and to end."""
         with suppress(RayError):
-            self.relay.ask_to_stop.remote(StopSignal(reason))
+            self.channel.ask_to_stop.remote(StopSignal(reason))
 
     def abort(self) -> None:
-        """Have the workers end at once, and wait for nothing."""
+        """Ask the workers to exit at once; wait for nothing."""
         with suppress(RayError):
-            self.relay.ask_to_stop.remote(StopSignal("aborted", at_once=True))
+            self.channel.ask_to_stop.remote(StopSignal("aborted", at_once=True))
 
     def close(self) -> RunStopped | None:
-        """Take in what is left. Raises what a worker raised, or what `handle` did."""
+        """Consume the remaining events. Raises what a worker or `handle` raised."""
         if self.error is None:
-            self.listener.close()
+            self.consumer.close()
             return self.stopped
-        self.listener.abandon()
+        self.consumer.abandon()
         cause = cause_of(self.error)
         if cause is not self.error:
             raise cause from self.error
@@ -127,18 +124,18 @@ def run_workers(
     grace: float = GRACE,
     look: Callable[[], str | None] = lambda: None,
 ) -> RunStopped | None:
-    """Train as `spec` says, in workers that take `share`, and hand each event to `handle` in a thread of this process, in order.
+    """Train `spec` in workers that take `share` each, and call `handle` with each event, in order, in a thread of this process.
 
-    Ray keeps its own files in `folder`. A `request` stops the workers after a whole step, which is saved, and so does a reason that
-    `look` gives, which is called ten times a second; what came of it is returned. Raises what a worker raised; what `handle` did, once
-    the workers have saved; and KeyboardInterrupt where the request leaves nothing to wait for or they take more than `grace` seconds.
+    Ray keeps its own files in `folder`. A `request`, or a reason that `look` returns (it is called ten times a second), stops the workers
+    after a whole step, which is saved; the RunStopped event is then returned. Raises what a worker raised; what `handle` raised, once the
+    workers have saved; and KeyboardInterrupt where the request leaves nothing to wait for or the workers take more than `grace` seconds.
     """
     request = request or StopRequest()
     group = WorkerGroup(spec, share, folder, handle)
     asked_at: float | None = None
     try:
         while not group.over.wait(0.1):
-            failure = group.listener.failure
+            failure = group.consumer.failure
             reason = request.reason or (UNHEARD if failure else look() if asked_at is None else None)
             if reason and asked_at is None:
                 group.ask(reason)
@@ -147,33 +144,33 @@ def run_workers(
                 raise failure
             if request.reason and group.stopped and time.monotonic() - group.stopped_at > LEAVING_SECONDS:
                 group.abort()
-                group.listener.abandon()
+                group.consumer.abandon()
                 return group.stopped
             if request.reason and not group.stopped and (not group.started or time.monotonic() - (asked_at or 0) > grace):
                 raise KeyboardInterrupt
         stopped = group.close()
     except BaseException:
         group.abort()
-        group.listener.abandon()
+        group.consumer.abandon()
         raise
     (folder / PLACE).unlink(missing_ok=True)
     return stopped
 
 
-def _work(handed: dict[str, Any]) -> dict[str, Any] | None:
-    """The training function, in a folder that is its own as long as the process lives."""
-    folder: Path = handed["spec"].checkpoints.parent
+def _work(arguments: dict[str, Any]) -> dict[str, Any] | None:
+    """Call the training function while holding the lock of the run's folder."""
+    folder: Path = arguments["spec"].checkpoints.parent
     with at_work(folder):
         place = get_current_placement_group()
         if place is not None and ray.train.get_context().get_world_rank() == 0:
             write_text(folder / PLACE, place.id.hex())
-        return train_worker(handed)
+        return train_worker(arguments)
 
 
 def release(folder: Path) -> None:
-    """Give back the cores and GPUs of the workers that trained in `folder`, where those that asked for them ended before they could.
+    """Release the cores and GPUs of the workers that trained in `folder`, if the process that reserved them died before it could.
 
-    Ray gives them back once both the actor that reserved them and its job are gone, and a sweep's job goes on.
+    Ray releases them only once both that process and its job are gone, and a sweep's job lives on.
     """
     file = folder / PLACE
     if file.exists():
@@ -182,7 +179,7 @@ def release(folder: Path) -> None:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What made the workers fail: the user's mistake if there is one, else a process that died, else what the first of them raised."""
+    """The cause of the workers' failure: a user's mistake if there is one, else a dead process, else the first worker's error."""
     found = list(_beneath(error))
     mistakes = (each for each in found if isinstance(each, UserError))
     deaths = (each for each in found if type(each).__module__.startswith("ray.exceptions"))
@@ -190,7 +187,7 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 def _beneath(error: BaseException) -> Iterator[BaseException]:
-    """What Ray's own errors were raised for, without those errors themselves."""
+    """The errors beneath Ray's own wrapping errors."""
     if type(getattr(error, "controller_failure", None)).__name__ == "WorkerGroupStartupTimeoutError":
         yield ResourceError("the cluster had no room for this run's workers within a minute; wait for other jobs, or ask for less")
         return
