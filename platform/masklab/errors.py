@@ -55,6 +55,13 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def one_line(error: BaseException) -> str:
+    """The message of an error without line breaks; what the system says of a file, without its path."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split())
+
+
 def shown(value: Any, longest: int = 60) -> str:
     """`value` for a message, in at most `longest` characters: null, true and false as YAML spells them, anything else as its repr."""
     if value is None or isinstance(value, bool):

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from masklab.errors import one_line
+
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The C parser if PyYAML has it, which is faster."""
 LARGEST_FILE = 1 << 20
@@ -42,7 +44,7 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=LOADER)
     except ValueError as error:  # an impossible date, or a number of too many digits
-        raise yaml.YAMLError(" ".join(str(error).split())) from error
+        raise yaml.YAMLError(one_line(error)) from error
 
 
 def yaml_text(path: Path) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from masklab.config.compose.yaml_io import load
 from masklab.config.jobs.train import Config
-from masklab.errors import CheckpointError, ConfigError, DataError, RunError, did_you_mean, shown
+from masklab.errors import CheckpointError, ConfigError, DataError, RunError, did_you_mean, one_line, shown
 from masklab.io.paths import absolute_path, is_name
 from masklab.text.labels import Labels
 from masklab.text.vocabulary import Vocabulary
@@ -18,6 +19,7 @@ from masklab.training.checkpoint.manifest import MANIFEST, flaw_of
 from masklab.training.checkpoint.store import NAME, CheckpointStore
 from masklab.training.run_folder import RunFolder
 
+T = TypeVar("T")
 NAMES_SHOWN = 8
 BEST = "best"
 """After a run's name or folder: not its newest checkpoint, but its best."""
@@ -49,21 +51,18 @@ class FoundCheckpoint:
 
     def vocabulary(self) -> Vocabulary:
         """The characters that it was trained on. Raises CheckpointError when they cannot be read."""
-        self._vouched_for("vocabulary.json")
-        try:
-            return Vocabulary.from_json(json.loads((self.checkpoint.path / "vocabulary.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, RecursionError, DataError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise CheckpointError(f"checkpoint {self.checkpoint.path}: vocabulary.json: {reason}") from error
+        return self._parsed("vocabulary.json", Vocabulary.from_json)
 
     def labels(self) -> Labels:
-        """What the labels mean that it predicts. Raises CheckpointError when that cannot be read."""
-        self._vouched_for("labels.json")
+        """The labels that it predicts. Raises CheckpointError when they cannot be read."""
+        return self._parsed("labels.json", Labels.from_json)
+
+    def _parsed(self, name: str, parse: Callable[[Any], T]) -> T:
+        self._vouched_for(name)
         try:
-            return Labels.from_json(json.loads((self.checkpoint.path / "labels.json").read_text(encoding="utf-8")))
+            return parse(json.loads((self.checkpoint.path / name).read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError, DataError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise CheckpointError(f"checkpoint {self.checkpoint.path}: labels.json: {reason}") from error
+            raise CheckpointError(f"checkpoint {self.checkpoint.path}: {name}: {one_line(error)}") from error
 
     def _vouched_for(self, name: str) -> None:
         """Raise CheckpointError for a file that was not saved with the checkpoint: its SHA-256 is nowhere."""

@@ -32,12 +32,12 @@ from masklab.config.compose.aliases import modern
 from masklab.config.compose.interpolation import InheritedTexts, refers, without_references
 from masklab.config.compose.overrides import Overrides
 from masklab.config.compose.validation_messages import InvalidConfigError
-from masklab.config.compose.yaml_io import one_line, validated, validated_as
+from masklab.config.compose.yaml_io import validated, validated_as
 from masklab.config.home import home_of
 from masklab.config.jobs.registry import FOLDERS, TRAIN, JobTree
 from masklab.config.jobs.train import Config
 from masklab.curriculum.ramp import Ramp
-from masklab.errors import ConfigError, shown
+from masklab.errors import ConfigError, one_line, shown
 from masklab.io.safe_yaml import YamlLimitError, check_yaml, scalars, yaml_text
 from masklab.schema import Section
 

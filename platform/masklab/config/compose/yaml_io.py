@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from masklab.config.compose.aliases import modern
 from masklab.config.compose.validation_messages import InvalidConfigError
 from masklab.config.jobs.train import Config
-from masklab.errors import ConfigError
+from masklab.errors import ConfigError, one_line
 from masklab.io.paths import LONGEST_OF_CURRICULA, is_name
 from masklab.io.redaction import redacted
 from masklab.io.safe_yaml import read_yaml
@@ -76,13 +76,6 @@ def _with_a_name_of_today(tree: Mapping[str, Any]) -> Mapping[str, Any]:
         return tree
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:LONGEST_OF_CURRICULA]
     return {**tree, "curriculum": {**curriculum, "name": plain if is_name(plain) else "custom"}}
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error without its line breaks."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split())
 
 
 def _type_first(value: Any) -> Any:

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 from masklab.config.compose.aliases import disagreement
 from masklab.config.compose.composition import compose, group_names
 from masklab.config.compose.validation_messages import InvalidConfigError
-from masklab.config.compose.yaml_io import dump_values, one_line
+from masklab.config.compose.yaml_io import dump_values
 from masklab.config.jobs.registry import FOLDERS
 from masklab.config.legacy.names import GONE, KNOWN, STAGE_LISTS, Keys, NotImportedError, Older, meaning
 from masklab.config.legacy.python_literals import read_assignments
-from masklab.errors import ConfigError, shown
+from masklab.errors import ConfigError, one_line, shown
 from masklab.io.paths import LONGEST_OF_CURRICULA, is_name
 
 BESIDE = "(its folder)"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_validator
 
-from masklab.errors import DataError, shown
+from masklab.errors import DataError, one_line, shown
 from masklab.text.sources.origin import PlainOrigin, Splits, required
 from masklab.text.sources.text_file import files_state, plain_bytes
 from masklab.text.vocabulary import Vocabulary
@@ -93,7 +93,7 @@ def _characters(meta: Path) -> list[str]:
         table = _PlainUnpickler(io.BytesIO(content)).load()
     except Exception as error:
         # a pickle that is damaged, or made to harm, can fail in any way
-        raise DataError(f"{meta}: refused ({' '.join(str(error).split()) or type(error).__name__}); prepare the folder again") from error
+        raise DataError(f"{meta}: refused ({one_line(error) or type(error).__name__}); prepare the folder again") from error
     itos = table.get("itos") if isinstance(table, dict) else None
     if not isinstance(itos, dict) or not itos:
         raise DataError(f"{meta}: holds no table 'itos' of characters; prepare a character-level folder with nanoGPT, or use dataset=text")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from masklab.errors import DataError, did_you_mean, shown
+from masklab.errors import DataError, did_you_mean, one_line, shown
 from masklab.text.sources.text_file import LARGEST_FILE, read_bytes, read_text
 
 Row = tuple[str, list[Any]]
@@ -160,7 +160,7 @@ def _parquet(file: Path, wanted: Mapping[str, str]) -> Iterator[Row]:
         _places(file, table.schema_arrow.names, wanted)
         columns = _parquet_columns(file, content, list(wanted.values()))
     except (pa.ArrowException, OSError, ValueError, RecursionError, MemoryError) as error:
-        raise DataError(f"{file}: cannot be read as Parquet ({' '.join(str(error).split())}); write it again") from error
+        raise DataError(f"{file}: cannot be read as Parquet ({one_line(error)}); write it again") from error
     return ((f"row {number:,}", list(values)) for number, values in enumerate(zip(*columns, strict=True), start=1))
 
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from masklab.errors import one_line
 from masklab.failpoints import failpoint
 from masklab.training.checkpoint.async_saver import Snapshot
 from masklab.training.checkpoint.manifest import MANIFEST, manifest_text
@@ -87,7 +88,7 @@ def disk_refusal(error: BaseException) -> str:
     """The system's reason and a remedy, in a few words."""
     number = _number_of(error)
     if number is None:
-        return " ".join(str(error).split())
+        return one_line(error)
     return f"{os.strerror(number)}; {ADVICE.get(number, 'check that disk, or set run.folder= to another place')}"
 
 
