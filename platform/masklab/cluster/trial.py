@@ -20,7 +20,7 @@ from masklab.cluster.connection import Share
 from masklab.cluster.session import ChildRun, RunSession
 from masklab.cluster.workers.worker import WorkerSpec, build_loop, from_the_store, set_up_torch
 from masklab.cluster.workers.worker_group import run_workers
-from masklab.errors import RunError, UserError, first_line
+from masklab.errors import RunError, UserError, first_line, one_line
 from masklab.likelihood.mask_ratio_curve import even_levels, mask_ratio_curve
 from masklab.likelihood.windows import ScoredWindows
 from masklab.reporting.comparison.record import CurveRecord
@@ -193,7 +193,7 @@ def failure_reason(error: BaseException) -> str:
     """Why a trial failed, in one line."""
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, UserError):
-        return " ".join(str(cause).split())
+        return one_line(cause)
     if type(cause).__module__.startswith("ray."):
         return f"its process died ({type(cause).__name__}: {first_line(cause)})"
     return f"{type(cause).__name__}: {first_line(cause)}"

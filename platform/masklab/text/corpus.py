@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from masklab.errors import DataError
+from masklab.errors import DataError, one_line
 from masklab.io.atomic_file import atomic_file
 from masklab.text.labels import Labels
 from masklab.text.rows import Rows, RowSource
@@ -141,7 +141,7 @@ def reading(path: Path, kind: str, what: str) -> Iterator[tuple[dict[str, str], 
             raise DataError(f"{reader.num_record_batches} record batches, not {SPLITS}")
         yield header, [reader.get_batch(i) for i in range(SPLITS)]
     except (DataError, OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+        reason = one_line(error)
         raise DataError(f"{path}: cannot be read as {what} ({reason}); delete it, and it is prepared again") from error
 
 

@@ -35,7 +35,7 @@ from masklab.cluster.tune.ray_tune import (
 )
 from masklab.cluster.workers.worker_group import release
 from masklab.config.compose.yaml_io import dump
-from masklab.errors import RunError, UserError
+from masklab.errors import RunError, UserError, one_line
 from masklab.reporting.run.history import History
 from masklab.reporting.run.summary import RunSummary
 from masklab.reporting.sweep.record import SweepRecord, TrialRecord
@@ -200,7 +200,7 @@ class SweepRunner:
         return None
 
     def _cannot_begin(self, known: TrialRecord, error: UserError) -> None:
-        known = known.model_copy(update={"status": "failed", "reason": " ".join(str(error).split())})
+        known = known.model_copy(update={"status": "failed", "reason": one_line(error)})
         self._note(known)
         if self._suggestions:
             self._suggestions.tell(known)
