@@ -1,4 +1,4 @@
-"""Pictures of a run: the loss of every validation stage over iterations, and the masks of every stage.
+"""Plots of a run: losses over iterations, masks of each stage, confusion of classes, loss by mask ratio.
 
 Stage number i has the same colour in all of them. The colours are Okabe and Ito's (2008), which stay apart for colour-blind
 readers; line styles tell them apart in grey as well. T positions in a row of masks.

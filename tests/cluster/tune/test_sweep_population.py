@@ -306,7 +306,9 @@ class Killed(BaseException):
 def kept(trial: PlannedTrial, seed: int) -> Checkpoint:
     """The state of `trial` at step 8."""
     trial.folder.begin(dump(trial.config))
-    evaluation = EvaluationRecord(iteration=8, stage=0, train_loss=seed, loss=0, stage_losses=(), nelbo_nats=2.0)
+    evaluation = EvaluationRecord(
+        iteration=8, stage=0, train_loss=seed, loss=0, stage_losses=(), nelbo_nats=2.0, chars=1024, masked_chars=512, elapsed_seconds=1.0
+    )
     History(evaluations=(evaluation,)).write(trial.folder.path)
     torch.manual_seed(seed)
     return Checkpoint(CheckpointStore(trial.folder.checkpoints, {}).save(8, torch.nn.Linear(2, 2), {}, {"iteration": 8}))

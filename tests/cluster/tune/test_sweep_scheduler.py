@@ -28,7 +28,9 @@ def decision(scheduler: Any, name: str, chars: int, nats: float) -> str:
 
 
 def seen(chars: int, nats: float) -> EvaluationRecord:
-    return EvaluationRecord(iteration=1, stage=0, train_loss=0.0, loss=0.0, stage_losses=(), nelbo_nats=nats, chars=chars)
+    return EvaluationRecord(
+        iteration=1, stage=0, train_loss=0.0, loss=0.0, stage_losses=(), nelbo_nats=nats, chars=chars, masked_chars=0, elapsed_seconds=0.0
+    )
 
 
 def test_a_trial_that_falls_behind_is_stopped_once_its_grace_is_over() -> None:

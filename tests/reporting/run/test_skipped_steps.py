@@ -51,7 +51,7 @@ def test_a_skipped_step_is_one_line() -> None:
 def test_the_lines_have_an_end() -> None:
     lines = shown(*(StepSkipped(i, ALONE, i) for i in range(1, 100))).splitlines()
     assert len(lines) == SKIPS_SHOWN
-    assert lines[-1].endswith("others are counted, and told at the end")
+    assert lines[-1].endswith("further ones are counted and shown at the end")
 
 
 @pytest.mark.parametrize(

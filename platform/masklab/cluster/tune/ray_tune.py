@@ -239,7 +239,7 @@ def recall(scheduler: Any, name: str, history: History) -> None:
     past = NamedTrial(name)
     scheduler.on_trial_add(None, past)
     for seen in history.evaluations:
-        if seen.chars is not None and seen.nelbo_nats is not None:
+        if seen.nelbo_nats is not None:
             scheduler.on_trial_result(None, past, {SPENT: seen.chars, OBJECTIVE: seen.nelbo_nats})
 
 

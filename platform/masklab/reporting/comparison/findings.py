@@ -1,4 +1,4 @@
-"""What a comparison has found: its record and the files of its runs, with all that the statistics make of them.
+"""The findings of a comparison: its record, the files of its runs, and their statistics.
 
 Shapes: S stages trained, P pools scored.
 """
@@ -113,7 +113,7 @@ Curves = Mapping[str, Mapping[int, Curve]]
 """A curve by arm and seed; arms without any are left out."""
 Points = Sequence[tuple[float | None, float | None]]
 SPENT = {"max_masked_chars": "masked characters", "max_minutes": "seconds"}
-"""What learning curves run over, where it is not characters."""
+"""The x axis of learning curves, where it is not characters."""
 
 
 @dataclass(frozen=True)
@@ -188,10 +188,10 @@ class Findings:
         if len(stages) < 2 or self.arm(arm).curriculum["mixing"] == "all":
             return None
         runs = [files.history.evaluations for (name, _), files in sorted(self.files.items()) if name == arm]
-        told = [[PoolLosses(e.iteration, e.chars or 0, e.stage, e.stage_losses) for e in run] for run in runs if run]
-        if not told:
+        losses = [[PoolLosses(e.iteration, e.chars, e.stage, e.stage_losses) for e in run] for run in runs if run]
+        if not losses:
             return None
-        changes = np.stack([stage_matrix(evaluations, len(stages)).change for evaluations in told])
+        changes = np.stack([stage_matrix(evaluations, len(stages)).change for evaluations in losses])
         mean: Floats = np.ma.masked_invalid(changes).mean(axis=0).filled(np.nan)
         return mean
 
@@ -212,7 +212,7 @@ def finished(run: RunRecord) -> bool:
 def _curve(points: Points) -> Curve | None:
     """None without a finite point, or if the budget does not rise (an edited file)."""
     try:
-        return Curve.of([(spent, figure) for spent, figure in points if spent is not None])
+        return Curve.of([(spent, value) for spent, value in points if spent is not None])
     except UserError:
         return None
 

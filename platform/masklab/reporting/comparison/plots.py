@@ -1,7 +1,7 @@
-"""Pictures of a comparison, each drawn from plain figures, for the report and for a notebook alike.
+"""Plots of a comparison, for the report and for notebooks.
 
 The baseline is dotted and in the colour of ink everywhere; the other arms of a picture take the colours and then the line styles of
-`figures` in turn.
+`plots` in turn.
 
 Shapes: S stages trained, P pools scored, R runs.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 VERDICT_COLOURS = {Verdict.BETTER: COLOURS[0], Verdict.WORSE: COLOURS[4]}
 """Of a decided verdict; the others are faint."""
 COLD, PALE, WARM, DARK = "#5aa5d6", "#f1f0ec", "#eb9a62", "#1b1c1f"
-"""Of a heat map: falling, unchanged and rising losses, and the figures on these."""
+"""Of a heat map: falling, unchanged and rising losses, and the numbers on the tiles."""
 SPACE = "\u00a0"
 """One that is not merged with its neighbours."""
 POINTS, TARGETS = 60, 16
@@ -88,7 +88,7 @@ def forest_plot(rows: Sequence[Dots], against: str, margin: float = 0.0) -> Figu
     return figure
 
 
-def paired_plot(curves: SeedCurves, arms: Sequence[str], baseline: str | None, over: str, figure_words: str) -> Figure:
+def paired_plot(curves: SeedCurves, arms: Sequence[str], baseline: str | None, over: str, quantity: str) -> Figure:
     """Left: curves of `arms`, mean and range over seeds. Right: their paired differences to `baseline`, mean and pointwise 95 % interval.
 
     Arms without a curve are left out.
@@ -103,7 +103,7 @@ def paired_plot(curves: SeedCurves, arms: Sequence[str], baseline: str | None, o
         if arm != baseline:
             _band(right, _differences(curves[arm], curves.get(baseline or "", {})), style, None, whole_range=False)
     right.axhline(0, color=INK, linewidth=1.4, linestyle=(0, (1, 1.2)))
-    left.set_ylabel(figure_words, color=INK)
+    left.set_ylabel(quantity, color=INK)
     right.set_ylabel(f"above {baseline}" if baseline else "", color=INK)
     for axes in (left, right):
         _over(axes, over)

@@ -1,6 +1,6 @@
 """A comparison as its folder keeps it: `comparison.json`, from which a report is written without training anything.
 
-comparison.json              what is compared, and the final figures of each run
+comparison.json              the arms, and the final metrics of each run
 arms/ARM/seed-N/             one run: config.yaml, history.json (learning curve), summary.json, curve.json, checkpoints/
 
 Figures are in nats per character unless they say otherwise, times in seconds.
@@ -29,7 +29,7 @@ class ArmRecord(Record):
     description: str
     control: str | None
     question: str | None
-    """What a control tells."""
+    """The question that a control answers."""
     controls_for: str | None
     curriculum: dict[str, Any]
     objective: dict[str, Any]

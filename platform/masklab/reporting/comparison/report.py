@@ -111,7 +111,7 @@ def _final(findings: Findings) -> Iterator[Block]:
     yield final_table(findings)
     yield Paragraph(
         "NELBO in nats and in bits per character: mean ± standard deviation between seeds. Mask error: the standard error of one run's "
-        "NELBO over the yardstick's sequences, the same masks for all. The rest are means a run.",
+        "NELBO over the held-out sequences, with the same masks for all runs. The other columns are means per run.",
         note=True,
     )
 
@@ -133,7 +133,7 @@ def _learning(findings: Findings) -> Iterator[Block]:
     curves = findings.learning_curves
     yield Heading("Learning curves")
     if not curves:
-        yield Paragraph("No finished run has kept the figures of its evaluations.")
+        yield Paragraph("No finished run has a record of its evaluations.")
         return
     what = "NELBO, nats per character"
     yield from _paired(
@@ -184,7 +184,7 @@ def _stages(findings: Findings) -> Iterator[Block]:
         return
     yield Paragraph(
         "How the loss of each validation pool (nats per masked character) changes while a stage is trained, the mean over seeds: blue "
-        "where it falls, orange where it rises. What a first stage taught before its first evaluation is in no tile; a dash is a stage "
+        "where it falls, orange where it rises. Changes before the first evaluation are not shown; a dash is a stage "
         "that was not reached. The pools:"
     )
     yield Bullets(tuple(f"{number}: {words}" for number, words in enumerate(findings.record.validation)))
@@ -229,11 +229,11 @@ def _warnings(findings: Findings) -> Iterator[Block]:
     record = findings.record
     yield Heading("Warnings")
     wrong, seen = failures(findings), noticed(findings)
-    told = (*wrong, *(seen if len(seen) <= MOST_NOTICED else ()))
-    if told or not seen:
-        yield Bullets(told) if told else Paragraph("Nothing went wrong that is known of.")
+    shown = (*wrong, *(seen if len(seen) <= MOST_NOTICED else ()))
+    if shown or not seen:
+        yield Bullets(shown) if shown else Paragraph("No failures and no warnings.")
     if len(seen) > MOST_NOTICED:
-        yield Folded(f"{len(seen)} things that the runs noticed", (Bullets(seen),))
+        yield Folded(f"{len(seen)} warnings of the runs", (Bullets(seen),))
     if record.left_out:
         yield Heading("Controls left out", 3)
         yield Bullets(tuple(f"{x.controls_for}, {x.control}: {x.reason}" for x in record.left_out))

@@ -1,4 +1,4 @@
-"""The tables of a comparison's report. A dash stands for what there is not."""
+"""The tables of a comparison's report. A dash stands for a missing value."""
 
 from __future__ import annotations
 
@@ -153,12 +153,12 @@ def runs_table(findings: Findings) -> Table:
     rows = []
     for run in findings.record.runs:
         o = run.outcome
-        told = (
+        metrics = (
             (fixed(o.nelbo_nats, 4), fixed(o.nelbo_stderr, 4), f"{o.iterations:,}", f"{o.chars:,}", duration(o.train_seconds))
             if o
             else (MISSING,) * 5
         )
-        rows.append((run.arm, str(run.seed), run.status, *told, o.device if o else MISSING, o.batches_digest[:16] if o else MISSING))
+        rows.append((run.arm, str(run.seed), run.status, *metrics, o.device if o else MISSING, o.batches_digest[:16] if o else MISSING))
     return Table(columns, tuple(rows))
 
 
@@ -171,8 +171,8 @@ def _iterations(findings: Findings, arm: str) -> list[list[int]]:
 
 
 def _spent(outcomes: Sequence[OutcomeRecord]) -> dict[str, float | None]:
-    figures = ("chars", "masked_chars", "flops", "train_seconds", "iterations")
-    return {measure: mean_of([getattr(o, name) for o in outcomes]) for measure, name in zip(SPENDING, figures, strict=True)}
+    names = ("chars", "masked_chars", "flops", "train_seconds", "iterations")
+    return {measure: mean_of([getattr(o, name) for o in outcomes]) for measure, name in zip(SPENDING, names, strict=True)}
 
 
 def _amount(values: Iterable[float | None]) -> str:

@@ -1,4 +1,4 @@
-"""What a person sees while a comparison goes: one live line where the output is a terminal, a plain line a run where it is not."""
+"""The progress of a comparison: one live line in a terminal, else a plain line for each run."""
 
 from __future__ import annotations
 
@@ -121,10 +121,10 @@ def show_findings(findings: Findings, console: Console) -> None:
     head, *rows = text_table(findings.record)
     words = [Text(head, style="dim"), *map(Text, rows)]
     words += [Text.assemble(("warning  ", "bold yellow"), line) for line in failures(findings)]
-    told = noticed(findings)
-    words += [Text.assemble(("notice  ", "bold yellow"), line) for line in told[:MOST_NOTICED]]
-    if len(told) > MOST_NOTICED:
-        words.append(Text(f"{counted(len(told) - MOST_NOTICED, 'further notice')} in the report"))
+    warnings = noticed(findings)
+    words += [Text.assemble(("notice  ", "bold yellow"), line) for line in warnings[:MOST_NOTICED]]
+    if len(warnings) > MOST_NOTICED:
+        words.append(Text(f"{counted(len(warnings) - MOST_NOTICED, 'further notice')} in the report"))
     for line in words:
         console.print(line, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""The verdict in sentences: the lead of a report, the sentence on each pair, what the controls explain, and the limits of it all.
+"""The verdict in sentences: the first sentence of a report, one on each pair, the explanation by controls, and the limits.
 
 A difference that is not found is never reported as no difference: the sentence says which difference these seeds would have shown.
 """
@@ -46,7 +46,7 @@ def lead(findings: Findings) -> str:
 
 
 def limits(findings: Findings) -> str:
-    """What the intervals do not cover."""
+    """The limits of the verdict: which variation the intervals do not cover."""
     record = findings.record
     error = mean_of([run.outcome.nelbo_stderr for run in record.runs if run.outcome])
     size = "" if error is None else f" (about {fixed(error, 4)} nats, one standard error)"
@@ -63,7 +63,7 @@ def headline(pair: Pair) -> str:
 
 
 def sentence(contrast: Contrast) -> str:
-    """E.g. `sticky is worse than uniform by 0.031 ± 0.008 nats per character (95 % interval 0.013 to 0.049, p = 0.004 after Holm over
+    """E.g. `sticky is worse than uniform by 0.0310 ± 0.0080 nats per character (95 % interval 0.0130 to 0.0490, p = 0.004 after Holm over
     3 pairs, 5 seeds).`, where ± is one standard error."""
     if contrast.stderr == 0:
         return _without_spread(contrast)
@@ -192,7 +192,7 @@ def _reason(findings: Findings, curriculum: str, control: ControlArm) -> str:
     reading, contrast = READINGS[control.control], pair.contrast
     words = {BETTER: reading.better, WORSE: reading.worse, SAME: reading.same}.get(contrast.verdict)
     name = control.arm if control.arm == f"{curriculum}-{control.control}" else f"{control.arm}, which is trained alike,"
-    return f"{words or f'Too few seeds to tell of {reading.thing}'} ({name} {_evidence_of_difference(contrast)})."
+    return f"{words or f'Too few seeds to judge {reading.thing}'} ({name} {_evidence_of_difference(contrast)})."
 
 
 def _evidence_of_difference(contrast: Contrast) -> str:

@@ -1,4 +1,4 @@
-"""Signs of trouble in a run, said in words with their numbers and what to do, each kind once."""
+"""Warnings about a run, with the numbers and a remedy, each kind once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CURE = "end the curriculum with a stage {type: diffusion}"
 
 @dataclass(frozen=True)
 class RunWarning:
-    """One sign of trouble; `kind` never comes twice in a run."""
+    """One warning; each `kind` is given once per run."""
 
     kind: str
     iteration: int
@@ -58,7 +58,7 @@ class Diagnostics:
         self._out_of_reach = self._untrained(min(info.unreachable, default=len(info.stages)) - 1)
 
     def check(self, event: Event) -> tuple[RunWarning, ...]:
-        """The signs that this event shows and that were not told before."""
+        """The new warnings that this event gives rise to."""
         if isinstance(event, RunStarted):
             found = [self._holes_of_the_plan(), self._progression_without_effect(), self._stages_out_of_reach()]
         elif isinstance(event, StepDone):
@@ -91,7 +91,7 @@ class Diagnostics:
     def _ratio_off_target(self, event: StepDone) -> tuple[str, str] | None:
         """The mean realised ratio of the current stage against its target; a window across two stages does not count."""
         if not self._info.fills_masks:
-            return None  # what is counted is not what is masked
+            return None  # the counted positions are not the masked ones
         last, self._last_step = self._last_step, event
         if last is None or last.stage != event.stage:
             self._ratio_sum, self._ratio_iterations = 0.0, 0
@@ -182,7 +182,7 @@ class Diagnostics:
             return None
         return "widening_gap", (
             f"validation loss {validation:.3f} is {self._gaps[-1]:.3f} nats above training loss {event.train_loss:.3f}, {widened:.3f} more "
-            f"than {WIDENING_EVALUATIONS} evaluations ago: the model learns its text by heart; use more text, a smaller model, "
+            f"than {WIDENING_EVALUATIONS} evaluations ago: the model memorises its text; use more text, a smaller model, "
             "model.dropout, or a smaller budget"
         )
 
@@ -231,32 +231,32 @@ def _weak_model(model_vs_random: float | None, iteration: int, fair: int) -> tup
         return None
     return "weak_model", (
         f"after {iteration} iterations the true character is only {model_vs_random:.2f} times as probable as by chance "
-        f"({WEAK_MODEL:g} is little, 5 is usual); try another training.learning_rate, a longer training.warmup_iters or less masking"
+        f"({WEAK_MODEL:g} is low, 5 is usual); try another training.learning_rate, a longer training.warmup_iters or less masking"
     )
 
 
 def _no_better_than_a_constant(evaluation: Evaluation) -> tuple[str, str] | None:
-    """Classes that are right no more often than the most frequent one, a detector at one half, or numbers no nearer than their mean."""
-    figures = evaluation.metrics
+    """A classifier, detector or regressor that does not beat the most frequent class, one half, or the mean."""
+    metrics = evaluation.metrics
     if evaluation.confusion:
         rows = [sum(row) for row in evaluation.confusion]
-        figure, constant, told = figures["accuracy"], max(rows) / sum(rows), "accuracy, the share of the most frequent class"
-    elif "balanced_accuracy" in figures:
-        figure, constant, told = figures["balanced_accuracy"], 0.5, "balanced accuracy of a constant"
-    elif "r_squared" in figures:
-        figure, constant, told = figures["r_squared"], 0.0, "R² of the mean"
+        value, constant, baseline = metrics["accuracy"], max(rows) / sum(rows), "accuracy, the share of the most frequent class"
+    elif "balanced_accuracy" in metrics:
+        value, constant, baseline = metrics["balanced_accuracy"], 0.5, "balanced accuracy of a constant"
+    elif "r_squared" in metrics:
+        value, constant, baseline = metrics["r_squared"], 0.0, "R² of the mean"
     else:
         return None
-    if figure > constant:
+    if value > constant:
         return None
     return "no_better_than_a_constant", (
-        f"the model is no better than a constant answer ({figure:.3f}, where {constant:.3f} is the {told}); "
+        f"the model is no better than a constant answer ({value:.3f}, where {constant:.3f} is the {baseline}); "
         "try another training.learning_rate, a larger budget, or transfer.init_checkpoint"
     )
 
 
 def _skipped_steps(event: RunFinished) -> tuple[str, str] | None:
-    """Few skipped steps are told; many, or so many in a row that the run went back, are a reason to change something."""
+    """Skipped steps; if there are many, or the run went back to earlier weights, with a remedy."""
     stability = event.stability
     if not stability.skipped_steps:
         return None

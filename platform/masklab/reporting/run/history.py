@@ -1,4 +1,4 @@
-"""What a run has shown so far: its evaluations and its stage boundaries, kept beside the run so that a resume goes on with them."""
+"""The history of a run: evaluations, stage boundaries, skipped steps and rollbacks, kept in its folder for a resume."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class EvaluationRecord(Record):
     loss: Number
     stage_losses: tuple[Number, ...]
     nelbo_nats: Number
-    chars: int | None = None
-    masked_chars: int | None = None
-    elapsed_seconds: Number = None
+    chars: int
+    masked_chars: int
+    elapsed_seconds: Number
 
 
 class Boundary(Record):

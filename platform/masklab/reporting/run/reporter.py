@@ -1,4 +1,4 @@
-"""One listener for a run's events: figures to the tracker, words to the terminal, history and summary to the run folder."""
+"""The reporter of a run's events: metrics to the tracker, progress to the terminal, history and summary to the run folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class MetricsLog:
     def handle(self, event: Event) -> None:
         metrics = metrics_of(event)
         if isinstance(event, RunFinished) and self._known[StepDone] >= event.iteration:
-            metrics = {name: figure for name, figure in metrics.items() if not name.startswith(PROGRESS)}  # the last step's
+            metrics = {name: value for name, value in metrics.items() if not name.startswith(PROGRESS)}  # the last step's
         if metrics and event.iteration > self._known[type(event)]:
             self._tracker.log_metrics(metrics, event.iteration)
             self._known[type(event)] = event.iteration

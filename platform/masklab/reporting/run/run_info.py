@@ -1,4 +1,4 @@
-"""What is known of a run before it starts, as far as its reports need it. T positions in a block."""
+"""The facts about a run that its reports need before it starts. T positions in a block."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class RunInfo:
     unreachable: tuple[int, ...] = ()
     """Stages that cannot begin within the budget, whatever the evaluations say, as far as that is known."""
     mode: str = "token_classifier"
-    """What is predicted, in words."""
+    """The prediction task, in words."""
     fills_masks: bool = True
     """Whether the counted positions are those that the stages mask; in other modes all count."""
     classes: tuple[str, ...] = ()
-    """The names of the classes that texts are told apart by, in a mode that does so."""
+    """The names of the classes, in a mode that classifies texts."""
     browse: str | None = None
     """The command or address that shows the run in MLflow; None when it is not kept there."""
 

@@ -1,4 +1,4 @@
-"""The figures that a finished run is judged by: `summary.json`, as JSON that any reader takes."""
+"""The summary of a finished run, `summary.json`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PoolSummary(Record):
     best_iteration: int | None
     final_loss: Number
     final_metrics: dict[str, Number] = Field(alias="final_figures")
-    """What else the mode tells of the pool, by name."""
+    """The mode's other metrics on the pool, by name."""
 
 
 class StageSummary(Record):
@@ -120,7 +120,7 @@ class RunSummary(JsonRecord):
     checkpoint: str | None
     loss: Number
     metrics: dict[str, Number] = Field(alias="figures")
-    """What the mode tells of all pools together, by name."""
+    """The mode's metrics over all pools, by name."""
     nelbo: NelboSummary | None
     """None in a mode that gives no likelihood."""
     stages: tuple[StageSummary, ...]

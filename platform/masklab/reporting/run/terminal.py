@@ -1,4 +1,4 @@
-"""What a person sees while a run goes: a live bar where the output is a terminal, sparse plain lines where it is not.
+"""The progress of a run: a live bar in a terminal, else a few plain lines.
 
 A table of the stages comes with each evaluation, a reason with each change of stage, and a summary at the end.
 """
@@ -35,7 +35,7 @@ from masklab.training.events import (
 
 LINE_EVERY_SHARE, LINE_EVERY_SECONDS, LINE_AT_LATEST_SECONDS = 0.05, 5.0, 60.0
 SKIPS_SHOWN = 5
-"""Lines about skipped steps; how many there were in all is told at the end."""
+"""Lines about skipped steps; the total is in the summary."""
 
 
 class Terminal:
@@ -50,7 +50,7 @@ class Terminal:
         self._best: dict[int, float] = {}
         self._skips_shown = 0
         self._last_line: tuple[float, float] | None = None
-        """Budget share and elapsed seconds at the last plain line of training figures."""
+        """Budget share and elapsed seconds at the last plain line of training metrics."""
         self._is_started = False
 
     def handle(self, event: Event) -> None:
@@ -139,7 +139,7 @@ class Terminal:
         self._skips_shown += 1
         if self._skips_shown > SKIPS_SHOWN:
             return
-        more = "; others are counted, and told at the end" if self._skips_shown == SKIPS_SHOWN else ""
+        more = "; further ones are counted and shown at the end" if self._skips_shown == SKIPS_SHOWN else ""
         words = f"iteration {event.iteration:,}: {event.skip.batches} skipped, no weight was changed: {event.skip.words}{more}"
         self._say(Text(words, style="yellow"))
 
@@ -164,7 +164,7 @@ class Terminal:
         for i, score in enumerate(scores):
             best = self._best.get(i, math.inf)
             self._best[i] = score.loss if score.loss < best else best
-        # the end of a stage tells its reason itself
+        # StageAdvanced shows the reason
         reason = "" if event.decision is Decision.NEXT_STAGE else event.reason
         if self._is_live:
             parts: list[RenderableType] = [Text(evaluation_line(event), style="bold"), self._stage_table(event)]

@@ -1,4 +1,4 @@
-"""Pictures of a sweep: the best over time, each trial across all keys, and how much each key matters."""
+"""Plots of a sweep: the best over time, each trial across all keys, and how much each key matters."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def coordinates_plot(record: SweepRecord) -> Figure:
     space = {key: distribution(words) for key, words in record.space.items()}
     figure = Figure(figsize=(2.0 + 1.7 * len(space), 4.6), layout="constrained")
     axes = figure.subplots()
-    figures = [trial.nelbo_nats or 0.0 for trial in record.ranked]
-    scale = Uniform(min(figures), max(figures)) if figures else Uniform(0, 1)
+    nelbos = [trial.nelbo_nats or 0.0 for trial in record.ranked]
+    scale = Uniform(min(nelbos), max(nelbos)) if nelbos else Uniform(0, 1)
     for rank, trial in reversed(list(enumerate(record.ranked))):
         heights = [place(each, trial.values[key]) for key, each in space.items()]
         colour, width = (INK, 2.4) if rank == 0 else (colour_of(0), 1.0)
-        strength = 1.0 if rank == 0 else 0.25 + 0.6 * (1 - rank / len(figures))
+        strength = 1.0 if rank == 0 else 0.25 + 0.6 * (1 - rank / len(nelbos))
         axes.plot([*heights, place(scale, trial.nelbo_nats or 0.0)], color=colour, linewidth=width, alpha=strength)
     for column, (key, each) in enumerate([*space.items(), ("NELBO", scale)]):
         axes.vlines(column, 0, 1, color=FAINT, linewidth=0.8)
@@ -123,7 +123,7 @@ def lineage_plot(record: SweepRecord) -> Figure:
         lanes.annotate("", (exploit.chars, trial.number), (exploit.chars, exploit.donor), arrowprops=bow)
     lanes.set_yticks([trial.number for trial in record.trials], [trial.name for trial in record.trials])
     lanes.invert_yaxis()
-    lanes.set_title(f"{record.name}: whose weights each trial goes on from", loc="left", color=INK, fontsize=11)
+    lanes.set_title(f"{record.name}: whose weights each trial continues from", loc="left", color=INK, fontsize=11)
     for axes in (lanes, *panels):
         axes.xaxis.set_major_formatter(FuncFormatter(lambda chars, _: si(chars)))
         bare(axes)

@@ -1,6 +1,6 @@
 """A sweep as its folder keeps it: `sweep.json`, rewritten whole whenever a trial begins or ends.
 
-sweep.json                   what is searched, and what became of each trial
+sweep.json                   the search and the record of each trial
 trials/NNN/                  one trial: config.yaml, history.json (learning curve), summary.json, checkpoints/
 
 Figures are in nats per character unless they say otherwise, times in seconds.
@@ -16,7 +16,7 @@ from masklab.reporting.numbers import si
 from masklab.reporting.run.summary import RunSummary
 
 TrialStatus = Literal["waiting", "running", "finished", "stopped", "failed", "interrupted"]
-"""`stopped` is a trial that was ended early, since others were better; `interrupted` one that goes on with the sweep."""
+"""A `stopped` trial was ended early because others were better; an `interrupted` one resumes with the sweep."""
 
 
 Values = dict[str, int | float | str]
@@ -34,7 +34,7 @@ class Exploit(Record):
     after: Values
     """Those it has gone on with."""
     nelbo_nats: Number
-    """The trial's own NELBO then; None where it was no number."""
+    """The trial's own NELBO then; None if it was not a number."""
     donor_nelbo_nats: Number
     weights_sha256: str
     """The hash of the weights that it has gone on from."""
@@ -68,7 +68,7 @@ class TrialRecord(Record):
     wall_seconds: Number = None
     """From when the driver began it to its end; None unless it was trained from first to last in one go."""
     loop_seconds: Number = None
-    """What of that its loop took, final figures included."""
+    """The part of it spent in the training loop, final evaluation included."""
     lineage: tuple[Exploit, ...] = ()
     """When it went on from another trial's state, first to last."""
 
@@ -119,7 +119,7 @@ class SweepRecord(JsonRecord):
     space: dict[str, str]
     scheduler: str = "none"
     budget: str
-    """What each trial may spend, in words."""
+    """The budget of each trial, in words."""
     exchanged_at: int = 0
     """The iteration of the last exchange within a population; 0 before the first, and where there is none."""
     trials: tuple[TrialRecord, ...]
@@ -158,7 +158,7 @@ class SweepRecord(JsonRecord):
     def ancestors(self, iteration: int | None = None) -> dict[int, int]:
         """For each trial, the one whose initial weights its own descend from, after the exchange at `iteration` (default: the last)."""
         roots = {trial.number: trial.number for trial in self.trials}
-        for trial, exploit in self.exploits:  # no trial takes over and is taken over in one exchange
+        for trial, exploit in self.exploits:  # no trial both copies and is copied in one exchange
             if iteration is None or exploit.iteration <= iteration:
                 roots[trial.number] = roots[exploit.donor]
         return roots

@@ -74,13 +74,13 @@ class SweepTerminal:
         if trial.status == "failed":
             self._say(Text.assemble(("failed  ", "bold yellow"), f"{trial.name}  {trial.described()}: {trial.reason}"))
             return
-        figures = f"{fixed(trial.nelbo_nats, 4)} nats"
+        nelbo = f"{fixed(trial.nelbo_nats, 4)} nats"
         if trial.status == "finished":
-            figures = f"{fixed(trial.nelbo_nats, 4)} ± {fixed(trial.nelbo_stderr, 4)} nats in {duration(trial.train_seconds)}"
+            nelbo = f"{fixed(trial.nelbo_nats, 4)} ± {fixed(trial.nelbo_stderr, 4)} nats in {duration(trial.train_seconds)}"
         elif trial.status == "stopped":
-            figures += f", stopped after {si(trial.chars)} characters"
+            nelbo += f", stopped after {si(trial.chars)} characters"
         progress = "" if self._live else f"   {self.line(record)}"
-        self._say(Text(f"{trial.name}  {figures}   {trial.described()}{progress}"))
+        self._say(Text(f"{trial.name}  {nelbo}   {trial.described()}{progress}"))
 
     def exploited(self, trial: TrialRecord, exploit: Exploit) -> None:
         nats = f"{fixed(exploit.nelbo_nats, 4)} -> {fixed(exploit.donor_nelbo_nats, 4)} nats"

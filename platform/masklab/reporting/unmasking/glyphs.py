@@ -15,7 +15,7 @@ REPLACED = {"\n": NEWLINE, NEWLINE: "↵", MASKED: "▒"}
 """A text that holds one of our own signs shows another that is like it."""
 CONTROL_PICTURES, DELETE_PICTURE = 0x2400, "␡"
 CARRIER = "◌"
-"""What carries a mark that would else combine with the sign before it."""
+"""The base for a combining mark, which would otherwise combine with the sign before it."""
 HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 """Unicode categories of controls, formats (those that turn the direction of text among them), nothings, surrogates and separators."""
 
@@ -55,7 +55,7 @@ def row_signs(table: Sequence[str], tokens: Sequence[int]) -> list[str]:
 def lines(signs: Sequence[str], columns: int, *, whole_words: bool) -> list[range]:
     """The positions of each line: one ends after a newline, or where `columns` are full, before the word that did not fit if asked.
 
-    A space or newline at the end of a full line stands beyond `columns`.
+    A space or newline at the end of a full line may exceed `columns`.
     """
     out: list[range] = []
     start, word = 0, 0

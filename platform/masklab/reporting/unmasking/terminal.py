@@ -37,7 +37,7 @@ WIDEST = 96
 class LiveUnmasking:
     """A watcher that shows the texts on `console` as they are; as a context, it leaves the last ones there, all of them.
 
-    `given` (B, T), or (T,) for all texts alike, is the prompt; `describes` says in a few words what is going on; `last_step` is where
+    `given` (B, T), or (T,) for all texts alike, is the prompt; `describes` is a short title; `last_step` is where
     the colours of steps end, the step at hand when not known. Where the output is no terminal, nothing is shown at all.
     """
 
