@@ -9,15 +9,17 @@ Figures are in nats per character unless they say otherwise, times in seconds.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from masklab.errors import RunError
 from masklab.io.json_record import JsonRecord, Number, Record
 from masklab.io.redaction import redact
-from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.reporting.run.summary import RunSummary
+
+if TYPE_CHECKING:
+    from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 
 RunStatus = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
