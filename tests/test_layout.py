@@ -83,6 +83,11 @@ def test_imports_run_downward(file: Path) -> None:
             assert floor_of(file) in HOMES[top], f"{file} imports {name}"
 
 
+@pytest.mark.parametrize("name", ["session.py", "train/plan.py", "compare/plan.py", "tune/plan.py"])
+def test_what_runs_before_a_cluster_is_there_does_not_import_ray(name: str) -> None:
+    assert not [each for each in imported(PACKAGE / "cluster" / name) if each.split(".")[0] == "ray"]
+
+
 def test_every_folder_of_the_package_is_a_floor() -> None:
     assert {floor_of(file) for file in MODULES} - {"__init__"} <= LEVEL.keys()
 

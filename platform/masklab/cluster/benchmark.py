@@ -1,4 +1,4 @@
-"""Speed of the loop on Ray beside the same loop without it, in turn, so that a machine whose speed drifts treats both alike.
+"""Speed of the training loop on Ray and without it, measured in turn, so that a drift of the machine's speed affects both alike.
 
 One side is a Ray Train worker fed by the producer actor through its pull window, as in any run. The other is the same loop in this
 process, on batches made beforehand. Each runs a block of steps while the other waits.
@@ -94,16 +94,15 @@ class Gate:
 
 @dataclass(frozen=True)
 class PreloadedSource:
-    """Batches that were all made beforehand."""
+    """A BatchSource of batches that were made in advance."""
 
     batches: list[Batch]
 
     def take(self, key: BatchKey) -> Batch:
-        """The batch of `key.step`."""
         return self.batches[key.step]
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
 
 def blocks_of(loop: Loop) -> Iterator[Block]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from masklab.comparison.contrast import MOST_SEEDS, Contrast
+if TYPE_CHECKING:
+    from masklab.comparison.contrast import Contrast  # loads scipy.stats, which a training run does not need
 
 MISSING = "–"
 
@@ -102,6 +104,8 @@ def decimals_of(contrast: Contrast) -> int:
 
 def seeds_needed(contrast: Contrast) -> str:
     """How many seeds would show such a difference."""
+    from masklab.comparison.contrast import MOST_SEEDS
+
     if contrast.seeds_needed is None:
         return f"over {MOST_SEEDS:,}" if contrast.stderr else MISSING
     return f"{contrast.seeds_needed:,}"

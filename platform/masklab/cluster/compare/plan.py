@@ -43,7 +43,7 @@ from masklab.training.run_folder import RunFolder
 from masklab.training.settings import BUDGETS, TrainingSettings
 
 OWN_KEYS = ("compare", "report", "curriculum", "run")
-"""The keys on the command line that do not speak of every arm: the baseline's curriculum is given as `curriculum`."""
+"""The keys on the command line that do not apply to every arm; `curriculum` gives the baseline's."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class ComparisonPlan(SessionPlan[ComparisonRecord]):
 
 
 def resolved(config: CompareConfig, arms: Arms) -> dict[str, Any]:
-    """What the comparison's folder is begun with: the configuration as plain values, and with it what the curricula's files said."""
+    """The config that the comparison's folder is begun with, as plain values, with the curriculum and objective of each arm."""
     told = {arm.name: {"curriculum": arm.curriculum, "objective": arm.objective} for arm in arms.arms}
     return config.model_dump(mode="json") | {
         "arms": {name: {key: section.model_dump(mode="json") for key, section in arm.items()} for name, arm in told.items()}
@@ -139,7 +139,9 @@ def equal_training(config: CompareConfig, budget: EqualBudget, vocabulary_size: 
         each = flops_per_char(config.model, vocabulary_size, config.training.block_size)
         unit, amount = "max_chars", math.floor(amount / each)
         if amount < 1:
-            raise ConfigError(f"compare.budget.max_flops = {budget.max_flops:g}: one character takes {each:g} of this model; raise it")
+            raise ConfigError(
+                f"compare.budget.max_flops = {budget.max_flops:g}: one character costs {each:g} FLOPs with this model; raise it"
+            )
     return TrainingSettings.model_validate(config.training.model_dump() | dict.fromkeys(BUDGETS) | {unit: amount})
 
 
@@ -172,7 +174,7 @@ def _runs(config: CompareConfig, arms: Arms, training: TrainingSettings, folder:
 
 
 def _holds_an_evaluation(training: TrainingSettings, budget: EqualBudget, arms: Arms) -> None:
-    """Raise ConfigError where a run would end before its first evaluation; of minutes that cannot be told."""
+    """Raise ConfigError where a run would end before its first evaluation. A budget in minutes cannot be checked."""
     if training.max_chars is not None:
         steps, each = training.max_chars / training.chars_per_step, float(training.chars_per_step)
     elif training.max_masked_chars is not None:
@@ -190,9 +192,9 @@ def _holds_an_evaluation(training: TrainingSettings, budget: EqualBudget, arms: 
 
 
 def _reaches_every_stage(training: TrainingSettings, arms: Arms) -> None:
-    """Raise ConfigError where an arm would end before its last stage begins: what it would show is not the curriculum of its name.
+    """Raise ConfigError where an arm would end before its last stage begins, since it would not show its whole curriculum.
 
-    Stages end at evaluations only. Of a budget other than characters nobody can tell before the run; its report shows each stage's dwell.
+    Stages end only at evaluations. Budgets not given in characters cannot be checked in advance; the report shows the time per stage.
     """
     if training.max_chars is None:
         return
@@ -207,7 +209,7 @@ def _reaches_every_stage(training: TrainingSettings, arms: Arms) -> None:
 
 
 def record_of(plan: ComparisonPlan, command: str) -> ComparisonRecord:
-    """What is known of the comparison before anything is started, earlier runs under seeds that are not asked for now included."""
+    """The record before anything is started, including finished runs under seeds that this command does not ask for."""
     earlier = ComparisonRecord.read(plan.folder.path) if (plan.folder.path / ComparisonRecord.FILE).exists() else None
     runs = tuple(run_record(plan, run) for run in plan.runs)
     commands: tuple[str, ...] = (command,)
@@ -244,7 +246,7 @@ def record_of(plan: ComparisonPlan, command: str) -> ComparisonRecord:
 
 
 def run_record(plan: ComparisonPlan, run: PlannedRun) -> RunRecord:
-    """What the run's own folder tells of it: finished, failed where training diverged, else waiting."""
+    """The run's record from its folder: finished, failed where training diverged, else waiting."""
     known = RunRecord(arm=run.arm.name, seed=run.seed, folder=str(run.folder.path.relative_to(plan.folder.path)))
     if not run.folder.is_finished:
         return known

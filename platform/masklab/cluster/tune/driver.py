@@ -41,7 +41,7 @@ def plan_sweep(config: TuneConfig, overrides: Sequence[str], project: Path, star
 
 
 def opening_record(plan: SweepPlan, command: str) -> SweepRecord:
-    """What is known of the sweep before anything is started: what its trials' folders and its earlier record hold.
+    """The record before anything is started, from the trials' folders and the sweep's earlier record.
 
     Trials that are not over and that fewer are asked for than to include are left out.
     """
@@ -147,21 +147,21 @@ def show(record: SweepRecord) -> None:
 
 
 def retraining_words(record: SweepRecord) -> str:
-    """What the command does that trains the best again. None repeats a run whose values changed on its way."""
+    """The label of the retraining command. No single run repeats a trial whose values changed during training."""
     if record.best and record.best.lineage:
         return "the best changed its values on the way, which no single run repeats; train with its last ones from the start"
     return "train the best again"
 
 
 def overhead(record: SweepRecord) -> Iterator[str]:
-    """One line on what the trials took beside their loops, in seconds, where that is known."""
+    """One line on the seconds that trials took outside their training loops, where known."""
     seconds = [trial.overhead_seconds for trial in record.ranked if trial.overhead_seconds is not None]
     if seconds:
         yield f"overhead per trial beside its loop: {sum(seconds) / len(seconds):.1f} s on average, {max(seconds):.1f} s at most"
 
 
 def draw(record: SweepRecord, folder: Path) -> Iterator[Path]:
-    """Draw the sweep into `folder`; the plots' files. None where no trial is finished."""
+    """Draw the sweep's plots into `folder`; yields their files, none where no trial is finished."""
     if not record.best:
         return
     plots = {"history": history_plot(record), "coordinates": coordinates_plot(record)}

@@ -1,4 +1,4 @@
-"""Points chosen by what earlier ones have shown: Optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
+"""Points chosen from the results of earlier trials: Optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
 It is asked and told directly, so that a sweep which goes on tells it what was found before, from the sweep's own record.
 """
@@ -17,16 +17,16 @@ from masklab.config.search.search_space import Choice, Distribution, Point, Spac
 from masklab.reporting.sweep.record import SweepRecord, TrialRecord
 
 ENOUGH = 4
-"""Finished trials that an estimate of importance needs."""
+"""The fewest different results from which importance is estimated."""
 
 
 def distributions_of(space: Space) -> dict[str, BaseDistribution]:
-    """The space as Optuna has it."""
+    """The space as Optuna distributions."""
     return {key: _of(each) for key, each in space.items()}
 
 
 def past_trial(known: TrialRecord, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    """A trial that is over, with its last figure where it was stopped early."""
+    """An ended trial as an Optuna trial; a stopped one has its last NELBO as an intermediate value."""
     assert known.nelbo_nats is not None
     finished = known.status == "finished"
     return create_trial(
@@ -40,7 +40,7 @@ def past_trial(known: TrialRecord, distributions: Mapping[str, BaseDistribution]
 
 def importance_of(record: SweepRecord) -> dict[str, float]:
     """The share of the variance of the final NELBO over the space that each varied key explains: functional ANOVA of a random forest
-    (Hutter, Hoos and Leyton-Brown 2014). Empty where too few trials are finished to tell."""
+    (Hutter, Hoos and Leyton-Brown 2014). Empty where too few trials are finished."""
     if len({trial.nelbo_nats for trial in record.ranked}) < ENOUGH:
         return {}
     space = {key: distribution(words) for key, words in record.space.items()}
@@ -60,7 +60,7 @@ def _of(each: Distribution) -> BaseDistribution:
 
 
 class Suggestions:
-    """`known` are the trials of an earlier part of the sweep; the first points of `trials` in all, a quarter, are random."""
+    """`known` are the trials of an earlier part of the sweep. The first quarter of the `trials` points in all is random."""
 
     def __init__(self, space: Space, seed: int, trials: int, known: Iterable[TrialRecord] = ()) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -75,12 +75,12 @@ class Suggestions:
             self._study.add_trial(past_trial(trial, self._distributions))
 
     def ask(self, number: int) -> Point:
-        """The point of trial `number`, numbers with six digits as in any other search."""
+        """The point of trial `number`, its numbers rounded to six digits as in every search."""
         trial = self._open[number] = self._study.ask(self._distributions)
         return {key: _short(self._space[key], value) for key, value in trial.params.items()}
 
     def tell(self, known: TrialRecord) -> None:
-        """What became of a trial: one that was stopped early tells its last figure, one that failed nothing."""
+        """Pass a trial's result to Optuna: a stopped one has its last NELBO, a failed one none."""
         if known.number not in self._open:  # asked for by an earlier part of the sweep
             if _tells(known):
                 self._study.add_trial(past_trial(known, self._distributions))
@@ -96,7 +96,7 @@ class Suggestions:
 
 
 def _tells(known: TrialRecord) -> bool:
-    """Whether a trial is over and has a figure."""
+    """Whether a trial has ended with a NELBO."""
     return known.status in ("finished", "stopped") and known.nelbo_nats is not None
 
 

@@ -28,9 +28,9 @@ from masklab.training.run_folder import RunFolder
 from masklab.training.settings import BUDGETS, TrainingSettings
 
 OWN_KEYS = ("sweep", "run")
-"""The keys on the command line that do not go into the command that trains a trial again."""
+"""The keys on the command line that are left out of the command that retrains a trial."""
 TRIALS = 8
-"""Points of a search that has no number of its own."""
+"""The number of points where sweep.num_trials is not given."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class SweepPlan(SessionPlan[SweepRecord]):
     earlier: SweepRecord | None
     wanted: int
     exchange_steps: int | None = None
-    """The iterations between two exchanges of a population; None where the trials are none."""
+    """The iterations between two exchanges of a population; None without a population."""
     corners: tuple[Config, ...] = ()
     trials: tuple[PlannedTrial, ...] = ()
 
@@ -158,7 +158,7 @@ class SweepPlan(SessionPlan[SweepRecord]):
 
 
 def earlier_record(folder: RunFolder) -> SweepRecord | None:
-    """What an earlier command has left of the sweep in `folder`; None where there was none. Raises RunError for a damaged record."""
+    """The record that an earlier command left in `folder`; None where there is none. Raises RunError for a damaged record."""
     return SweepRecord.read(folder.path) if (folder.path / SweepRecord.FILE).exists() else None
 
 
@@ -177,14 +177,14 @@ def points(settings: SweepSettings) -> tuple[Point, ...]:
 
 
 def _known_points(folder: RunFolder, earlier: SweepRecord | None) -> dict[int, Point]:
-    """The points of an earlier part of the sweep, by number, but for those that were found unfit and so never began."""
+    """The points of an earlier part of the sweep, by number, without invalid ones that never began."""
     known = earlier.trials if earlier else ()
     fit = (each for each in known if each.status != "failed" or (folder.path / "trials" / each.name / "config.yaml").exists())
     return {trial.number: dict(trial.values) for trial in fit}
 
 
 def known_population(earlier: SweepRecord | None, wanted: int) -> dict[int, Point]:
-    """The values now in force of a population that has begun. Raises ConfigError for a number of trials that it does not have."""
+    """The current values of each trial of a population that has begun. Raises ConfigError for a wrong number of trials."""
     if wanted < 2:
         raise ConfigError(f"sweep.num_trials = {wanted}: a population has at least 2 trials; give more, or another sweep.scheduler")
     if earlier and len(earlier.trials) != wanted:
@@ -220,7 +220,7 @@ def exchange_steps(settings: SweepSettings, training: TrainingSettings) -> int:
 
 
 def budget_of(training: TrainingSettings) -> str:
-    """What a trial may spend, in words: `600 iters`."""
+    """A trial's budget as text: `600 iters`."""
     given = [(name.removeprefix("max_").replace("_", " "), value) for name in BUDGETS if (value := getattr(training, name)) is not None]
     return " or ".join(f"{value:,.12g} {unit}" for unit, value in given)
 
