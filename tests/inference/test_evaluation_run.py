@@ -218,8 +218,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["checkpoint=tiny", "curriculum.stages=[{{type: random, max_ratio: 1e-9}}]"],
         "validation stage 0 (random 0-1e-07 %) masks nothing",
     ),
-    "unknown sampler": (["checkpoint=tiny", "statistics.samplers=[confidense]"], "there is no sampler 'confidense'"),
-    "no steps": (["checkpoint=tiny", "statistics.steps=[0]"], "0 is no number of steps"),
+    "unknown sampler": (["checkpoint=tiny", "statistics.samplers=[confidense]"], "unknown sampler 'confidense'"),
+    "no steps": (["checkpoint=tiny", "statistics.steps=[0]"], "0 is not a number of steps"),
     "unknown curriculum": (["checkpoint=tiny", "curriculum=stiky"], "did you mean 'sticky'?"),
     "one sequence": (["checkpoint=tiny", "evaluation.sequences=1"], "evaluation.sequences = 1: must be at least 2"),
     "context of a block": (

@@ -101,7 +101,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_by_name_and_reason(trained: 
     )
     assert "has 5 bytes" in error_of(newest(run), tmp_path)
     (min(run.checkpoints.iterdir()) / "manifest.json").unlink()
-    assert "no checkpoint that is whole" in error_of("tiny", tmp_path)
+    assert "no intact checkpoint" in error_of("tiny", tmp_path)
 
 
 def test_the_optimizer_is_never_read(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,9 +141,7 @@ def test_a_checkpoint_without_its_manifest_is_told_what_it_lacks(trained: RunFol
     (checkpoint / MANIFEST).unlink()
     assert "manifest.json is missing" in error_of(checkpoint, tmp_path)
     moved = checkpoint.rename(tmp_path / "mine")
-    assert f"checkpoint {moved}: manifest.json is missing, without which none of its files is believed; copy the whole" in error_of(
-        moved, tmp_path
-    )
+    assert f"checkpoint {moved}: manifest.json is missing, so its files cannot be verified; copy the whole" in error_of(moved, tmp_path)
     named = moved.rename(tmp_path / "runs" / "mine")
     assert f"checkpoint {named}: manifest.json is missing" in error_of("mine", tmp_path)
 

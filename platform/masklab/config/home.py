@@ -1,4 +1,4 @@
-"""Where runs, corpora and the MLflow store lie."""
+"""The folder of runs, corpora and the MLflow store."""
 
 from __future__ import annotations
 

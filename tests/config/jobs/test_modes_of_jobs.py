@@ -55,8 +55,8 @@ def test_a_sweep_takes_the_modes_that_have_a_likelihood(root: Path) -> None:
     ("tree", "overrides", "words"),
     [
         (TUNE, ["mode=sequence_classifier", "sweep=learning_rate"], "has no likelihood, and trials are ranked by it"),
-        (COMPARE, ["mode=language_model", *BUDGET], "mode: language_model fills no masks"),
-        (COMPARE, ["mode=sequence_classifier", *BUDGET], "mode: sequence_classifier fills no masks"),
+        (COMPARE, ["mode=language_model", *BUDGET], "mode: language_model does not fill masks"),
+        (COMPARE, ["mode=sequence_classifier", *BUDGET], "mode: sequence_classifier does not fill masks"),
     ],
     ids=str,
 )

@@ -122,10 +122,10 @@ def test_a_number_reads_the_same_in_an_override(value: float) -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        ("dataset", "the yardstick"),
-        ("validation.seed", "the yardstick"),
+        ("dataset", "NELBOs of two texts"),
+        ("validation.seed", "the NELBO"),
         ("training.max_iters", "one budget"),
-        ("run.name", "a number for a name"),
+        ("run.name", "trials are named by their numbers"),
         ("curriculum.validation_stages", "never searched"),
     ],
 )

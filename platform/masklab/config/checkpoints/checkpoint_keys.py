@@ -103,8 +103,8 @@ def _refuse_clash(model: Mapping[str, Any], sizes: Mapping[str, Any], explicit: 
     """Raise ConfigError if the user asks for another architecture than that of the checkpoint at `path`."""
     clashes = [key for key in SIZES if key in explicit & model.keys() and str(model[key]) != str(sizes[key]) and model[key] != sizes[key]]
     if clashes:
-        told = "; ".join(f"model.{key} = {model[key]}, where the checkpoint has {sizes[key]}" for key in clashes)
-        raise ConfigError(f"{told} ({SOURCE}: {path}); leave {'it' if len(clashes) == 1 else 'them'} to the checkpoint")
+        clash = "; ".join(f"model.{key} = {model[key]}, where the checkpoint has {sizes[key]}" for key in clashes)
+        raise ConfigError(f"{clash} ({SOURCE}: {path}); leave {'it' if len(clashes) == 1 else 'them'} to the checkpoint")
 
 
 def _tied_head(values: Mapping[str, Any], source: Mode, was_tied: bool) -> bool | None:

@@ -1,4 +1,4 @@
-"""What `checkpoint=` names: a run, a run's folder, or one checkpoint."""
+"""Finds the checkpoint that `checkpoint=` names: by a run's name, a run's folder, or a checkpoint's folder."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from masklab.training.run_folder import RunFolder
 T = TypeVar("T")
 NAMES_SHOWN = 8
 BEST = "best"
-"""After a run's name or folder: not its newest checkpoint, but its best."""
+"""Suffix of a run's name or folder that asks for its best checkpoint instead of its newest."""
 LONGEST_PATH = 4096
 WEIGHTS = "model.safetensors"
 COLLECTIONS = {"comparison.json": ("a comparison", "arms/*/seed-*"), "sweep.json": ("a sweep", "trials/*")}
-"""Folders of many runs: the file that each is known by, what it is called, and where its runs lie."""
+"""Folders of many runs: the file that identifies each, its name in messages, and where its runs are."""
 
 
 @dataclass(frozen=True)
 class FoundCheckpoint:
-    """A checkpoint whose files are whole, and the run that it belongs to, where it lies in the folder of one.
+    """A checkpoint whose files are intact, and its run, if it is in a run's folder.
 
-    `passed_over` says of each newer checkpoint of the run why it was not taken.
+    `passed_over` gives for each newer checkpoint of the run the reason why it was not used.
     """
 
     checkpoint: Checkpoint
@@ -65,16 +65,16 @@ class FoundCheckpoint:
             raise CheckpointError(f"checkpoint {self.checkpoint.path}: {name}: {one_line(error)}") from error
 
     def _vouched_for(self, name: str) -> None:
-        """Raise CheckpointError for a file that was not saved with the checkpoint: its SHA-256 is nowhere."""
+        """Raise CheckpointError for a file that is not in the manifest, and so was not saved with the checkpoint."""
         if name not in self.checkpoint.files:
             raise CheckpointError(f"checkpoint {self.checkpoint.path}: {name} is not in its {MANIFEST}; use another checkpoint of the run")
 
 
 def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
-    """The checkpoint that `reference` names: of a run in `home`, of a run's folder the newest that is whole, or with `/best` the best by
-    the yardstick; or itself.
+    """The checkpoint that `reference` names: itself, or of a run (by name in `home`, or by folder) the newest intact one, or with `/best`
+    the one with the lowest validation NELBO.
 
-    Raises RunError when there is no such thing or no checkpoint yet, and CheckpointError when none is whole.
+    Raises RunError if there is no such run or no checkpoint yet, and CheckpointError if none is intact.
     """
     runs = home / "runs"
     if len(reference) > LONGEST_PATH or "\0" in reference:
@@ -82,14 +82,14 @@ def find_checkpoint(reference: str, home: Path) -> FoundCheckpoint:
     try:
         return _found(reference, runs)
     except OSError as error:
-        raise RunError(f"checkpoint = {reference!r}: cannot be looked at ({error.strerror})") from error
+        raise RunError(f"checkpoint = {reference!r}: cannot be read ({error.strerror})") from error
 
 
 def _found(reference: str, runs: Path) -> FoundCheckpoint:
     by_name = is_name(reference) and (runs / reference).is_dir()
     path = runs / reference if by_name else absolute_path(reference, "checkpoint")
     if path.is_file():
-        raise CheckpointError(f"{path} is a file; a checkpoint of masklab is a folder with a {MANIFEST}, and no other file is ever read")
+        raise CheckpointError(f"{path} is a file; a checkpoint of masklab is a folder with a {MANIFEST}; other files are never read")
     if not path.is_dir() and reference.endswith(f"/{BEST}"):
         return _best(reference, runs)
     if not path.is_dir():
@@ -101,7 +101,7 @@ def _found(reference: str, runs: Path) -> FoundCheckpoint:
         return FoundCheckpoint(open_checkpoint(path), of_run)
     if NAME.fullmatch(path.name) or (path / WEIGHTS).is_file():
         raise CheckpointError(
-            f"checkpoint {path}: {MANIFEST} is missing, without which none of its files is believed; copy the whole folder again, or use "
+            f"checkpoint {path}: {MANIFEST} is missing, so its files cannot be verified; copy the whole folder again, or use "
             "another checkpoint of the run"
         )
     for record, (kind, pattern) in COLLECTIONS.items():
@@ -116,12 +116,12 @@ def _found(reference: str, runs: Path) -> FoundCheckpoint:
 def _no_single_run(path: Path, kind: str, pattern: str) -> RunError:
     """`path` holds many runs, in folders of `pattern`."""
     own = sorted(str(p) for p in path.glob(pattern) if RunFolder(p).checkpoints.is_dir())
-    told = f"name one of its runs by its folder: {_listed(own)}" if own else "none of its runs has a checkpoint yet"
-    return RunError(f"{path} is {kind}, which has no checkpoint of its own; {told}")
+    advice = f"name one of its runs by its folder: {_listed(own)}" if own else "none of its runs has a checkpoint yet"
+    return RunError(f"{path} is {kind}, which has no checkpoint of its own; {advice}")
 
 
 def _newest(run: RunFolder) -> FoundCheckpoint:
-    """The newest checkpoint of `run` that is whole."""
+    """The newest intact checkpoint of `run`."""
     run.refuse_links()
     there = sorted(p for p in run.checkpoints.iterdir() if NAME.fullmatch(p.name)) if run.checkpoints.is_dir() else []
     if not there:
@@ -132,11 +132,11 @@ def _newest(run: RunFolder) -> FoundCheckpoint:
         if flaw is None:
             return FoundCheckpoint(Checkpoint(path), run, tuple(passed_over))
         passed_over.append(f"{path.name}: {flaw}")
-    raise CheckpointError(f"run '{run.path.name}' has no checkpoint that is whole ({'; '.join(passed_over)}); use another run")
+    raise CheckpointError(f"run '{run.path.name}' has no intact checkpoint ({'; '.join(passed_over)}); use another run")
 
 
 def _best(reference: str, runs: Path) -> FoundCheckpoint:
-    """The checkpoint that is best by the yardstick, of the run that comes before `/best` in `reference`."""
+    """The checkpoint with the lowest validation NELBO, of the run before `/best` in `reference`."""
     found = _found(reference.removesuffix(BEST).rstrip("/"), runs)
     best = CheckpointStore(found.run.checkpoints, {}).best() if found.run else None
     if best is None:
@@ -145,7 +145,7 @@ def _best(reference: str, runs: Path) -> FoundCheckpoint:
 
 
 def _run_of(path: Path) -> RunFolder | None:
-    """The run whose folder the checkpoint at `path` lies in."""
+    """The run whose folder contains the checkpoint at `path`."""
     run = RunFolder(path.parent.parent)
     return run if run.checkpoints == path.parent and (run.path / "config.yaml").is_file() else None
 

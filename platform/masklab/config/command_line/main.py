@@ -1,4 +1,4 @@
-"""What every job's command line has in common: `--help`, `--cfg job`, one line for a user's mistake, and exit statuses."""
+"""The command line of every job: `--help`, `--cfg job`, one line for a user's mistake, and exit statuses."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from masklab.io.redaction import redact
 from masklab.training.stop import INTERRUPTED, terminating_as_interrupt
 
 DEFECT = 1
-"""A fault of masklab itself, which keeps its traceback."""
+"""Exit status of a fault of masklab itself, which keeps its traceback."""
 USER_MISTAKE = 2
 LONGEST_LINE = 4000
-"""Characters of a message: what a file or a command line holds may be quoted in it."""
+"""Characters of a message, which may quote a file or the command line."""
 
 
 Run = Callable[[Any], int | None]
@@ -48,14 +48,14 @@ def main(job: str, description: str, run: Run, root: Path, argv: Sequence[str] |
 
 
 class _WithoutSecrets(logging.Formatter):
-    """What is logged, in words and in tracebacks, as it is but for its secrets."""
+    """Formats log records without secrets, in messages and tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
 
 
 def _line(message: str) -> str:
-    """`message` as one line without secrets, and without signs that a terminal would take for commands."""
+    """`message` as one line without secrets and without control characters."""
     line = " ".join(redact(message).split())
     shown = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in line)
     return shown if len(shown) <= LONGEST_LINE else f"{shown[:LONGEST_LINE]}..."
@@ -92,7 +92,7 @@ def _without_cfg(arguments: list[str]) -> tuple[list[str], bool]:
         if word == "--cfg" or word.startswith("--cfg="):
             what = next(words, "") if word == "--cfg" else word.removeprefix("--cfg=")
             if what != "job":
-                raise ConfigError(f"{word} {what}".rstrip() + ": the only configuration to print is 'job', as --cfg job")
+                raise ConfigError(f"{word} {what}".rstrip() + ": only --cfg job is supported")
             show = True
         else:
             rest.append(word)

@@ -1,4 +1,4 @@
-"""Names that older configurations use, read as today's. What is written back always has today's names."""
+"""Names of older configurations, read as today's. Files are always written with today's names."""
 
 from __future__ import annotations
 
@@ -115,14 +115,14 @@ def _modern_transfer(name: str, value: Any) -> tuple[Path, Any]:
 
 
 def _windows(paragraphs: Any) -> Any:
-    """The placement that the older switch meant. Raises ConfigError when it is no switch."""
+    """The placement that the older switch means. Raises ConfigError for a value that is not a bool."""
     if not isinstance(paragraphs, bool):
         raise ConfigError(f"dataset.{PARAGRAPHS} = {paragraphs!r}: must be true or false (today's name is dataset.windows=paragraphs)")
     return "paragraphs" if paragraphs else "anywhere"
 
 
 def _switched_mode(binary: Any) -> str:
-    """The mode that the older switch meant. Raises ConfigError when it is no switch."""
+    """The mode that the older switch means. Raises ConfigError for a value that is not a bool."""
     if not isinstance(binary, bool):
         raise ConfigError(f"mode.{BINARY} = {binary!r}: must be true or false (today's name is mode.type=replaced_token_detector)")
     return "replaced_token_detector" if binary else "token_classifier"

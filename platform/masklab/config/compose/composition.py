@@ -161,7 +161,7 @@ def _contents(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _refuse_hostile_files(root: Path) -> None:
-    """Raise ConfigError for a file that Hydra may read and that would take it too far: too large, no plain file, or with a resolver.
+    """Raise ConfigError for a file that Hydra must not read: too large, not a plain file, or with a resolver.
 
     Hydra looks references up while it picks the files of a list of defaults, and prints what it does not find.
     """

@@ -1,7 +1,7 @@
-"""References from one key of a configuration to another: `${training.max_iters}` stands for the value of that key.
+"""References from one key of a configuration to another: `${training.max_iters}` is replaced by the value of that key.
 
-That is all that `${` can do. Nothing is called, computed or looked up outside of the configuration, and a value that is named must be
-there as it stands, so that references never lead to further ones: a few lines of them cannot grow into more than a memory holds.
+Nothing is called, computed or looked up outside of the configuration. The named value must not contain references itself, so that a few
+lines of them cannot expand to more values than fit in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ESCAPED = "\\${"
 def without_references(tree: Mapping[str, Any]) -> dict[str, Any]:
     r"""`tree`, plain values, with values in place of references, and `${` in place of `\${`.
 
-    Raises ConfigError for a reference to no key or to another reference, for what is none, and for a value that is missing.
+    Raises ConfigError for a reference to a missing key or to another reference, for malformed references, and for missing values.
     """
     values: dict[str, Any] = _Reading(tree).value(dict(tree), "")
     return values
@@ -44,7 +44,7 @@ class _Reading:
     count: int = 0
 
     def value(self, value: Any, place: str) -> Any:
-        """`value`, which stands at `place`, with values in place of references."""
+        """`value`, found at `place`, with values in place of references."""
         if isinstance(value, dict):
             return {key: self.value(item, f"{place}.{key}" if place else str(key)) for key, item in value.items()}
         if isinstance(value, list):
@@ -65,10 +65,10 @@ class _Reading:
         return "${".join(texts)
 
     def _word(self, key: str, text: str, place: str) -> str:
-        """What `key` names, as a part of a text."""
+        """The value of `key` as part of a text."""
         value = self._named(key, text, place)
         if isinstance(value, dict | list):
-            raise ConfigError(f"{place}: ${{{key}}} is no single value, and cannot be a part of a text")
+            raise ConfigError(f"{place}: ${{{key}}} is not a single value, and cannot be part of a text")
         return str(value)
 
     def _named(self, key: str, text: str, place: str) -> Any:
@@ -105,12 +105,12 @@ def _no_reference(text: str, place: str) -> ConfigError:
 
 @dataclass
 class InheritedTexts:
-    """Stands a word of its own in for every text that an interpolation could hide in, and puts the texts back."""
+    """Replaces every text that may contain an interpolation by a placeholder, and puts the texts back."""
 
     _texts: dict[str, str] = field(default_factory=dict)
 
     def replaced(self, value: Any) -> Any:
-        """`value`, plain values at any depth, with stand-ins."""
+        """`value`, plain values at any depth, with placeholders."""
         if isinstance(value, dict):
             return {key: self.replaced(item) for key, item in value.items()}
         if isinstance(value, list):

@@ -15,16 +15,16 @@ from masklab.config.compose.aliases import disagreement, modern_assignment
 from masklab.errors import ConfigError, did_you_mean
 
 LITERAL = ("sampling.prompt",)
-"""Keys whose values are taken as they stand, brackets and commas included, unless they are quoted."""
+"""Keys whose values are taken literally, brackets and commas included, unless they are quoted."""
 LIST_INDEX = re.compile(r"\[(\d+)\]")
-"""`stages[0].` in a key, which the grammar knows as `stages.0.` only."""
+"""`stages[0].` in a key, which Hydra's grammar spells `stages.0.`."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """`path` gets `value`, or is dropped when `delete`; `written` is the key as the user wrote it.
+    """Sets `path` to `value`, or removes it if `delete`; `written` is the key as the user wrote it.
 
-    A `literal` value is text that stands for itself, whatever is in it.
+    A `literal` value is text in which nothing is interpreted.
     """
 
     path: tuple[str, ...]
@@ -36,7 +36,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a list of override strings asks for: a file for some groups, and values for some keys."""
+    """A parsed command line: the file chosen for some groups, and values of some keys."""
 
     choices: Mapping[str, str]
     assignments: tuple[Assignment, ...]
@@ -66,19 +66,19 @@ class Overrides:
         return cls(choices, tuple(values))
 
     def apply(self, tree: dict[str, Any]) -> None:
-        """Lay all values but the literal ones over `tree`, in order. Raises ConfigError for a list index that is not there."""
+        """Set all but the literal values in `tree`, in order. Raises ConfigError for an index outside its list."""
         for assignment in self.assignments:
             if not assignment.literal:
                 _assign(tree, assignment)
 
     def apply_literal(self, tree: dict[str, Any]) -> None:
-        """Lay the literal values over `tree`, in which all interpolations are resolved."""
+        """Set the literal values in `tree`, after all interpolations are resolved."""
         for assignment in self.assignments:
             if assignment.literal:
                 _assign(tree, assignment)
 
     def value_of(self, key: str) -> Any:
-        """The last value given for the key, None when there is none."""
+        """The last value given for the key; None if there is none."""
         return next((a.value for a in reversed(self.assignments) if ".".join(a.path) == key), None)
 
 
@@ -100,7 +100,7 @@ def _parsed(parser: OverridesParser, string: str) -> Override:
         key, equals, value = string.partition("=")
         override = parser.parse_override(LIST_INDEX.sub(r".\1", key) + equals + value)
         sweep = override.is_sweep_override()
-    except Exception as error:  # the grammar's own failures have many types: all mean that the text is no override
+    except Exception as error:  # the grammar fails with many types of errors: all mean that the text is not an override
         hint = "write KEY=VALUE" if "=" not in string else "quote a value with special characters, as KEY='\"a=b, c\"'"
         raise ConfigError(f"{string!r}: not an override; {hint}") from error
     if sweep:
@@ -147,7 +147,7 @@ def _assign(tree: dict[str, Any], assignment: Assignment) -> None:
             node = node[_index(node, part, assignment.path[:depth])]
         elif isinstance(node.get(part), dict | list):
             node = node[part]
-        elif isinstance(node.get(part), str):  # a bare name stands for a mapping of that type
+        elif isinstance(node.get(part), str):  # a bare name is short for a mapping of that type
             node[part] = node = {"type": node[part]}
         else:
             node[part] = node = {}

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in the user's words: the key as it was written, its value, what was expected."""
+"""Error messages for invalid configurations: the key as the user wrote it, its value, and what was expected."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class InvalidConfigError(ConfigError):
 
 
 def _one_a_field(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
-    """Where one of some words or a list may be given: for a list what is wrong within it, for anything else the words and `a list`."""
+    """One error per key that takes a word or a list: for a list, its items' errors; else the words and `a list`."""
     words = {d["loc"][:-1]: d for d in details if d["type"] == "literal_error" and str(d["loc"][-1]).startswith("literal[")}
     for detail in details:
         loc = detail["loc"]
@@ -141,7 +141,7 @@ def _one_of(given: str, choices: str) -> str:
 
 
 def _nearest_key(loc: Location, place: str, root: type[Section]) -> str:
-    """The kinds that have the key, else the same key of another section, else a near key, of any section for one that stands in none."""
+    """A hint: the kinds that have the key, else the same key of another section, else a similar key."""
     asked, home = str(loc[-1]), place.rpartition(".")[0]
     if owners := _kinds_with(asked, loc, root):
         return f" for {loc[-2]}; it belongs to {', '.join(owners)}"
@@ -169,7 +169,7 @@ def _kinds_with(asked: str, loc: Location, root: type[Section]) -> list[str]:
 
 
 def _keys_at(loc: Location, root: type[Section]) -> set[str]:
-    """The keys that may stand at the model's own location `loc`, those of the section around a flattened one included."""
+    """The keys allowed at the model's location `loc`, including those of the section around a flattened one."""
     keys = {key for section in _sections_at(loc, root) for key in section.model_fields}
     if around := next((loc[:-depth] for depth in (1, 2) if len(loc) >= depth and loc[-depth] in FLATTENED), None):
         keys |= {key for section in _sections_at(around, root) for key in section.model_fields}
@@ -177,7 +177,7 @@ def _keys_at(loc: Location, root: type[Section]) -> set[str]:
 
 
 def _sections_at(loc: Location, root: type[Section]) -> list[type[Section]]:
-    """The sections that may stand at the model's own location `loc`; tags of unions narrow them down."""
+    """The sections allowed at the model's location `loc`; tags of unions narrow them down."""
     here: list[type[Section]] = [root]
     for part in loc:
         fields = [section.model_fields[part] for section in here if part in section.model_fields] if isinstance(part, str) else []

@@ -29,7 +29,7 @@ def validated(tree: Mapping[str, Any]) -> Config:
 
 
 def validated_as(root: type[Root], tree: Mapping[str, Any]) -> Root:
-    """The same for a tree of another job."""
+    """As `validated`, for another job."""
     written = modern(tree)
     try:
         return root.model_validate(written)
@@ -63,7 +63,7 @@ def load(path: Path) -> Config:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {one_line(error)}") from error
     if not isinstance(tree, Mapping):
-        raise ConfigError(f"{path}: is no configuration, which has sections such as 'training:'")
+        raise ConfigError(f"{path}: is not a configuration, which has sections such as 'training:'")
     return validated(_with_a_name_of_today(tree))
 
 

@@ -1,4 +1,4 @@
-"""What `jobs/compare.py` can be told: the tree of a training run, and what is compared."""
+"""Configuration of jobs/compare.py: that of a training run, and the section `compare`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ControlName = Literal["uniform", "reversed", "shuffled", "mixture", "last_only",
 
 
 class EqualBudget(Section):
-    """What each run of a comparison may spend, in one unit; the others are reported."""
+    """The budget of each run of a comparison, in one unit; the other units are reported."""
 
     max_chars: int | None = Field(default=None, ge=1)
     """Characters of training, padding included."""
@@ -95,8 +95,8 @@ class CompareConfig(Config):
     def _fills_masks(cls, mode: AnyMode) -> AnyMode:
         if not mode.fills_masks:
             raise ValueError(
-                f"{mode.type} fills no masks, and curricula of masks are what is compared; take mode=token_classifier, or set two models "
-                "beside each other with jobs/evaluate.py checkpoint=RUN against=OTHER"
+                f"{mode.type} does not fill masks, so its curricula cannot be compared; use mode=token_classifier, or "
+                "score two models with jobs/evaluate.py checkpoint=RUN against=OTHER"
             )
         return mode
 

@@ -1,4 +1,4 @@
-"""What `jobs/evaluate.py` can be told."""
+"""Configuration of jobs/evaluate.py."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class StatisticsSettings(Section):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in SAMPLERS:
-                raise ValueError(f"there is no sampler {name!r}; there are {', '.join(SAMPLERS)}{did_you_mean(name, SAMPLERS)}")
+                raise ValueError(f"unknown sampler {name!r}; there are {', '.join(SAMPLERS)}{did_you_mean(name, SAMPLERS)}")
         return names
 
     @field_validator("steps")
     @classmethod
     def _positive(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
         if min(steps) < 1:
-            raise ValueError(f"{min(steps)} is no number of steps; give 1 or more")
+            raise ValueError(f"{min(steps)} is not a number of steps; give 1 or more")
         return steps
 
 
@@ -52,7 +52,7 @@ class ComparedSamples(SamplingSettings):
 
 
 class EvaluateConfig(Section):
-    """The figures of a trained model."""
+    """The evaluation of a trained model."""
 
     checkpoint: str = Field(min_length=1)
     """The model: a run's name or folder (its newest checkpoint; RUN/best for its best), or a checkpoint's folder."""

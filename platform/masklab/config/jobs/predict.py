@@ -1,4 +1,4 @@
-"""What `jobs/predict.py` can be told."""
+"""Configuration of jobs/predict.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each job can be told: the root section of its configuration, the groups of files, and the short names of some keys."""
+"""The jobs: the root section of each one's configuration, its groups of files, the short names of some keys, and its examples."""
 
 from __future__ import annotations
 

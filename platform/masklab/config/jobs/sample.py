@@ -1,4 +1,4 @@
-"""What `jobs/sample.py` can be told."""
+"""Configuration of jobs/sample.py."""
 
 from __future__ import annotations
 

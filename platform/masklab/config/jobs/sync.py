@@ -1,4 +1,4 @@
-"""What `jobs/sync.py` can be told."""
+"""Configuration of jobs/sync.py."""
 
 from __future__ import annotations
 

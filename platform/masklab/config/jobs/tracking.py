@@ -1,4 +1,4 @@
-"""Where runs are kept: the sections that the tracking floor reads. They lie here since that floor stands above this one."""
+"""The section `tracking`. It is here, not in the tracking package, because that imports this one."""
 
 from __future__ import annotations
 

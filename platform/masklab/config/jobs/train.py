@@ -1,4 +1,4 @@
-"""The one configuration tree: the sections that each floor owns, under the names that users write."""
+"""Configuration of a training run: the sections that each package owns, under the names that users write."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from masklab.training.settings import (
 
 
 class Config(Section):
-    """Everything that a run can be told. Only the dataset and the curriculum have no defaults."""
+    """The configuration of a training run. Only the dataset and the curriculum have no defaults."""
 
     run: RunSettings = RunSettings()
     """Name, seed and folder of the run."""
@@ -73,14 +73,14 @@ class Config(Section):
     @model_validator(mode="wrap")
     @classmethod
     def _sampler_of_the_mode(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Where no sampler is asked for, the one that goes with the mode, so that it is written down with the rest."""
+        """If no sampler is given, choose the one that goes with the mode, so that it is recorded with the rest."""
         config = handler(value)
         sampling = config.sampling.suited(config.mode.causal) if config.mode.writes else config.sampling
         return config if sampling is config.sampling else config.model_copy(update={"sampling": sampling})
 
     @property
     def recipe(self) -> Recipe:
-        """The sections that decide a run's figures."""
+        """The sections that decide a run's metrics."""
         return Recipe(
             seed=self.run.seed,
             windows=self.dataset.windows,

@@ -1,4 +1,4 @@
-"""What `jobs/tune.py` can be told: the tree of a training run, and what is searched."""
+"""Configuration of jobs/tune.py: that of a training run, and the section `sweep`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from masklab.errors import ConfigError
 from masklab.schema import Section
 
 FIXED = {
-    "sweep": "a sweep does not vary itself",
-    "run.name": "each trial has a number for a name",
-    "run.folder": "trials lie in the sweep's folder",
-    "dataset": "the yardstick of two texts cannot be compared",
-    "validation": "the yardstick must be the same for all trials",
+    "sweep": "a sweep does not vary its own settings",
+    "run.name": "trials are named by their numbers",
+    "run.folder": "trials are kept in the sweep's folder",
+    "dataset": "NELBOs of two texts cannot be compared",
+    "validation": "the NELBO must be measured alike in all trials",
     "curriculum.validation_stages": "validation stages are never searched over",
-    "training.block_size": "the yardstick is measured on windows of that length",
+    "training.block_size": "the NELBO is measured on windows of that length",
     "training.max_iters": "trials are compared at one budget",
     "training.max_chars": "trials are compared at one budget",
     "training.max_masked_chars": "trials are compared at one budget",
     "training.max_minutes": "trials are compared at one budget",
-    "tracking": "it changes no figure",
-    "scaling": "it changes no figure",
-    "batches": "it changes no figure",
+    "tracking": "it does not change the metrics",
+    "scaling": "it does not change the metrics",
+    "batches": "it does not change the metrics",
 }
 """Keys, or sections, that cannot be searched over, and why."""
 
@@ -127,7 +127,7 @@ class TuneConfig(Config):
         return self
 
     def _is_a_population(self) -> None:
-        """Raise ValueError for what a population cannot be asked."""
+        """Raise ValueError for settings that a population cannot have."""
         for key in self.sweep.space:
             if reason := why_fixed(key):
                 raise ValueError(f"sweep.space: {key}: cannot be varied with sweep.scheduler=pbt; {reason}")

@@ -64,7 +64,7 @@ class Uniform:
         return self.rounded(value)
 
     def rounded(self, value: float) -> float:
-        """`value` with six digits, still between the ends: what is printed is what is trained."""
+        """`value` with six digits, clipped to the bounds, so that the printed value is the trained one."""
         return min(max(float(f"{value:.6g}"), self.low), self.high)
 
     def share(self, value: float) -> float:
@@ -97,7 +97,7 @@ class Whole:
         return min(self.low + math.floor(share * (self.high - self.low + 1)), self.high)
 
     def share(self, value: float) -> float:
-        """Where `value` stands between the ends; a half where both are one."""
+        """Position of `value` between the bounds in [0, 1]; 0.5 if they are equal."""
         return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
     def grid(self, points: int) -> tuple[Value, ...]:
