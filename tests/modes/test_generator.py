@@ -148,12 +148,12 @@ def test_what_is_no_mask_predictor_is_refused(home: Path, tmp_path: Path) -> Non
     )
     with pytest.raises(CheckpointError, match="replaced_token_detector, which fills no masks"):
         with_generator(detector_config(home, run.path.name), home)
-    with pytest.raises(CheckpointError, match="is no checkpoint of a mask predictor"):
+    with pytest.raises(CheckpointError, match="cannot be read as the checkpoint of a mask predictor"):
         generator_at(str(tmp_path), None)
     broken = tmp_path / "broken"
     shutil.copytree(newest(RunFolder(home / "runs/tiny")), broken)
     (broken / "model.safetensors").write_bytes(b"junk")
-    with pytest.raises(CheckpointError, match="is no checkpoint of a mask predictor"):
+    with pytest.raises(CheckpointError, match="cannot be read as the checkpoint of a mask predictor"):
         generator_at(str(broken), None)
     tensors = load_file(newest(RunFolder(home / "runs/tiny")) / "model.safetensors")
     save_file(tensors | {"final_norm.norm.weight": torch.full((32,), torch.nan)}, broken / "model.safetensors")

@@ -117,8 +117,8 @@ def test_a_changed_file_other_columns_or_another_count_are_another_corpus(tmp_pa
     [
         ("a.csv", "text,lable\nx,y\n", "dataset.label_column=label: no such column (did you mean 'lable'?); there are 'text', 'lable'"),
         ("a.jsonl", '{"text": "x", "mark": 1}\n', "dataset.label_column=label: no such column; there are 'text', 'mark'"),
-        ("a.csv", "text,label,text\nx,y,z\n", "the column 'text' stands there 2 times"),
-        ("a.jsonl", '{"text": "x", "label": 1, "label": 2}\n', "the column 'label' stands there 2 times"),
+        ("a.csv", "text,label,text\nx,y,z\n", "the column 'text' occurs 2 times"),
+        ("a.jsonl", '{"text": "x", "label": 1, "label": 2}\n', "the column 'label' occurs 2 times"),
         ("a.csv", "text,label\nx,y\na,b,c\n", "line 3 has 3 fields and the header 2"),
         ("a.tsv", "text\tlabel\nx\ty\nz\n", "line 3 has 1 fields and the header 2"),
         ("a.csv", 'text,label\n"left open,y\n', "line 2: cannot be read (unexpected end of data)"),
@@ -140,8 +140,8 @@ def test_a_changed_file_other_columns_or_another_count_are_another_corpus(tmp_pa
         ("a.csv", "text,label\na,y\nb,y\nc,z\n", "of 2 classes 1 have one row only: 'z' (line 4)"),
         ("a.csv", "text,label\na,1.5\nb,2.5\n", "'1.5' (line 2), '2.5' (line 3); each needs one to train on and one held out: "
          "add rows or take these out; for numbers give dataset.label_type=number"),
-        ("a.jsonl", '{"text": "a", "label": 1}\n{"text": 5, "label": 1}\n', "line 2: the text is 5"),
-        ("a.jsonl", '{"text": "a", "label": [1]}\n', "line 1: the label [1] names no class; for a label of each character"),
+        ("a.jsonl", '{"text": "a", "label": 1}\n{"text": 5, "label": 1}\n', "line 2: the text column holds 5, not a string"),
+        ("a.jsonl", '{"text": "a", "label": [1]}\n', "line 1: the label [1] is not the name of a class; for a label of each character"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_one_clear_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
@@ -154,7 +154,7 @@ def test_each_mistake_is_one_clear_line(tmp_path: Path, name: str, content: str 
 @pytest.mark.parametrize(
     ("label_type", "rows", "message"),
     [
-        ("number", [("a", "1"), ("b", "two")], "line 3: the label 'two' is no number; for classes give dataset.label_type=class"),
+        ("number", [("a", "1"), ("b", "two")], "line 3: the label 'two' is not a number; for classes give dataset.label_type=class"),
         ("number", [("a", "1"), ("b", "1e400")], "line 3: the label '1e400' is not finite"),
         ("number", [("a", "1"), ("b", "1e39")], "line 3: the label '1e39' is not finite"),
         ("number", [("a", "7"), ("b", "7"), ("c", "7")], "every training row is labelled 7"),
@@ -181,7 +181,7 @@ def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path: Path) -> No
     (tmp_path / "b.csv").mkdir()
     assert "the folder holds no files" in refusal(tmp_path / "b.csv")
     text_file(tmp_path / "b.csv", "x", "x")
-    assert "is no file; correct dataset.path" in refusal(tmp_path / "b.csv")
+    assert "is not a file; correct dataset.path" in refusal(tmp_path / "b.csv")
 
 
 def test_many_columns_are_not_all_named(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_tokens_outside_the_vocabulary_are_refused_with_their_place(tmp_path: Pa
 def test_half_a_token_and_an_empty_split_are_refused(tmp_path: Path) -> None:
     prepared(tmp_path)
     (tmp_path / "train.bin").write_bytes(b"\x00\x00\x01")
-    assert "train.bin: 3 bytes are no whole number of 16-bit tokens" in refusal(tmp_path)
+    assert "train.bin: 3 bytes are not a whole number of 16-bit tokens" in refusal(tmp_path)
     (tmp_path / "train.bin").write_bytes(b"\x00\x00")
     (tmp_path / "val.bin").write_bytes(b"")
     assert "val.bin: the split is empty" in refusal(tmp_path)
@@ -141,4 +141,4 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 def test_a_missing_folder_and_a_file_in_its_place_are_refused(tmp_path: Path) -> None:
     assert "no such folder" in refusal(tmp_path / "nothing")
     (tmp_path / "file").touch()
-    assert "is no folder" in refusal(tmp_path / "file")
+    assert "is not a folder" in refusal(tmp_path / "file")

@@ -1,4 +1,4 @@
-"""The arms of a comparison: the curricula that are compared, and the controls without which nothing follows from their figures.
+"""The arms of a comparison: the compared curricula, and the controls that attribute their results.
 
 All arms score the same validation stages, those of all compared curricula together, so that their stages' losses can be laid beside
 each other. What advances a curriculum, and each of its controls, is the mean over those of its own, as when it is trained alone.
@@ -24,7 +24,7 @@ BASELINE = "uniform"
 class Arm:
     """One curriculum and its objective. `controls_for` names the arm whose claim it checks, `control` the way it does so.
 
-    Both are None for a compared curriculum; the baseline has a `control` only, since it stands beside all of them.
+    Both are None for a compared curriculum; the baseline has a `control` only, since it belongs to all of them.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A control that is no arm of its own: it does not apply, or is trained exactly as the arm `same_as`."""
+    """A control without an arm of its own: it does not apply, or is trained exactly as the arm `same_as`."""
 
     control: str
     controls_for: str

@@ -1,4 +1,4 @@
-"""Controls: the arms beside a curriculum without which nothing follows from its figures.
+"""Controls: the arms that a comparison needs beside a curriculum, so that its result can be attributed.
 
 That a curriculum beats the baseline may be due to its stages, to their order, to the last of them alone or to the uniform masks that
 it lacks; each control takes one of these away. All keep the pools that the curriculum is validated on, and every stage but the last
@@ -25,7 +25,7 @@ UNIFORM = Curriculum.model_validate(
     }
 )
 TAIL = 0.25
-"""Share of the budget that a uniform tail takes, unless told otherwise."""
+"""Share of the budget that a uniform tail takes, by default."""
 MOST_COPIES = 8
 """Stages of a mixture at most: rows of a batch are dealt out one by one, and a batch of 16 has to reach them all."""
 
@@ -71,7 +71,7 @@ def reversed_order(curriculum: Curriculum) -> Curriculum:
 
 
 def mixture(curriculum: Curriculum) -> Curriculum:
-    """All stages at all times, each in about its share of the rows: a stage that has twice the budget of another stands in it twice."""
+    """All stages at all times, each in about its share of the rows: a stage with twice the budget of another is in the mixture twice."""
     _progressing(curriculum)
     copies = [stage for stage, count in zip(curriculum.stages, _copies(planned_shares(curriculum)), strict=True) for _ in range(count)]
     stages = _sharing(copies, [1 / len(copies)] * len(copies))
@@ -123,12 +123,12 @@ def planned_shares(curriculum: Curriculum) -> tuple[float, ...]:
     each gets its even part of the whole, and the others fit into the rest.
     """
     own = [stage.max_share for stage in curriculum.stages[:-1]] + [None]
-    told, untold = sum(share for share in own if share is not None), own.count(None)
-    if told >= 1 - 1e-9:
+    given, missing = sum(share for share in own if share is not None), own.count(None)
+    if given >= 1 - 1e-9:
         even = 1 / len(own)
-        scale = (1 - untold * even) / told
+        scale = (1 - missing * even) / given
     else:
-        even, scale = (1 - told) / untold, 1.0
+        even, scale = (1 - given) / missing, 1.0
     return tuple(even if share is None else share * scale for share in own)
 
 
@@ -194,7 +194,7 @@ def _made(curriculum: Curriculum, control: str, words: str, stages: tuple[Stage,
 
 
 def _copies(shares: Sequence[float]) -> list[int]:
-    """How often each stage stands in a mixture: the fewest copies that come within 2 % of all shares, or else nearest to them."""
+    """Copies of each stage in a mixture: the fewest that approximate all shares within 2 %, otherwise the nearest ones."""
     ways = [[max(1, round(total * share)) for share in shares] for total in range(len(shares), max(MOST_COPIES, len(shares)) + 1)]
     fitting = [way for way in ways if sum(way) <= max(MOST_COPIES, len(shares))]
 

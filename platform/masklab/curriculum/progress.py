@@ -1,6 +1,6 @@
-"""Where a run stands in its curriculum: a pure state machine, with no clock and no input or output.
+"""The position of a run in its curriculum: a pure state machine, with no clock and no input or output.
 
-Every rank calls `advance` on the same reduced figures and so takes the same decision.
+Every rank calls `advance` on the same reduced losses and so takes the same decision.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Decision(Enum):
 
 @dataclass(frozen=True)
 class StageLosses:
-    """What one evaluation tells the state machine.
+    """The input of the state machine from one evaluation.
 
     `losses` are plain cross-entropies, one a validation stage, in nats per masked character. `budget_used` is the share of the
     run's whole budget spent so far, in [0, 1].
@@ -67,7 +67,7 @@ class Step:
 
 
 def watched_loss(evaluation: StageLosses, progress: Progress, curriculum: Curriculum) -> float:
-    """The figure that must improve, in nats per character."""
+    """The validation loss that must improve, in nats per character."""
     if curriculum.advance_on == "current_stage":
         return evaluation.losses[progress.stage]
     losses = evaluation.losses

@@ -11,7 +11,7 @@ from masklab.schema import Section
 
 
 class Stage(Section):
-    """One step of a curriculum. In a file its masking keys stand beside its own: `{type: sticky, mask_ratio: 0.2, patience: 5}`."""
+    """One step of a curriculum. In a file its masking keys are beside its own: `{type: sticky, mask_ratio: 0.2, patience: 5}`."""
 
     masking: MaskingStrategy
     """How positions are selected, and what replaces them."""

@@ -1,4 +1,4 @@
-"""Self-attention over the whole sequence, in both directions or, where the model is causal, backwards only.
+"""Self-attention over the whole sequence, bidirectional or causal, with rotary positions and a key-value cache.
 
 Shapes: B sequences, T positions, P positions passed before, N chosen positions, C channels, H heads, D channels of a head.
 """

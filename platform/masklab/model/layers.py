@@ -1,6 +1,6 @@
-"""Linear layers whose weights are left for the model to draw.
+"""Layers of a block: linear, norm and feed-forward. `Transformer` draws their weights.
 
-Shapes: F features, O outputs.
+Shapes: B sequences, T positions, C channels; F features or hidden channels, O outputs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights in a safetensors file, whose header is checked before anything is made of the size that it tells.
+"""Weights in a safetensors file, whose header is checked before memory of the size it declares is allocated.
 
 The file is a length (8 bytes, little-endian), a header of that many bytes, JSON with dtype, shape and place of each tensor, and the
 tensors one after another.
@@ -63,7 +63,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         entries = json.loads(header)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"has a header that is no JSON ({type(error).__name__})") from error
+        raise ValueError(f"has a header that is not JSON ({type(error).__name__})") from error
     if not isinstance(entries, dict):
         raise ValueError("has a header that names no tensors")
     entries.pop("__metadata__", None)
@@ -82,14 +82,14 @@ def _placed(name: str, entry: Any) -> tuple[tuple[int, ...], int, int]:
     """Shape, first byte and end of one tensor. Raises ValueError where they do not agree with each other."""
     shown = repr(name[:40])
     if not isinstance(entry, Mapping) or len(name) > LONGEST_NAME:
-        raise ValueError(f"has a header that tells nothing of {shown}")
+        raise ValueError(f"has a header without a valid entry for {shown}")
     each = BYTES.get(str(entry.get("dtype")))
     if each is None:
         raise ValueError(f"has {shown} in dtype {str(entry.get('dtype'))[:20]!r}, which no model here has")
     shape: Any = entry.get("shape")
     place: Any = entry.get("data_offsets")
     if not _are_sizes(shape) or not _are_sizes(place) or len(place) != 2 or len(shape) > MOST_AXES:
-        raise ValueError(f"has a header whose shape or place of {shown} is none")
+        raise ValueError(f"has a header with an invalid shape or data_offsets of {shown}")
     if place[1] - place[0] != math.prod(shape) * each:
         raise ValueError(f"has {shown} of shape {str(shape)[:60]} in {place[1] - place[0]:,} bytes")
     return tuple(shape), place[0], place[1]

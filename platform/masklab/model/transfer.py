@@ -101,7 +101,7 @@ def listed(characters: str) -> str:
 
 
 def _transfer_head(model: Transformer, source: SourceNetwork, rows: Rows, *, same: bool, characters: bool) -> TransferReport:
-    """The head: of the same outputs it is loaded, of others it is new; one that was tied and is no more is copied, and said."""
+    """The head: of the same outputs it is loaded, of others it is new; one that was tied and no longer is, is copied and noted."""
     theirs = {name.removeprefix(OUTPUT): tensor for name, tensor in source.tensors.items() if name.startswith(OUTPUT)}
     size = sum(tensor.numel() for tensor in theirs.values())
     left = (Part("head", size),) if theirs else ()

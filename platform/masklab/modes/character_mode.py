@@ -1,4 +1,4 @@
-"""Modes that predict a character at each counted position: their loss, and what is told of them.
+"""Modes that predict a character at each counted position: their loss and metrics.
 
 Shapes: B sequences, T positions, C channels, N counted positions in the batch, V characters.
 """
@@ -47,11 +47,11 @@ class CharacterMode(Mode):
         return score_sequences(model, *part, batch_size, device).columns
 
     def metrics(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
-        """Means over the counted positions: see `SequenceScores.figures`."""
+        """Means over the counted positions: see `SequenceScores.metrics`."""
         from masklab.modes.character_scores import SequenceScores
 
-        return SequenceScores.of(scores).figures
+        return SequenceScores.of(scores).metrics
 
-    def overall(self, figures: Mapping[str, float], vocabulary_size: int) -> dict[str, float]:
-        """The share that is right, and how much more probable than by chance the true character is: its mean probability over 1/V."""
-        return {"accuracy": figures["accuracy"], "model_vs_random": vocabulary_size * figures["true_probability"]}
+    def overall(self, metrics: Mapping[str, float], vocabulary_size: int) -> dict[str, float]:
+        """Accuracy, and the mean probability of the true character relative to chance, 1/V."""
+        return {"accuracy": metrics["accuracy"], "model_vs_random": vocabulary_size * metrics["true_probability"]}

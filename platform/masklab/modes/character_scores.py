@@ -1,4 +1,4 @@
-"""What a model that predicts characters makes of sequences: sums over the selected positions of each.
+"""Scores of sequences by a model that predicts characters: sums over the selected positions of each.
 
 Shapes: N sequences, T positions, B sequences at a time, M selected positions among these, V characters.
 """
@@ -26,7 +26,7 @@ allocator and oneDNN keep of each: over 16,384 windows of 128 that was 0.5 GB fo
 
 @dataclass(frozen=True)
 class SequenceScores:
-    """Sums over the selected positions of each sequence, (N,) float64 each; a sequence with none selected has zeros.
+    """Sums over the selected positions of each sequence, (N,) float64 each; zeros for a sequence without any.
 
     `cross_entropy_sum` is in nats, `correct` counts the positions where the most probable character is the true one, and
     `true_probability_sum` adds up the probabilities given to the true characters.
@@ -48,8 +48,8 @@ class SequenceScores:
         return np.stack([self.cross_entropy_sum, self.count, self.correct, self.true_probability_sum], axis=1)
 
     @property
-    def figures(self) -> dict[str, float]:
-        """Means over all selected positions: the `loss` in nats, the share that is right, and the probability of what is true."""
+    def metrics(self) -> dict[str, float]:
+        """Means over all selected positions: `loss` in nats, `accuracy`, and the probability of the true character."""
         count = float(self.count.sum())
         return {
             "loss": float(self.cross_entropy_sum.sum()) / count,
@@ -69,16 +69,16 @@ def score_sequences(
 ) -> SequenceScores:
     """Score `inputs` (N, T) against `targets` (N, T) where `selected` (N, T), `batch_size` sequences at a time.
 
-    `noise_level` (N,) is what a time-conditioned model is told. The network runs in the caller's autocast format and without
+    `noise_level` (N,) is the input of a time-conditioned model. The network runs in the caller's autocast format and without
     dropout; the log-softmax and all sums are float64 and taken in the order of the text, so that a uniform predictor gets log V
-    and figures do not depend on `batch_size` but for the rounding inside the network.
+    and the sums do not depend on `batch_size`, except by rounding inside the network.
     """
-    figures = np.zeros((4, len(inputs)))
+    sums = np.zeros((4, len(inputs)))
     with evaluation_mode(model):
         for first in range(0, len(inputs), batch_size):
             part = slice(first, first + batch_size)
-            figures[:, part] = _score(model, inputs[part], targets[part], selected[part], noise_level[part], device)
-    return SequenceScores(*figures)
+            sums[:, part] = _score(model, inputs[part], targets[part], selected[part], noise_level[part], device)
+    return SequenceScores(*sums)
 
 
 def _score(
@@ -105,7 +105,7 @@ def _score(
     rows_M = positions_M // inputs.shape[1]
     per_position = (cross_entropy_M, np.ones(len(rows_M)), correct_M, np.exp(-cross_entropy_M))
     # bincount adds one after another: the same order whatever the batch
-    return np.stack([np.bincount(rows_M, weights=figure, minlength=len(inputs)) for figure in per_position])
+    return np.stack([np.bincount(rows_M, weights=values, minlength=len(inputs)) for values in per_position])
 
 
 def compare(logits_MV: Tensor, targets_M: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""A network that fills masks, as the source of what a detector has to find out (ELECTRA, Clark et al. 2020, section 2).
+"""A network that fills masks, the generator of the characters that a detector has to find (ELECTRA, Clark et al. 2020, section 2).
 
 Shapes: B sequences, T positions, M masked positions of a sequence, V characters.
 """
@@ -101,7 +101,7 @@ def generator_at(path: str, digest: str | None) -> Generator:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, yaml.YAMLError, DataError, CheckpointError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"mode.generator_checkpoint = {path}: is no checkpoint of a mask predictor that can be read ({reason})"
+            f"mode.generator_checkpoint = {path}: cannot be read as the checkpoint of a mask predictor ({reason})"
         ) from error
 
 

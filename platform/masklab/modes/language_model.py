@@ -26,7 +26,6 @@ class LanguageModel(CharacterMode):
 
     @property
     def needs_masks(self) -> bool:
-        """Nothing is masked."""
         return False
 
     @property

@@ -1,6 +1,6 @@
-"""What is told of a detector: how well it tells two classes apart, and whether its probabilities are right.
+"""Metrics of classifiers: of a binary detector, of several classes, and of a predicted number.
 
-Shapes: N positions; `positive` (N,) bool is the class that is looked for.
+Shapes: N positions or labels, O classes; `positive` (N,) bool marks the positions of the class to be detected.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def constant_loss(positive: Truth) -> float:
 
 
 def balanced_accuracy(predicted: Truth, positive: Truth) -> float:
-    """Mean over the classes of the share that is recognised: 0.5 for any constant; over the one class where there is only one."""
+    """Mean recall over the classes that occur: 0.5 for a constant prediction where both do."""
     right = predicted == positive
     return float(np.mean([right[part].mean() for part in (positive, ~positive) if part.any()]))
 
 
 def auroc(score: Numbers, positive: Truth) -> float:
-    """The chance that a positive one scores above one that is not, ties by half (Mann, Whitney 1947); 0.5 where there is one class."""
+    """Probability that a positive scores above a negative, ties by half (Mann, Whitney 1947); 0.5 where there is only one class."""
     n_positive = int(positive.sum())
     n_other = len(positive) - n_positive
     if not n_positive or not n_other:
@@ -55,7 +55,7 @@ Counts = NDArray[np.float64] | NDArray[np.int64]
 
 
 def confusion(true_N: NDArray[np.integer], predicted_N: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
-    """How often each true class (a row) was taken for each class (a column): (O, O)."""
+    """Counts (O, O) of each true class (row) and predicted class (column)."""
     pairs = true_N.astype(np.int64) * classes + predicted_N.astype(np.int64)
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
@@ -68,7 +68,7 @@ def macro_f1(hits_O: Counts, predicted_O: Counts, true_O: Counts) -> float:
 
 
 def class_counts(true_N: NDArray[np.integer], predicted_N: NDArray[np.integer]) -> tuple[Counts, Counts, Counts]:
-    """How often each class was predicted rightly, predicted, and true: (O,) each, up to the last class that occurs."""
+    """Counts (O,) of correct predictions, predictions, and true labels of each class, up to the last class that occurs."""
     O = 1 + int(max(true_N.max(), predicted_N.max()))  # noqa: E741
     hits_N = true_N[true_N == predicted_N]
     return np.bincount(hits_N, minlength=O), np.bincount(predicted_N, minlength=O), np.bincount(true_N, minlength=O)

@@ -1,8 +1,8 @@
-"""What the modes have in common: a way to make examples, a head, a loss, and figures.
+"""The base of all modes: a way to make examples, a head, a loss, and metrics.
 
 The loop, the curricula, the checkpoints and the tracking are the same for all. A mode is one file, and one line in `any_mode.py`.
 
-Shapes: B sequences, T positions, N counted positions in the batch, O outputs of the head, K figures of one sequence.
+Shapes: B sequences, T positions, N counted positions in the batch, O outputs of the head, K scores of one sequence.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Mode(Section):
     fills_masks: ClassVar[bool] = False
     """Whether exactly the positions that a stage selects are counted."""
     judges: ClassVar[bool] = False
-    """Whether the model can tell how doubtful the characters of a written text are."""
+    """Whether the model can judge the characters of a written text."""
 
     @property
     def needs_masks(self) -> bool:
@@ -86,7 +86,7 @@ class Mode(Section):
         """Examples (B, T) of `rows` (B, window), corrupted as `masking` says. Pure: the same streams, the same examples."""
 
     def shortcoming(self, pool: Examples) -> str | None:
-        """What keeps a validation pool from being scored, in words that follow its stage; None when nothing does."""
+        """The reason why a validation pool cannot be scored, as a predicate of its stage; None if it can."""
         return None if pool.selected.any() else "masks nothing"
 
     def outputs(self, labels: Labels | None) -> int | None:
@@ -94,7 +94,7 @@ class Mode(Section):
         return None
 
     def features(self, channels: int) -> int | None:
-        """What such a head reads of a last layer of C `channels`, if it is more than those; the head then knows its scale."""
+        """Features that such a head reads, standardised, if they are not the C `channels` of the last layer; otherwise None."""
         return None
 
     def build(self, config: ModelConfig, vocabulary: Vocabulary, labels: Labels | None = None, seed: int = 0) -> Transformer:
@@ -109,26 +109,26 @@ class Mode(Section):
         """The loss (N,) in nats at the counted positions, row by row; float32 whatever the autocast format."""
 
     def weights(self, model: Transformer, batch: ModeBatch) -> Tensor | None:
-        """What each loss (N,) counts for in training, by its class; None where all count for 1."""
+        """Class weight of each loss (N,) in training; None where all are 1."""
         return None
 
     @abstractmethod
     def scores(self, model: Transformer, examples: Examples, batch_size: int, device: torch.device) -> NDArray[np.float64]:
-        """What the network makes of each sequence alone, (B, K); (0, K) of none. No dropout, no smoothing, no weights.
+        """Scores (B, K) of each sequence by itself; (0, K) for none. No dropout, no smoothing, no weights.
 
         It must not depend on `batch_size`, but for rounding.
         """
 
     @abstractmethod
     def metrics(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
-        """`loss` in nats, and other figures by name, of the sequences (B,) whose scores are (B, K)."""
+        """`loss` in nats, and other metrics by name, of the sequences (B,) whose scores are (B, K)."""
 
-    def overall(self, figures: Mapping[str, float], vocabulary_size: int) -> dict[str, float]:
-        """What is told of all pools together: `figures` of their sequences, without the loss."""
-        return {name: figure for name, figure in figures.items() if name != "loss"}
+    def overall(self, metrics: Mapping[str, float], vocabulary_size: int) -> dict[str, float]:
+        """The metrics to report for all pools together, without the loss, from the `metrics` of their sequences."""
+        return {name: value for name, value in metrics.items() if name != "loss"}
 
     def confusion(self, scores: NDArray[np.float64], examples: Examples) -> NDArray[np.int64] | None:
-        """How often each class (a row) was taken for each class (a column), where a sequence has one class; None elsewhere."""
+        """Confusion matrix (true class, predicted class) where a sequence has one class; otherwise None."""
         return None
 
     def describe(self) -> str:

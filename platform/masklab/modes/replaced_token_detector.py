@@ -101,15 +101,13 @@ class ReplacedTokenDetector(Mode):
         return float(np.clip(masking.expected_ratio(block_size) * changed, LEAST_SHARE, 1 - LEAST_SHARE))
 
     def shortcoming(self, pool: Examples) -> str | None:
-        """A pool of nothing but original characters tells no classes apart."""
+        """A pool without replaced characters has one class only."""
         return None if pool.targets.any() else "replaces nothing"
 
     def outputs(self, labels: Labels | None) -> int:
-        """Original, and replaced."""
-        return 2
+        return 2  # original, replaced
 
     def losses(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
-        """Cross-entropy (N,) in nats."""
         import torch.nn.functional as F
 
         logits_N2 = _logits(model, batch.inputs, batch.positions)
@@ -132,7 +130,7 @@ class ReplacedTokenDetector(Mode):
         return odds_BT + _prior(examples)[:, None] if self.class_weights == "balanced" else odds_BT
 
     def metrics(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
-        """Figures over all positions; one is taken for replaced where that is likelier than the expected share of its stage."""
+        """Metrics over all positions; a position counts as replaced where that is likelier than the expected share of its stage."""
         replaced_N, odds_N = examples.targets.ravel() > 0, scores.ravel()
         return {
             "loss": log_loss(odds_N, replaced_N),
@@ -159,7 +157,7 @@ def fragments(text_BS: NDArray[Any], where_BT: NDArray[np.bool_], keys: NDArray[
 
 
 def log_odds(model: Transformer, inputs: NDArray[Any], batch_size: int, device: torch.device) -> NDArray[np.float64]:
-    """What the network makes of each character of `inputs` (B, T): the logit of replaced less that of original, (B, T)."""
+    """Log odds (B, T) of each character of `inputs` (B, T): the logit of replaced minus that of original."""
     import torch
 
     from masklab.model.training_mode import evaluation_mode
@@ -174,7 +172,7 @@ def log_odds(model: Transformer, inputs: NDArray[Any], batch_size: int, device: 
 
 
 def _logits(model: Transformer, inputs_BT: Tensor, positions_N: Tensor | None = None) -> Tensor:
-    """Logits of original and replaced, (N, 2) or (B, T, 2) float32. A network that is told a noise level is told 0: nothing is masked."""
+    """Logits of original and replaced, (N, 2) or (B, T, 2) float32. The noise level is 0, since nothing is masked."""
     level_B = inputs_BT.new_zeros(len(inputs_BT), dtype=next(model.parameters()).dtype)
     return model.head(model.hidden(inputs_BT, level_B, positions_N)).float()
 

@@ -1,10 +1,10 @@
 """The classifier of whole texts: X = [CLS], text and padding, Y = one class or one number.
 
 The number may also be the share of a text that was masked and filled in by a mask predictor: then the texts are plain, the stages of
-the curriculum mask them, and the network tells how much of what it sees is not original.
+the curriculum mask them, and the network predicts how much of the text is not original.
 
-Padding is attended to by nothing and pooled into nothing, so that it never changes what is said of a text. A number is predicted on
-the scale of the training labels, with mean 0 and deviation 1, and told in their own unit.
+Padding is attended to by nothing and pooled into nothing, so that it never changes the prediction for a text. A number is predicted on
+the scale of the training labels, with mean 0 and deviation 1, and reported in their own unit.
 
 Shapes: B sequences, T positions, C channels, O outputs (classes, or 1 for a number).
 """
@@ -88,7 +88,7 @@ class SequenceClassifier(Mode):
     def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:
         """The texts (B, T), of which the position of [CLS], the first, is counted and has the label.
 
-        `noise_level` is 0, since it would tell the share of masks.
+        `noise_level` is 0, since it would give away the share of masks.
         """
         if self.target == "masked_ratio":
             rows = self._filled(rows, masking, streams, vocabulary)
@@ -149,11 +149,11 @@ class SequenceClassifier(Mode):
         return F.cross_entropy(logits_BO, batch.targets, reduction="none", label_smoothing=label_smoothing)
 
     def weights(self, model: Transformer, batch: ModeBatch) -> Tensor | None:
-        """Of each text that of its class, (B,)."""
+        """Class weight of each text, (B,)."""
         return None if self.class_weights == "none" else model.get_buffer(WEIGHTS)[batch.targets]
 
     def _logits(self, model: Transformer, inputs_BT: Tensor, noise_level_B: Tensor) -> Tensor:
-        """What the head says of each text: (B, O) float32."""
+        """Outputs of the head for each text: (B, O) float32."""
         import torch
 
         keys_BT = inputs_BT != model.vocabulary_size + PAD
@@ -212,9 +212,9 @@ class SequenceClassifier(Mode):
         return {"loss": float(loss.mean()), "accuracy": float(counts[0].sum() / len(true)), "macro_f1": macro_f1(*counts)}
 
     def confusion(self, scores: NDArray[np.float64], examples: Examples) -> NDArray[np.int64] | None:
-        """How often each class (a row) was taken for each class (a column), up to the last that occurs.
+        """Confusion matrix (true class, predicted class), up to the last class that occurs.
 
-        None for numbers, and for classes of which there are too many to look at.
+        None for numbers, and for more than `MOST_CONFUSED` classes.
         """
         if examples.targets.dtype.kind == "f":
             return None

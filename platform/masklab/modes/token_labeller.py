@@ -44,7 +44,6 @@ class TokenLabeller(Mode):
 
     @property
     def needs_masks(self) -> bool:
-        """Nothing is masked."""
         return False
 
     @property
@@ -75,18 +74,17 @@ class TokenLabeller(Mode):
         return model
 
     def losses(self, model: Transformer, batch: ModeBatch, label_smoothing: float) -> Tensor:
-        """Cross-entropy (N,) in nats."""
         import torch.nn.functional as F
 
         logits_NO = self._logits(model, batch.inputs, batch.noise_level, batch.positions)
         return F.cross_entropy(logits_NO, batch.targets, reduction="none", label_smoothing=label_smoothing)
 
     def weights(self, model: Transformer, batch: ModeBatch) -> Tensor | None:
-        """Of each character that of its class, (N,)."""
+        """Class weight of each character, (N,)."""
         return None if self.class_weights == "none" else model.get_buffer(WEIGHTS)[batch.targets]
 
     def _logits(self, model: Transformer, inputs_BT: Tensor, noise_level_B: Tensor, positions_N: Tensor) -> Tensor:
-        """What the head says of the characters at `positions`: (N, O) float32."""
+        """Outputs of the head for the characters at `positions`: (N, O) float32."""
         keys_BT = inputs_BT != model.vocabulary_size + PAD
         return model.head(model.hidden(inputs_BT, noise_level_B, positions_N, keys_BT)).float()
 
@@ -126,7 +124,7 @@ class TokenLabeller(Mode):
         return out
 
     def metrics(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
-        """Mean cross-entropy, share that is right, and macro F1 over the labelled characters of all texts together."""
+        """Mean cross-entropy, accuracy and macro F1 over the labelled characters of all texts together."""
         loss, sums = scores[:, 0].sum(), scores[:, 1:].sum(axis=0)
         hits, predicted, true = sums.reshape(3, -1)
         count = true.sum()

@@ -65,7 +65,7 @@ class Canvas:
 
     @property
     def masked_share(self) -> NDArray[np.float64]:
-        """Masked positions over all positions, (B,): what a time-conditioned network is told where no time is defined."""
+        """Masked positions over all positions, (B,): the noise level of a time-conditioned network where no time is defined."""
         share: NDArray[np.float64] = (self.tokens == self.mask_id).mean(axis=1)
         return share
 

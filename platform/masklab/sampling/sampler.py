@@ -67,7 +67,7 @@ class ReverseProcess:
     """Characters of the texts that the model was trained on."""
     judge: Judge | None = None
     before: int = 0
-    """The character that a causal model is told comes before a text of which nothing is given."""
+    """The character that a causal model sees before a text of which nothing is given."""
 
     def predict(self, rows_B: NDArray[np.bool_], noise_level_B: NDArray[np.float64] | None = None) -> Prediction:
         """Predict every masked position of the rows in `rows` (B,) bool, one pass through the network for each row that has changed.

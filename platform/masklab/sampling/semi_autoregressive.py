@@ -41,7 +41,7 @@ class BlockProcess(ReverseProcess):
     """The reverse process of one block among others: its sampler's time is not that of all that the network sees."""
 
     def predict(self, rows_B: NDArray[np.bool_], noise_level_B: NDArray[np.float64] | None = None) -> Prediction:
-        """A time-conditioned network is told how much of what it sees is masked."""
+        """The noise level of a time-conditioned network is the masked share of its window."""
         return super().predict(rows_B)
 
 

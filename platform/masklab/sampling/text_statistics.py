@@ -1,12 +1,12 @@
 """Generated texts beside real text, by their characters: how far their n-grams are apart, how varied they are, how many words are real.
 
-A text is finite, so real text is not at divergence 0 from other real text either, and its n-grams repeat. Read each figure beside a
-floor: the same figure of as many real pieces, as long, cut from the training text (`real_pieces`). The headline is the divergence of
+A text is finite, so real text is not at divergence 0 from other real text either, and its n-grams repeat. Compare each value with its
+floor: the same statistic of as many real pieces, as long, cut from the training text (`real_pieces`). The headline is the divergence of
 4-grams, which counts whatever shorter n-grams show (the data-processing inequality, edges of the texts apart) and more. For 64 pieces
 of 256 characters of tiny Shakespeare the floor is 0.345, and differs by 0.003 from one cut to the next; Markov chains of order 1 and 2
-have 0.665 and 0.423. By 3-grams the second of them cannot be told from real text.
+have 0.665 and 0.423. By 3-grams the second of them is not distinguishable from real text.
 
-NaN stands where there is nothing to measure: no n-gram in the samples or in the reference, or no whole word.
+A value is NaN where there is nothing to measure: no n-gram in the samples or in the reference, or no whole word.
 
 Shapes: N characters of all texts in a row, A of the alphabet, G different n-grams.
 """
@@ -31,7 +31,7 @@ APOSTROPHES = "'’"
 
 @dataclass(frozen=True)
 class TextStatistics:
-    """Figures of some texts. `divergence` and `distinct` have one for each n from 1 to `ORDERS`.
+    """Statistics of some texts. `divergence` and `distinct` have one for each n from 1 to `ORDERS`.
 
     `divergence`: Jensen-Shannon divergence of the n-grams from the reference's, in bits from 0 to 1 (Lin 1991, section IV).
     `distinct`: different n-grams over all n-grams of the texts together (Li et al. 2016, section 5.2); a collapsed sampler has few.
@@ -121,7 +121,7 @@ class ReferenceText:
 
 
 def text_statistics(samples: Sequence[str], reference: ReferenceText) -> TextStatistics:
-    """The figures of `samples` beside `reference`.
+    """The statistics of `samples` compared with `reference`.
 
     `text_statistics(real_pieces(training, lengths), reference)` is the floor. All its words are real; to see how many are in text
     that the training text does not hold, take the validation text for a sample.

@@ -1,7 +1,7 @@
 """A text as tokens, split in two, in one Arrow IPC file that is mapped into memory and never unpickled.
 
 The file has one column, `tokens`, and two record batches: the training split, then the validation split. Vocabulary, provenance
-and fingerprint stand in the schema's metadata.
+and fingerprint are in the schema's metadata.
 
 Shapes: N tokens of a split.
 """
@@ -103,7 +103,7 @@ class TokenCorpus:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Map the corpus at `path` into memory. Raises DataError when it is no corpus, or differs from its own fingerprint."""
+        """Map the corpus at `path` into memory. Raises DataError when it is not a corpus, or does not match its fingerprint."""
         with reading(path, FORMAT, "a corpus") as (header, batches):
             train, validation = (batch.column("tokens").to_numpy(zero_copy_only=True) for batch in batches)
             corpus = cls(train, validation, Vocabulary.from_json(json.loads(header["vocabulary"])), json.loads(header["provenance"]))

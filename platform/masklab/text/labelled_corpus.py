@@ -1,7 +1,7 @@
 """Texts with labels as rows of tokens, split in two, in one Arrow IPC file that is mapped into memory and never unpickled.
 
 The file has two columns, `tokens` and `label`, and two record batches: the training split, then the validation split. Vocabulary,
-labels, provenance and fingerprint stand in the schema's metadata.
+labels, provenance and fingerprint are in the schema's metadata.
 
 Shapes: R rows of a split, N tokens of all of them, B chosen rows, T positions of a block.
 """
@@ -145,14 +145,14 @@ class LabelledCorpus:
     def facts(self, block_size: int) -> dict[str, str]:
         """What a person should know of the rows, and of the labels in the training split, by name."""
         labels = self.labels
-        told = f"mean {labels.mean:.6g}, deviation {labels.deviation:.6g}"
+        meaning = f"mean {labels.mean:.6g}, deviation {labels.deviation:.6g}"
         if not labels.is_number:
             pairs = sorted(zip(labels.counts, labels.names, strict=True), reverse=True)
             shown = ", ".join(f"{readable(name)} {count:,}" for count, name in pairs[:NAMED])
             more = f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else ""
-            told = f"{len(pairs):,} classes of {labels.of}: {shown}{more}"
+            meaning = f"{len(pairs):,} classes of {labels.of}: {shown}{more}"
         cut = self.cut_rows(block_size)
-        return {"rows": f"{self.counts}; {cut:,} are longer than a block of {block_size:,} and are cut", "labels": told}
+        return {"rows": f"{self.counts}; {cut:,} are longer than a block of {block_size:,} and are cut", "labels": meaning}
 
     @property
     def characters(self) -> dict[str, int]:
@@ -191,7 +191,7 @@ class LabelledCorpus:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Map the corpus at `path` into memory. Raises DataError when it is no such corpus, or differs from its own fingerprint."""
+        """Map the corpus at `path` into memory. Raises DataError when it is not a labelled corpus, or does not match its fingerprint."""
         with reading(path, FORMAT, "a labelled corpus") as (header, batches):
             train, validation = map(_rows_of, batches)
             vocabulary = Vocabulary.from_json(json.loads(header["vocabulary"]))

@@ -67,7 +67,7 @@ def cleaned(examples: Iterable[Example], label_type: LabelType, where: str) -> C
             continue
         if not isinstance(example.text, str):
             raise DataError(
-                f"{where}: {example.place}: the text is {shown(example.text)}, which is none; correct it or dataset.text_column"
+                f"{where}: {example.place}: the text column holds {shown(example.text)}, not a string; correct it or dataset.text_column"
             )
         label = _read(example, label_type, where)
         if label is None:
@@ -89,7 +89,7 @@ def cleaned(examples: Iterable[Example], label_type: LabelType, where: str) -> C
 
 
 def _order(text: str, label: Label, label_type: LabelType) -> bytes:
-    """A hash of a text and its label. Where these are no classes, rows of one text come one after another."""
+    """A hash of a text and its label. Unless labels are classes, rows of one text are adjacent."""
     parts = [repr((text, label))] if label_type == "class" else [repr(text), repr(label)]
     return b"".join(hashlib.blake2b(part.encode(), digest_size=16).digest() for part in parts)
 

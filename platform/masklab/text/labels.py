@@ -1,4 +1,4 @@
-"""What the labels of a text mean: classes by name, or a number with its scale."""
+"""Labels of a text: as users write them, and their meaning, classes by name or a number with its scale."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def class_name(value: Any) -> str | None:
     if is_missing(value):
         return None
     if isinstance(value, list | tuple | dict | set | bytes):
-        raise ValueError("names no class; for a label of each character give dataset.label_type=per_token")
+        raise ValueError("is not the name of a class; for a label of each character give dataset.label_type=per_token")
     return str(value).strip()
 
 
@@ -81,11 +81,11 @@ def number(value: Any) -> float | None:
     if is_missing(value):
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise ValueError("is no number; for classes give dataset.label_type=class")
+        raise ValueError("is not a number; for classes give dataset.label_type=class")
     try:
         read = float(value.replace("_", "?")) if isinstance(value, str) else float(value)
     except (ValueError, OverflowError):
-        raise ValueError("is no number; for classes give dataset.label_type=class") from None
+        raise ValueError("is not a number; for classes give dataset.label_type=class") from None
     if math.isnan(read):
         return None
     if abs(read) > float(np.finfo(np.float32).max):
@@ -96,7 +96,7 @@ def number(value: Any) -> float | None:
 def token_names(value: Any, text: str) -> TokenNames | None:
     """The classes of the characters of `text`, None for one that has none; None where all are missing.
 
-    They stand in a list, in a string with blanks between them, or in a string of one sign each, where a blank is no label.
+    They are given as a list, as a string with blanks between them, or as a string of one sign each, where a blank means no label.
     Raises ValueError when they are not as many as the characters.
     """
     if is_missing(value):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from masklab.errors import DataError
 
 SPECIAL_TOKENS = ("[MASK]", "[PAD]", "[CLS]", *(f"[RESERVED_{i}]" for i in range(5)))
-"""Tokens that stand for no character, in the order of their numbers V, V+1, ..."""
+"""Tokens that are not characters, in the order of their numbers V, V+1, ..."""
 ROUND_TO = 16
 """Tables indexed by tokens have a multiple of this many rows, which matrix hardware likes."""
 MASK_SIGN, SPECIAL_SIGN = "\u2581", "\ufffd"
@@ -34,7 +34,7 @@ class Vocabulary:
         if not self.characters:
             raise DataError("a vocabulary needs at least one character; the text is empty")
         if wrong := [c for c in self.characters if len(c) != 1]:
-            raise DataError(f"a vocabulary holds single characters, and {wrong[0]!r} is none")
+            raise DataError(f"a vocabulary holds single characters, and {wrong[0]!r} is not one")
         if any(a >= b for a, b in zip(self.characters, self.characters[1:], strict=False)):
             raise DataError("the characters of a vocabulary must be sorted by code point, each once")
         if self.extended_size > 1 << 16:
@@ -63,7 +63,7 @@ class Vocabulary:
 
     @property
     def cls_id(self) -> int:
-        """The token whose output stands for a whole sequence."""
+        """The token whose output represents a whole sequence."""
         return self.size + 2
 
     @property

@@ -59,7 +59,7 @@ class NanoGPT(PlainOrigin):
     def _files(self) -> list[Path]:
         folder = self._folder()
         if not folder.is_dir():
-            problem = "is no folder" if folder.exists() else "no such folder"
+            problem = "is not a folder" if folder.exists() else "no such folder"
             raise DataError(f"{folder}: {problem}; give the folder with train.bin, val.bin and meta.pkl as dataset.path")
         files = [folder / name for name in FILES]
         for file in files:
@@ -117,7 +117,7 @@ def _tokens(file: Path, numbers: NDArray[Any]) -> NDArray[Any]:
     if not content:
         raise DataError(f"{file}: the split is empty; prepare the folder again from a longer text")
     if len(content) % 2:
-        raise DataError(f"{file}: {len(content):,} bytes are no whole number of 16-bit tokens; the file is cut short: prepare it again")
+        raise DataError(f"{file}: {len(content):,} bytes are not a whole number of 16-bit tokens; the file is cut short: prepare it again")
     stored = np.frombuffer(content, "<u2")
     if (outside := stored >= len(numbers)).any():
         where = int(outside.argmax())

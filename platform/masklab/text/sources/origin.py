@@ -1,4 +1,4 @@
-"""Where a text comes from: what every source can tell and give."""
+"""The base classes of text sources."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Origin(Section):
     source: str
     """Kind of source."""
     path: str | None = None
-    """Where the text lies, for the sources that need to be told."""
+    """The file or folder of the text, for the sources that need one."""
 
     @abstractmethod
     def state(self) -> str:

@@ -26,7 +26,7 @@ from masklab.errors import DataError
 from masklab.text.sources.origin import TextOrigin
 
 EDITION = 1
-"""Grows when the rules of this file change, so that corpora made under the old ones are made anew."""
+"""Increased when the rules of this file change, so that corpora made by older rules are prepared again."""
 LEFT_OUT = frozenset({"ensurepip", "distutils", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtle", "turtledemo", "venv"})
 """Modules that some distributions leave out, bundle differently, or that hold no prose of their own."""
 PASSAGE = 1500
@@ -73,8 +73,8 @@ class PythonDocs(TextOrigin):
 def documents(raw: Iterable[str]) -> list[str]:
     """The `raw` texts cleaned, each paragraph once, in the order of their hashes.
 
-    Topics contain each other, and docstrings are inherited by copying: a paragraph that stood in both splits would flatter the
-    figures on held-out text. The order makes the end of the text resemble the rest of it.
+    Topics contain each other, and docstrings are inherited by copying: a paragraph that stood in both splits would make the
+    metrics on held-out text too good. The order makes the end of the text resemble the rest of it.
     """
     seen: set[str] = set()
     kept = []

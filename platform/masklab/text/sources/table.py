@@ -34,7 +34,7 @@ def read_columns(file: Path, wanted: Mapping[str, str]) -> Iterator[Row]:
             f"{file}: the name must end in {', '.join(f'.{e}' for e in READERS)}, or one of these with .gz; rename or convert it"
         )
     if not file.is_file():
-        problem = "is no file" if file.exists() else "no such file"
+        problem = "is not a file" if file.exists() else "no such file"
         raise DataError(f"{file}: {problem}; correct dataset.path")
     return READERS[ending](file, wanted)
 
@@ -42,9 +42,7 @@ def read_columns(file: Path, wanted: Mapping[str, str]) -> Iterator[Row]:
 def _places(file: Path, columns: Sequence[str], wanted: Mapping[str, str]) -> list[int]:
     """Where the wanted columns stand. Raises DataError when one is not there, or a name stands twice."""
     if twice := [name for name, count in Counter(columns).items() if count > 1]:
-        raise DataError(
-            f"{file}: the column {shown(twice[0])} stands there {columns.count(twice[0])} times; give each column a name of its own"
-        )
+        raise DataError(f"{file}: the column {shown(twice[0])} occurs {columns.count(twice[0])} times; give each column a name of its own")
     for key, name in wanted.items():
         if name not in columns:
             there = ", ".join(shown(column, 40) for column in columns[:COLUMNS_NAMED])
@@ -135,7 +133,7 @@ def _json_object(file: Path, number: int, line: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: line {number:,} is not JSON ({error}); give one object a line") from error
     if not is_text:
-        raise DataError(f"{file}: line {number:,} has half of a surrogate pair, such as \\ud800, which is no character; correct it")
+        raise DataError(f"{file}: line {number:,} has half of a surrogate pair, such as \\ud800, which is not a character; correct it")
     if not isinstance(value, dict):
         raise DataError(f'{file}: line {number:,} is {shown(value)}, not an object such as {{"text": ..., "label": ...}}')
     return value

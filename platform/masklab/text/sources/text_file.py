@@ -19,7 +19,7 @@ from masklab.text.sources.origin import TextOrigin, required
 
 BYTE_ORDER_MARK = "\ufeff"
 LARGEST_FILE = 1 << 32
-"""Bytes of a file, and of what it unpacks to: a few megabytes of gzip can stand for more than any memory holds."""
+"""Bytes of a file, and of what it unpacks to: a few megabytes of gzip can unpack to more than fits in memory."""
 MOST_FILES = 100_000
 """Files of a folder: beyond it the folder is hardly meant."""
 
@@ -98,7 +98,7 @@ def plain_bytes(file: Path) -> bytes:
     """The content of `file` as it is. Raises DataError when it cannot be read, is a pipe or a device, or is too large."""
     try:
         if not file.is_file():  # reading a pipe or a device might never end
-            raise DataError(f"{file}: {'is no plain file' if file.exists() else 'no such file'}; correct dataset.path")
+            raise DataError(f"{file}: {'is not a plain file' if file.exists() else 'no such file'}; correct dataset.path")
         with file.open("rb") as opened:
             content = opened.read(LARGEST_FILE + 1) if os.fstat(opened.fileno()).st_size <= LARGEST_FILE else None
     except OSError as error:
