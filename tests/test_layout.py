@@ -131,6 +131,12 @@ def test_package_files_are_empty_but_for_the_root() -> None:
             assert not file.read_text(encoding="utf-8").strip(), file
 
 
+def test_templates_styles_and_scripts_are_installed_with_the_package() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    installed = {path for glob in project["tool"]["setuptools"]["package-data"]["masklab"] for path in PACKAGE.glob(glob)}
+    assert set((PACKAGE / "reporting" / "templates").iterdir()) <= installed
+
+
 @pytest.mark.parametrize("path", ["platform/__init__.py", "platform/platform.py", "platform.py", "datasets/__init__.py", "datasets.py"])
 def test_nothing_shadows_a_module_of_that_name(path: str) -> None:
     assert not (PROJECT / path).exists()
