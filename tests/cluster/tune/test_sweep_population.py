@@ -351,7 +351,7 @@ def test_a_takeover_that_is_cut_off_anywhere_is_made_again(
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        (['sweep.space={model.n_layer: "int(1,2)"}'], "model.n_layer: cannot be varied with sweep.scheduler=pbt; weights of another shape"),
+        (['sweep.space={model.n_layer: "int(1,2)"}'], "model.n_layer: cannot be varied with sweep.scheduler=pbt; weights cannot be copied"),
         (['sweep.space={training.batch_size: "int(1,2)"}'], "see the same batches"),
         (['sweep.space={curriculum: "choice(sticky,random)"}'], "a run's place in its stages"),
         (['sweep.space={ramp.n_stages: "int(2,4)"}', "curriculum=ramp"], "more of them or fewer"),
