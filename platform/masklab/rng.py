@@ -157,7 +157,6 @@ class RowStreams:
         return cls(keys_of(root, index), root, index, total)
 
     def stream(self, name: Stream) -> NDArray[np.uint64]:
-        """Keys (B,) of the stream `name`."""
         return fold(self.keys, int(name))
 
     def uniforms(self, name: Stream, n: int) -> NDArray[np.float64]:

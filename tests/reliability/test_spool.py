@@ -262,7 +262,7 @@ def test_passwords_do_not_come_into_the_spool(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.begin("a: 1\n")
     declare(folder, create_run_record("e", run_name="r", params={"uri": store.uri}, tags={"t": store.uri}, description=store.uri))
-    tracker = MlflowTracker(RunHandle(store, RUN, folder=folder.path), "worker", report=lambda words: None)
+    tracker = MlflowTracker(RunHandle(store, folder.path, RUN), "worker", report=lambda words: None)
     tracker.log_text(store.uri, "a.txt")
     tracker.describe(store.uri)
     tracker.finish("FINISHED", seconds=0)

@@ -170,7 +170,7 @@ def test_a_run_that_was_never_sent_is_made_once_as_it_was(store: Store, capsys: 
 def test_a_parent_and_its_children_that_were_never_sent_are_nested(store: Store) -> None:
     facts = {"params": {"seed": 1}, "tags": {}, "description": ""}
     folder = begun(store.folder, "sweep")
-    nested = NestedRuns.of(None, "crashes", folder, dataset=DATASET, **facts)
+    nested = NestedRuns(None, folder, declared("sweep", datasets=[DATASET]))
     for i, word in enumerate(("FINISHED", "FAILED")):
         child = begun(store.folder, f"sweep/trials/{i}")
         handle = nested.child(child, f"sweep/{i}", **facts)
@@ -194,7 +194,7 @@ def test_a_child_that_the_store_does_not_take_is_made_when_it_does(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     facts = {"params": {"seed": 1}, "tags": {}, "description": ""}
-    nested = NestedRuns.of(store, "crashes", begun(store.folder, "sweep"), dataset=DATASET, **facts)
+    nested = NestedRuns(store, begun(store.folder, "sweep"), declared("sweep", datasets=[DATASET]))
     child = begun(store.folder, "sweep/trials/0")
 
     def refuse(*_: Any) -> None:
@@ -221,11 +221,11 @@ def test_a_child_that_the_store_does_not_take_is_made_when_it_does(
 def test_children_that_a_killed_driver_left_are_ended_by_the_next_one_without_a_server(store: Store) -> None:
     facts = {"params": {"seed": 1}, "tags": {}, "description": ""}
     sweep = begun(store.folder, "sweep")
-    nested = NestedRuns.of(None, "crashes", sweep, dataset=DATASET, **facts)
+    nested = NestedRuns(None, sweep, declared("sweep", datasets=[DATASET]))
     children = {word: begun(store.folder, f"sweep/trials/{word}") for word in ("finished", "interrupted")}
     for word, child in children.items():
         nested.child(child, word, **facts)
-    again = NestedRuns.of(None, "crashes", sweep, dataset=DATASET, **facts)
+    again = NestedRuns(None, sweep, declared("sweep", datasets=[DATASET]))
     again.settle({child: word for word, child in children.items()})
     assert [Spool(child.path).status() for child in children.values()] == ["FINISHED", "KILLED"]
 
@@ -260,13 +260,17 @@ def test_what_a_later_job_adds_to_a_run_that_was_never_sent_waits_with_it(store:
     samples = folder.path / "samples" / "001"
     samples.mkdir(parents=True)
     (samples / "samples.txt").write_text("a text")
-    given = StoreSettings(), store.folder, 20, {"samples/length": 6.0}, samples, "samples/001"
-    assert add(folder, *given) is None, "a run that is not for MLflow has nothing added to it"
+    settings, files = StoreSettings(), Artifact(at=0, path=str(samples), folder="samples/001")
+
+    def added(at: int) -> str | None:
+        return add(folder, settings, store.folder, Metrics(at=at, step=20, values={"samples/length": 6.0}), files)
+
+    assert added(1) is None, "a run that is not for MLflow has nothing added to it"
     assert Spool(folder.path).is_empty
     opened_run(folder, None, declared())
-    assert "the run has not been created yet; make sync sends it" in str(add(folder, *given))
+    assert "the run has not been created yet; make sync sends it" in str(added(2))
     assert synchronise(SyncConfig(), store.folder) == 0
-    assert add(folder, *given) is None
+    assert added(3) is None
     client = client_of(store.uri)
     (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
     assert [point.step for point in client.get_metric_history(run.info.run_id, "samples/length")] == [20, 20]

@@ -17,7 +17,7 @@ from masklab.tracking.spool import sender
 if __name__ == "__main__":
     home, uri, run_id, first = sys.argv[1:]
     sender.FIRST_PAUSE, sender.GATHERING = 0.01, 0.01
-    handle = RunHandle(Store.of(StoreSettings(uri=uri), Path(home)), run_id, folder=Path(home) / "runs" / "run")
+    handle = RunHandle(Store.of(StoreSettings(uri=uri), Path(home)), Path(home) / "runs" / "run", run_id)
     tracker = MlflowTracker(handle, "worker")
     for step in count(int(first)):
         if step > tracker.logged.training:

@@ -10,4 +10,4 @@ from masklab.tracking.mlflow_store import Store
 
 def start_run(store: Store, experiment: str, **facts: Any) -> RunHandle:
     """Create a run of these `facts`."""
-    return make_run(store, create_run_record(experiment, **facts))
+    return RunHandle(store, store.folder / "runs", *make_run(store, create_run_record(experiment, **facts)))

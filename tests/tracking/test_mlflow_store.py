@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ FINGERPRINT = "ab" * 32
 
 def start(store: Store, **changes: Any) -> RunHandle:
     arguments = {"run_name": "story", "params": {"training": {"batch_size": 16}}, "tags": {}} | changes
-    return replace(start_run(store, "masklab", **arguments), folder=store.folder / "runs")
+    return start_run(store, "masklab", **arguments)
 
 
 def test_a_new_experiment_is_one_of_models_and_an_old_one_is_left_as_it_is(store: Store) -> None:
@@ -98,9 +97,9 @@ def test_a_resumed_run_is_not_logged_twice(store: Store) -> None:
     tracker.finish()
     end_run(store, handle.run_id, "KILLED")
 
-    again = resume_run(store, handle.run_id)
+    again = resume_run(store, store.folder / "elsewhere", handle.run_id)
     assert again.logged == LoggedSteps(training=200, evaluation=200)
-    tracker = MlflowTracker(replace(again, folder=store.folder / "elsewhere"), "driver", finish_seconds=60)
+    tracker = MlflowTracker(again, "driver", finish_seconds=60)
     assert tracker.logged == again.logged, "a folder that knows nothing believes the store"
     log = MetricsLog(tracker)
     for event in [run_story.started(100), *run_story.story()[5:]]:
@@ -141,9 +140,9 @@ def test_a_deleted_experiment_and_an_unknown_run_are_told_in_one_line(store: Sto
         start(store)
     assert "\n" not in str(raised.value)
     with pytest.raises(TrackingError, match="deleted"):
-        resume_run(store, handle.run_id)
+        resume_run(store, handle.folder, handle.run_id)
     with pytest.raises(TrackingError, match="failed"):
-        resume_run(store, "0" * 32)
+        resume_run(store, handle.folder, "0" * 32)
 
 
 def test_the_default_store_is_sqlite_in_the_project_and_the_environment_comes_before_it(

@@ -21,7 +21,7 @@ from masklab.reporting.run.run_info import RunInfo
 from masklab.reporting.run.tables import plan_markdown
 from masklab.reporting.sweep.record import SweepRecord
 from masklab.text.preparation import Corpus
-from masklab.tracking.mlflow_run import RunHandle
+from masklab.tracking.mlflow_run import RunHandle, create_run_record
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.mlflow_tracker import MlflowTracker
 from masklab.tracking.nested_runs import REPORTED, NestedRuns, ending, status_of
@@ -142,15 +142,15 @@ class RunSession(Generic[PlanT, Record]):
         plan, config = self.plan, self.plan.config
         if not config.tracking.enabled:
             return None
-        nested = NestedRuns.of(
-            plan.store,
+        declared = create_run_record(
             config.tracking.experiment,
-            plan.folder,
+            run_name=plan.name,
             params=config.model_dump(mode="json", exclude={"report"}),
             tags=self.tags,
-            dataset=DatasetInput.of(config.dataset, plan.corpus),
+            datasets=[DatasetInput.of(config.dataset, plan.corpus)],
             description=plan.title,
         )
+        nested = NestedRuns(plan.store, plan.folder, declared)
         nested.settle(plan.statuses(self.record))
         return nested
 

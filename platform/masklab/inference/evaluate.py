@@ -96,7 +96,6 @@ class Plan:
 
     @property
     def models(self) -> list[TrainedModel]:
-        """The model, and the other one if there is one."""
         return [self.trained, self.other] if self.other else [self.trained]
 
 
@@ -131,14 +130,11 @@ def _samplers(config: EvaluateConfig, causal: bool) -> tuple[SamplingSettings, .
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The results of an evaluation."""
-
     scores: ModelScores
     other: ModelScores | None
     samplers: tuple[SamplerScores, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         out = self.scores.to_json() | {"samplers": [row.to_json() for row in self.samplers]}
         if self.other:
             apart = {name: estimate_json(each) for name, each in self.scores.differences(self.other).items()}
@@ -231,7 +227,6 @@ def _sampler_rows(plan: Plan) -> list[SamplerScores]:
 
 
 def _write(plan: Plan, outcome: Outcome, folder: Path) -> None:
-    """Write `evaluation.json`, the samplers' table, and the plot of the curve."""
     trained, other = plan.trained, plan.other
     values = {
         "other_checkpoint": str(other.checkpoint.path) if other else None,

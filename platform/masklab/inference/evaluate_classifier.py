@@ -67,7 +67,6 @@ def evaluate_labels(config: EvaluateConfig, home: Path) -> int:
 
 
 def _write(job: Job, corpus: LabelledCorpus, scores: LabelScores, folder: Path) -> None:
-    """Write `evaluation.json`, and the confusion matrix where there is one."""
     trained = job.trained
     assert trained.labels is not None
     values = {
@@ -135,7 +134,6 @@ def _metrics(trained: TrainedModel, pools: dict[str, ValidationPool], batch_size
 
 
 def _table(metrics: dict[str, dict[str, float]]) -> Table:
-    """A column for each stage, and one for all where there are several."""
     shown = list(metrics) if len(metrics) > 2 else [title for title in metrics if title != "all"]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("stage", style="dim")

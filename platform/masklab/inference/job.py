@@ -21,7 +21,9 @@ from masklab.errors import RunError
 from masklab.inference.trained_model import Ability, TrainedModel
 from masklab.io.atomic_file import write_text
 from masklab.io.paths import absolute_path
+from masklab.tracking.mlflow_run import milliseconds
 from masklab.tracking.run_registration import add
+from masklab.tracking.spool.record import Artifact, Metrics
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,9 @@ class Job:
             self.notice(f"passing over checkpoint {words}; {model.checkpoint.path.name} is used")
 
     def print_title(self) -> None:
-        """Print what the model is."""
         self.console.print(Text(self.trained.describe(), style="bold"), soft_wrap=True)
 
     def print_row(self, name: str, value: str, width: int = 5) -> None:
-        """Print a dim name of `width` characters and its value."""
         self.console.print(Text.assemble((f"{name:<{width}}  ", "dim"), value), soft_wrap=True)
 
     def output_folder(self, kind: str, output: str | None) -> AbstractContextManager[Path]:
@@ -71,9 +71,12 @@ class Job:
 
     def add_to_run(self, folder: Path, kind: str, metrics: Mapping[str, float]) -> None:
         """Add `metrics` and the files of `folder` to the MLflow run of the model's run, or print why that was not done."""
-        trained = self.trained
-        if problem := add(trained.run, self.tracking, self.home, trained.iteration, metrics, folder, f"{kind}/{folder.name}"):
-            self.notice(problem)
+        if self.trained.run and self.tracking.enabled:
+            now = milliseconds()
+            points = Metrics(at=now, step=self.trained.iteration, values=dict(metrics))
+            files = Artifact(at=now, path=str(folder), folder=f"{kind}/{folder.name}")
+            if problem := add(self.trained.run, self.tracking, self.home, points, files):
+                self.notice(problem)
 
 
 @contextmanager

@@ -77,7 +77,6 @@ class ModelScores:
         return {own: difference(self.bounds[own], other.bounds[its])}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         return {
             "bounds": {name: estimate_json(values.estimate) for name, values in self.bounds.items()},
             "curve": curve_json(self.curve) if self.curve else None,
@@ -86,7 +85,6 @@ class ModelScores:
 
 
 def _bounds(found: Likelihood) -> dict[str, SequenceValues]:
-    """The bounds that were estimated, by name."""
     orders = found.orders
     known = {"nelbo": found.exact_count, "continuous_time": found.continuous_time}
     return known | ({"orders_together": orders.importance_weighted, "orders_one_by_one": orders.any_order} if orders else {})
@@ -115,7 +113,6 @@ def stage_pools(corpus: TokenCorpus, curriculum: Curriculum, block_size: int, se
 
 
 def estimate_json(estimate: Estimate) -> dict[str, float]:
-    """Nats and bits per character with their standard errors, and the perplexity."""
     return {
         "nats": estimate.nats,
         "stderr": estimate.stderr,
@@ -126,7 +123,6 @@ def estimate_json(estimate: Estimate) -> dict[str, float]:
 
 
 def curve_json(curve: MaskRatioCurve) -> dict[str, list[float]]:
-    """The curve's values, each a list over the mask ratios."""
     names = ("mask_ratio", "cross_entropy", "cross_entropy_stderr", "accuracy", "accuracy_stderr")
     return {name: getattr(curve, name).tolist() for name in names}
 

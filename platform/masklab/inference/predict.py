@@ -125,7 +125,6 @@ def _aligned(text: str, predicted: NDArray[np.float64] | NDArray[np.int64], name
 
 
 def _cells(predicted: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str]) -> list[str]:
-    """The label of a text, and its probability where it is a class."""
     if not names:
         return [f"{predicted[0]:.9g}"]
     best = int(predicted.argmax())

@@ -84,5 +84,4 @@ class SamplerProgress:
         yield say
 
     def _far(self, snapshot: Snapshot) -> str:
-        """E.g. `step 12, 45% written`."""
         return f"step {snapshot.step}, {(snapshot.tokens != self._mask_id).mean():.0%} written"

@@ -86,12 +86,10 @@ class Samples:
 
     @property
     def texts(self) -> list[str]:
-        """The texts (B,)."""
         return self.generation.texts(self.trained.vocabulary)
 
     @property
     def facts(self) -> dict[str, str]:
-        """The rows of the closing block and of the page."""
         steps, evaluations = len(self.generation.written), float(self.generation.evaluations.mean())
         return {
             "model": self.trained.describe(),
@@ -104,12 +102,10 @@ class Samples:
         }
 
     def block(self, folder: Path) -> Text:
-        """The closing rows, with the folder of the files."""
         rows = (self.facts | {"files": str(folder)}).items()
         return Text("\n").join(Text.assemble((f"{name:<21}", "dim"), words) for name, words in rows)
 
     def write_texts(self, file: Path) -> None:
-        """Write the texts, each under a line with its number."""
         count = len(self.texts)
         write_text(file, "".join(f"{header(n, count)}\n{text}\n" for n, text in enumerate(self.texts, 1)))
 
@@ -130,7 +126,6 @@ class Samples:
 
 
 def header(number: int, count: int) -> str:
-    """The line above a text."""
     return f"--- text {number} of {count} ---"
 
 

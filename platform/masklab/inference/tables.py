@@ -39,7 +39,6 @@ class SamplerScores:
 
     @classmethod
     def of(cls, name: str, generation: Generation, vocabulary: Vocabulary, reference: ReferenceText) -> SamplerScores:
-        """The scores of generated texts."""
         texts = generation.texts(vocabulary)
         evaluations = float(generation.evaluations.mean())
         return cls(name, evaluations, generation.characters_per_second, text_statistics(texts, reference))
@@ -86,7 +85,6 @@ def samplers_of(settings: StatisticsSettings, sampling: SamplingSettings) -> Ite
 
 
 def cells(row: SamplerScores) -> tuple[str, ...]:
-    """The cells of a row, in the order of `COLUMNS`."""
     evaluations = MISSING if row.evaluations is None else f"{row.evaluations:,.1f}"
     speed = MISSING if row.characters_per_second is None else rate(row.characters_per_second)
     divergence = fixed(_known(row.statistics.headline), 4)
@@ -154,7 +152,6 @@ def _bounds(scores: ModelScores, settings: EvaluationSettings) -> Table:
 
 
 def bound_title(name: str, settings: EvaluationSettings) -> str:
-    """The title of the bound `name`, with its settings."""
     steps = "" if settings.timesteps is None else f", {settings.timesteps} steps"
     return TITLES[name].format(schedule=settings.schedule.describe() + steps, orders=settings.orders)
 
@@ -168,7 +165,6 @@ def _differences(scores: ModelScores, name: str, other: ModelScores, settings: E
 
 
 def _cells_of(estimate: Estimate, sign: str = "") -> tuple[str, str]:
-    """Nats and bits, with their standard errors."""
     return (
         f"{estimate.nats:{sign}.4f} ± {estimate.stderr:.4f}",
         f"{estimate.bits:{sign}.4f} ± {estimate.stderr / math.log(2):.4f}",

@@ -160,7 +160,6 @@ def _iteration(checkpoint: Checkpoint) -> int:
 
 
 def _modes_able(able: Ability) -> list[str]:
-    """The modes, by name, that have an ability."""
     union = get_args(get_args(AnyMode)[0])
     return [mode.model_fields["type"].default for mode in union if getattr(mode, able)]
 

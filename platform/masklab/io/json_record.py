@@ -36,7 +36,6 @@ class JsonRecord(Record):
     """What a user can do about a file that is damaged."""
 
     def to_text(self) -> str:
-        """What the file holds."""
         return self.model_dump_json(indent=1) + "\n"
 
     def write(self, folder: Path) -> None:

@@ -167,7 +167,6 @@ def evaluation_section(number: str, name: str) -> str:
 
 
 def arm_metric(arm: str) -> str:
-    """The mean NELBO of an arm of a comparison."""
     return f"nelbo_nats/{arm}"
 
 

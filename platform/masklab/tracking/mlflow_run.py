@@ -20,7 +20,7 @@ from masklab.io.redaction import first_line_redacted, redact
 from masklab.schema import leaves
 from masklab.tracking.mlflow_store import Store, make_database
 from masklab.tracking.provenance import DatasetInput
-from masklab.tracking.spool.record import CreateRun
+from masklab.tracking.spool.record import Artifact, CreateRun, Metrics
 from masklab.tracking.tracker import EVENT_METRICS, LoggedSteps, Status
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ KEY_TAG = "run_key"
 
 @dataclass(frozen=True)
 class RunHandle:
-    """Identifies an MLflow run. `store` is None in offline mode; `run_id` is empty until the run is created; `folder` holds its spool.
+    """Identifies an MLflow run. `store` is None in offline mode; `folder` holds its spool; `run_id` is empty until the run is created.
 
     `logged` are the steps in the store, for a folder without a spool.
     """
 
     store: Store | None
+    folder: Path
     run_id: str = ""
     experiment_id: str = ""
-    folder: Path | None = None
     logged: LoggedSteps = field(default_factory=LoggedSteps)
 
 
@@ -126,8 +126,8 @@ def flat_params(tree: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def make_run(store: Store, declared: CreateRun) -> RunHandle:
-    """Create a run, and the database and the experiment if they do not exist.
+def make_run(store: Store, declared: CreateRun) -> tuple[str, str]:
+    """Create a run, and the database and the experiment if they do not exist. Returns the ids of the run and of the experiment.
 
     A run with the same key is reused: a killed process may have created it. Raises TrackingError, in one line, if the store fails.
     """
@@ -150,11 +150,11 @@ def make_run(store: Store, declared: CreateRun) -> RunHandle:
             client.log_batch(run_id, params=entries[i : i + PARAMS_PER_BATCH])
         if declared.datasets:
             client.log_inputs(run_id, [dataset.entity() for dataset in declared.datasets])
-        return RunHandle(store, run_id, experiment_id)
+        return run_id, experiment_id
 
 
-def resume_run(store: Store, run_id: str, logged: LoggedSteps | None = None) -> RunHandle:
-    """Reopen the run `run_id`. `logged` is read from the store if it is not given.
+def resume_run(store: Store, folder: Path, run_id: str, logged: LoggedSteps | None = None) -> RunHandle:
+    """Reopen the run `run_id` of `folder`. `logged` is read from the store if it is not given.
 
     Raises TrackingError if the store fails or does not have the run.
     """
@@ -168,8 +168,10 @@ def resume_run(store: Store, run_id: str, logged: LoggedSteps | None = None) -> 
                 "or use another run.name"
             )
         client.update_run(run_id, status="RUNNING")
-        logged = logged or LoggedSteps(*(_last_step(client, run_id, name) for name in EVENT_METRICS))
-        return RunHandle(store, run_id, run.info.experiment_id, logged=logged)
+        if logged is None:
+            steps = [[point.step for point in client.get_metric_history(run_id, name)] for name in EVENT_METRICS]
+            logged = LoggedSteps(*(max(each, default=-1) for each in steps))
+        return RunHandle(store, folder, run_id, run.info.experiment_id, logged)
 
 
 def end_run(store: Store, run_id: str, status: Status) -> None:
@@ -195,33 +197,30 @@ def search_runs(client: MlflowClient, experiments: Sequence[str], where: str = "
     return runs
 
 
-def add_to_run(store: Store, run_id: str, metrics: Mapping[str, float], step: int, folder: Path, place: str) -> None:
-    """Add metrics at `step`, and the files of `folder` as artifacts in `place`, to a run. Its status does not change.
+def add_to_run(store: Store, run_id: str, metrics: Metrics, files: Artifact) -> None:
+    """Add `metrics` and the `files` of a folder to a run. Its status does not change.
 
     Raises TrackingError, in one line, if the store fails or does not have the run.
     """
     from mlflow.entities import Metric
 
-    store.check()
     with in_one_line(store.uri):
         client = client_of(store.uri)
-        now = milliseconds()
-        client.log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
-        client.log_artifacts(run_id, str(folder), place)
+        client.log_batch(run_id, metrics=[Metric(name, value, metrics.at, metrics.step) for name, value in metrics.values.items()])
+        client.log_artifacts(run_id, files.path, files.folder)
 
 
 def _make_experiment(client: MlflowClient, store: Store, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = _experiment_id(client, store, name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifact_location=store.artifact_location, tags=EXPERIMENT_TAGS))
-        except MlflowException:  # another driver may have created it meanwhile
-            found = _experiment_id(client, store, name)
-            if found is None:
-                raise
-    return found
+    if found := _experiment_id(client, store, name):
+        return found
+    try:
+        return str(client.create_experiment(name, artifact_location=store.artifact_location, tags=EXPERIMENT_TAGS))
+    except MlflowException:  # another driver may have created it meanwhile
+        if found := _experiment_id(client, store, name):
+            return found
+        raise
 
 
 def _experiment_id(client: MlflowClient, store: Store, name: str) -> str | None:
@@ -238,10 +237,6 @@ def _experiment_id(client: MlflowClient, store: Store, name: str) -> str | None:
 def _by_key(client: MlflowClient, experiment_id: str, key: str) -> str | None:
     found = client.search_runs([experiment_id], f"tags.{KEY_TAG} = '{key}'", max_results=1)
     return str(found[0].info.run_id) if found else None
-
-
-def _last_step(client: MlflowClient, run_id: str, metric: str) -> int:
-    return max((point.step for point in client.get_metric_history(run_id, metric)), default=-1)
 
 
 def _user() -> str:

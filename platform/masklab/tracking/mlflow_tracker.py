@@ -26,7 +26,6 @@ class MlflowTracker:
     """
 
     def __init__(self, handle: RunHandle, writer: str, finish_seconds: float = 60.0, report: Callable[[str], None] = _log.warning) -> None:
-        assert handle.folder, "a tracked run has a folder for its spool"
         self.lost = 0
         self._folder, self._finish_seconds, self._report = handle.folder, finish_seconds, report
         spool = Spool(handle.folder)

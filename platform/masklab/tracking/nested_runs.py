@@ -12,16 +12,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from masklab.errors import TrackingError
 from masklab.tracking.metrics import value_metrics
 from masklab.tracking.mlflow_run import PARENT_TAG, RunHandle, create_run_record, end_run, milliseconds, running_children
 from masklab.tracking.mlflow_store import Store
-from masklab.tracking.provenance import DatasetInput
 from masklab.tracking.run_registration import RUN_ID, add_records, declare, opened_run, run_of
-from masklab.tracking.spool.record import Metrics, Record, StatusChange, Tags
+from masklab.tracking.spool.record import CreateRun, Metrics, Record, StatusChange, Tags
 from masklab.tracking.spool.sender import SpoolSender, Target
 from masklab.tracking.spool.spool import Spool
 from masklab.tracking.spool.sync import print_pending
@@ -35,36 +33,15 @@ CLOSING_SECONDS, STOPPED_SECONDS = 60.0, 5.0
 """How long `close` sends the rest, normally and after Ctrl-C. What is not sent by then stays in the spools."""
 
 
-@dataclass
 class NestedRuns:
-    """The children of the run `parent` in `experiment`. Without a `store` their records wait in their folders."""
+    """The run `parent` and its children. Without a `store` their records wait in their folders."""
 
-    store: Store | None
-    experiment: str
-    parent: RunHandle
-    _sender: SpoolSender | None = field(default=None, init=False)
-    _has_warned: bool = field(default=False, init=False)
-
-    def __post_init__(self) -> None:
-        self._sender = SpoolSender(self.store, self._warn) if self.store else None
-
-    @classmethod
-    def of(
-        cls,
-        store: Store | None,
-        experiment: str,
-        folder: RunFolder,
-        *,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        dataset: DatasetInput,
-        description: str,
-    ) -> NestedRuns:
+    def __init__(self, store: Store | None, folder: RunFolder, declared: CreateRun) -> None:
         """Create or resume the parent, the run of `folder`. Raises TrackingError if the store fails."""
-        declared = create_run_record(
-            experiment, run_name=folder.path.name, params=params, tags=tags, datasets=[dataset], description=description
-        )
-        return cls(store, experiment, opened_run(folder, store, declared))
+        self.store, self.experiment = store, declared.experiment
+        self.parent = opened_run(folder, store, declared)
+        self._sender = SpoolSender(store, self._warn) if store else None
+        self._has_warned = False
 
     @property
     def found_by(self) -> dict[str, str]:
@@ -75,7 +52,6 @@ class NestedRuns:
 
     def child(self, folder: RunFolder, name: str, params: Mapping[str, Any], tags: Mapping[str, str], description: str) -> RunHandle:
         """Create or resume the child run of `folder`. If the store fails, the child is created later."""
-        assert self.parent.folder
         linked = {PARENT_TAG: self.parent.run_id, **tags}
         key = None if self.parent.run_id else Spool(self.parent.folder).key()
         declared = create_run_record(self.experiment, run_name=name, params=params, tags=linked, description=description, parent_key=key)
@@ -84,7 +60,7 @@ class NestedRuns:
         except TrackingError as error:
             self._warn(f"{name} is not in MLflow yet: {error}")
             declare(folder, declared)
-            handle = RunHandle(self.store, run_of(folder), folder=folder.path)
+            handle = RunHandle(self.store, folder.path, run_of(folder))
         self._send(handle)
         return handle
 
@@ -94,19 +70,16 @@ class NestedRuns:
         try:
             if self.store and self.parent.run_id:
                 running = running_children(self.store, self.parent)
-                known = {folder.memory().get(RUN_ID) for folder in became}
-                for run_id in running:
-                    if run_id not in known:
-                        end_run(self.store, run_id, "KILLED")
+                for run_id in set(running) - {folder.memory().get(RUN_ID) for folder in became}:
+                    end_run(self.store, run_id, "KILLED")
         except TrackingError as error:
             self._warn(f"the status of earlier runs in MLflow cannot be corrected: {error}")
         for folder, word in became.items():
             run_id = str(folder.memory().get(RUN_ID, ""))
             if run_id in running or Spool(folder.path).status() == "RUNNING":
-                self.end(RunHandle(self.store, run_id, folder=folder.path), status_of(word))
+                self.end(RunHandle(self.store, folder.path, run_id), status_of(word))
 
     def end(self, handle: RunHandle | None, status: Status) -> None:
-        """Set a run's final status."""
         if handle:
             self._add(handle, StatusChange(at=milliseconds(), status=status))
 
@@ -114,24 +87,22 @@ class NestedRuns:
         """Log the values of a PBT trial by the step from which they hold, unless they are logged already, and its `lineage` as a tag."""
         if handle is None:
             return
-        assert handle.folder
         logged = Spool(handle.folder).steps()
         records: list[Record] = []
         for step, point in values.items():
-            missing = {name: value for name, value in value_metrics(point).items() if step > logged.get(name, -1)}
-            if missing:
+            if missing := {name: value for name, value in value_metrics(point).items() if step > logged.get(name, -1)}:
                 records.append(Metrics(at=milliseconds(), step=step, values=missing))
-        self._add(handle, *records, *([Tags(at=milliseconds(), values={"lineage": lineage})] if lineage else []))
+        if lineage:
+            records.append(Tags(at=milliseconds(), values={"lineage": lineage}))
+        self._add(handle, *records)
 
     def close(self, seconds: float = CLOSING_SECONDS) -> None:
         """Send the rest for at most `seconds`, and print how many records are still pending."""
-        assert self.parent.folder
         if self._sender:
             self._sender.close(seconds)
         print_pending(self.parent.folder, self.store)
 
     def _add(self, handle: RunHandle, *records: Record) -> None:
-        assert handle.folder
         try:
             add_records(handle.folder, *records)
         except OSError as error:
@@ -139,12 +110,10 @@ class NestedRuns:
         self._send(handle)
 
     def _send(self, handle: RunHandle) -> None:
-        assert handle.folder
         if self._sender:
             self._sender.add(Target(Spool(handle.folder), handle.run_id))
 
     def _warn(self, message: str) -> None:
-        """Log the first failure only."""
         if not self._has_warned:
             self._has_warned = True
             _log.warning(message)

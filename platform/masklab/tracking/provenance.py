@@ -81,7 +81,6 @@ class DatasetInput:
 
     @classmethod
     def of(cls, dataset: Dataset, corpus: Corpus) -> DatasetInput:
-        """The dataset and the corpus that was prepared from it."""
         return cls(dataset.name, corpus.fingerprint, redact(str(dataset.path or dataset.name)), corpus.characters)
 
     def entity(self) -> Any:

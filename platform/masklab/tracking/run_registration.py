@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import closing
 from pathlib import Path
 
 from masklab.config.jobs.tracking import StoreSettings
@@ -30,17 +29,17 @@ def opened_run(folder: RunFolder, store: Store | None, declared: CreateRun) -> R
     spool, run_id = Spool(folder.path), run_of(folder)
     if store and run_id:
         steps = spool.steps()
-        handle = resume_run(store, run_id, LoggedSteps.of(steps) if steps else None)
+        handle = resume_run(store, folder.path, run_id, LoggedSteps.of(steps) if steps else None)
         folder.remember(**{RUN_ID: run_id})
         declare(folder, declared)
-        return replace(handle, folder=folder.path)
+        return handle
     declare(folder, declared)
     if store is None:
-        return RunHandle(None, run_id, folder=folder.path)
+        return RunHandle(None, folder.path, run_id)
     with in_one_line(store.uri):
         handle = Delivery(store).create_run(spool)
     folder.remember(**{RUN_ID: handle.run_id})
-    return replace(handle, folder=folder.path)
+    return handle
 
 
 def declare(folder: RunFolder, declared: CreateRun) -> None:
@@ -64,35 +63,25 @@ def run_of(folder: RunFolder) -> str:
 
 def add_records(folder: Path, *records: Record) -> None:
     """Add records to the spool in `folder`, to be sent by whoever sends next. Raises OSError if it cannot be written."""
-    if records:
-        writer = SpoolWriter(Spool(folder), DRIVER)
-        try:
-            for record in records:
-                writer.add(record)
-        finally:
-            writer.close()
+    with closing(SpoolWriter(Spool(folder), DRIVER)) as writer:
+        for record in records:
+            writer.add(record)
 
 
-def add(
-    run: RunFolder | None, settings: StoreSettings, home: Path, step: int, metrics: Mapping[str, float], folder: Path, place: str
-) -> str | None:
-    """Add metrics at iteration `step`, and the files of `folder` as artifacts in `place`, to the MLflow run of `run`.
+def add(run: RunFolder, settings: StoreSettings, home: Path, metrics: Metrics, files: Artifact) -> str | None:
+    """Add `metrics` and the `files` of a folder, by its absolute path, to the MLflow run of `run`.
 
-    Returns why that failed, for a notice, since the files are in `folder` anyway; None if it succeeded or tracking is off. Metrics and
-    files in the run's own folder wait in its spool until the store accepts them.
+    Returns why that failed, for a notice, since the files are there anyway; None if it succeeded or the run is not for MLflow. Metrics
+    and files in the run's own folder wait in its spool until the store accepts them.
     """
-    if not settings.enabled or run is None:
-        return None
     later = ""
     try:
         run_id, spool = run_of(run), Spool(run.path)
         if not run_id and spool.key() is None:
             return None
-        if is_within := folder.resolve().is_relative_to(run.path.resolve()):
-            path = str(folder.resolve().relative_to(run.path.resolve()))
-            values = {name: float(value) for name, value in metrics.items()}
-            now = milliseconds()
-            add_records(run.path, Metrics(at=now, step=step, values=values), Artifact(at=now, path=path, folder=place))
+        folder, own = Path(files.path).resolve(), run.path.resolve()
+        if is_within := folder.is_relative_to(own):
+            add_records(run.path, metrics, files.model_copy(update={"path": str(folder.relative_to(own))}))
             later = "; make sync sends it"
         if not run_id:
             raise TrackingError("the run has not been created yet")
@@ -104,7 +93,7 @@ def add(
             with in_one_line(store.uri):
                 Delivery(store).deliver(spool, run_id)
         else:
-            add_to_run(store, run_id, metrics, step, folder, place)
+            add_to_run(store, run_id, metrics, files)
     except (TrackingError, RunError, DeferredError, OSError) as error:
         return f"not added to the run in MLflow{' yet' * bool(later)}: {' '.join(str(error).split())}{later}"
     return None

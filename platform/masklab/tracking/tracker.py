@@ -28,7 +28,6 @@ class LoggedSteps:
 
     @classmethod
     def of(cls, steps: Mapping[str, int]) -> LoggedSteps:
-        """From the last step of each metric."""
         return cls(*(steps.get(name, -1) for name in EVENT_METRICS))
 
 
@@ -59,18 +58,11 @@ class Tracker(Protocol):
 
 
 class NullTracker:
-    """Logs nothing."""
-
     logged = LoggedSteps()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
-
     def log_artifact(self, path: Path, folder: str = "") -> None: ...
-
     def log_text(self, text: str, name: str) -> None: ...
-
     def describe(self, markdown: str) -> None: ...
-
     def set_status(self, status: Status) -> None: ...
-
     def finish(self, status: Status | None = None, seconds: float | None = None) -> None: ...

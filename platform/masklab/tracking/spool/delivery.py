@@ -17,8 +17,7 @@ from masklab.errors import TrackingError
 from masklab.io.redaction import first_line_redacted
 from masklab.tracking.mlflow_run import RunHandle, client_of, make_run
 from masklab.tracking.mlflow_store import Store
-from masklab.tracking.spool.offset import DeliveryState, Entry
-from masklab.tracking.spool.record import Artifact, CreateRun, Metrics, Record, StatusChange, Tags, Text
+from masklab.tracking.spool.record import Artifact, CreateRun, DeliveryState, Entry, Metrics, Record, StatusChange, Tags, Text
 from masklab.tracking.spool.spool import LockOwner, Spool, SpoolFile
 
 if TYPE_CHECKING:
@@ -71,16 +70,15 @@ class Delivery:
         if found := spool.pending_run():
             file, entry = found
             with file.locked(LockOwner.ANYONE) as is_free:
-                if is_free:
-                    _FileDelivery(self, spool, file, "").send_first(entry)
+                if is_free and entry.start == file.state().committed:
+                    _FileDelivery(self, spool, file, "").send_other(entry)
         created = spool.created()
         if created is None or created.run_id is None:
             raise TrackingError(f"{spool.folder}: another process is sending these records; try again when it has finished")
-        return RunHandle(self.store, created.run_id, created.experiment_id or "")
+        return RunHandle(self.store, spool.run, created.run_id, created.experiment_id or "")
 
     @cached_property
     def client(self) -> MlflowClient:
-        """The store's client."""
         return client_of(self.store.uri)
 
 
@@ -103,17 +101,12 @@ class _FileDelivery:
                 batch.append(entry)
                 if sum(len(each.record.values) for each in batch if isinstance(each.record, Metrics)) < POINTS_PER_REQUEST:
                     continue
-            if not (self._send_metrics(batch) and (entry in batch or self._send(entry))):
+            if not (self._send_metrics(batch) and (entry in batch or self.send_other(entry))):
                 return False
             batch = []
         if not self._send_metrics(batch):
             return False
-        return all(entry is None or self._send(entry) for entry in map(self.file.entry_at, self.state.retry_offsets))
-
-    def send_first(self, entry: Entry) -> None:
-        """Send `entry` alone, if it is the next one."""
-        if entry.start == self.state.committed:
-            self._send(entry)
+        return all(entry is None or self.send_other(entry) for entry in map(self.file.entry_at, self.state.retry_offsets))
 
     def _send_metrics(self, entries: list[Entry]) -> bool:
         from mlflow.entities import Metric
@@ -131,13 +124,12 @@ class _FileDelivery:
             state = state.acked(entry)
         return self._commit(state)
 
-    def _send(self, entry: Entry) -> bool:
+    def send_other(self, entry: Entry) -> bool:
         """Send a record other than metrics."""
         record = entry.record
         if isinstance(record, CreateRun):
-            made = make_run(self.delivery.store, record)
-            self.run_id = made.run_id
-            return self._commit(self.state.created(entry, record.key, made.run_id, made.experiment_id))
+            self.run_id, experiment_id = make_run(self.delivery.store, record)
+            return self._commit(self.state.created(entry, record.key, self.run_id, experiment_id))
         is_outdated = isinstance(record, StatusChange) and self.spool.status(after=self.file)  # a younger file has a later status
         if record is None or is_outdated:
             return self._commit(self.state.acked(entry))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from masklab.io.redaction import first_line_redacted, redact
 from masklab.tracking.mlflow_store import Store
 from masklab.tracking.spool.delivery import DeferredError, Delivery
-from masklab.tracking.spool.spool import Spool, SpoolFile, SpoolWriter
+from masklab.tracking.spool.spool import Spool, SpoolWriter
 
 GATHERING = 1.0
 """Seconds between two rounds, so that one request carries many metric values."""
@@ -32,11 +32,6 @@ class Target:
     spool: Spool
     run_id: str = ""
     writer: SpoolWriter | None = None
-
-    @property
-    def own(self) -> SpoolFile | None:
-        """The file that this process writes."""
-        return self.writer.file if self.writer else None
 
 
 class SpoolSender:
@@ -109,7 +104,7 @@ class SpoolSender:
         refused, is_all = None, True
         for target in targets:
             try:
-                is_delivered = delivery.deliver(target.spool, target.run_id, target.own)
+                is_delivered = delivery.deliver(target.spool, target.run_id, target.writer.file if target.writer else None)
             except DeferredError as error:
                 refused, is_delivered = refused or error, False
             if is_delivered and target.writer is None:  # complete, unless it is added again

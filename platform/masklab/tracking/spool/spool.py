@@ -26,8 +26,7 @@ from pydantic import ValidationError
 
 from masklab.io.atomic_file import write_text
 from masklab.io.file_lock import lock
-from masklab.tracking.spool.offset import DeliveryState, Entry
-from masklab.tracking.spool.record import CreateRun, Metrics, Record, StatusChange, parse_record
+from masklab.tracking.spool.record import CreateRun, DeliveryState, Entry, Metrics, Record, StatusChange, parse_record
 
 FOLDER, LINES, SENT = "spool", ".jsonl", ".sent"
 
@@ -48,12 +47,10 @@ class SpoolFile:
 
     @property
     def lines(self) -> Path:
-        """The records."""
         return self.path.with_name(self.path.name + LINES)
 
     @property
     def sent(self) -> Path:
-        """The committed offset."""
         return self.path.with_name(self.path.name + SENT)
 
     def state(self) -> DeliveryState:
@@ -77,7 +74,6 @@ class SpoolFile:
                 start += len(line)
 
     def entry_at(self, start: int) -> Entry | None:
-        """The entry at the byte `start`."""
         return next(self.entries(start), None)
 
     def pending(self) -> Iterator[Entry]:
@@ -87,7 +83,6 @@ class SpoolFile:
         yield from (entry for start in state.retry_offsets if (entry := self.entry_at(start)))
 
     def records(self) -> Iterator[Record]:
-        """All records in the file, delivered or not."""
         return (entry.record for entry in self.entries() if entry.record is not None)
 
     @contextmanager
@@ -119,7 +114,6 @@ class Spool:
 
     @property
     def folder(self) -> Path:
-        """The folder of its files."""
         return self.run / FOLDER
 
     def files(self) -> list[SpoolFile]:
@@ -233,7 +227,6 @@ class SpoolWriter:
 
 
 def encoded(record: Record) -> bytes:
-    """A record as a line."""
     body = record.model_dump_json().encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)
 

@@ -152,7 +152,6 @@ def _own_uri(run: Path) -> str | None:
 
 
 def _total(counts: Iterator[tuple[int, int]]) -> tuple[int, int]:
-    """The sums of metric values and of other records."""
     values, others = zip((0, 0), *counts, strict=True)
     return sum(values), sum(others)
 
