@@ -8,17 +8,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from masklab.inference import progress as row_progress
-from masklab.inference.progress import RowProgress
+from masklab.inference import progress
+from masklab.inference.progress import row_progress
 from masklab.model.config import ModelConfig
 from masklab.model.transformer import Transformer
 
 
 def test_lines_tell_the_share_of_the_rows_that_both_networks_took(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_progress, "LINE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 0.0)
     models = [Transformer(ModelConfig(n_layer=1, n_head=1, n_embd=4), 3, 16) for _ in range(2)]
     out = io.StringIO()
-    with RowProgress(Console(file=out), "scoring", 8, models):
+    with row_progress(Console(file=out), "scoring", 8, models):
         for model in models:
             model.hidden(torch.zeros(2, 5, dtype=torch.int64))
             model(torch.zeros(2, 5, dtype=torch.int64))

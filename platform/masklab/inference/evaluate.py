@@ -17,11 +17,10 @@ from masklab.inference.evaluate_classifier import KIND, evaluate_detector, evalu
 from masklab.inference.held_out_text import held_out_text
 from masklab.inference.job import Job
 from masklab.inference.model_scores import ModelScores, estimate_json, rows_of, stage_pools
-from masklab.inference.progress import RowProgress, SamplerProgress
+from masklab.inference.progress import SamplerProgress, row_progress
 from masklab.inference.tables import COLUMNS, SamplerScores, cells, evaluation_block, sampler_block, samplers_of
 from masklab.inference.trained_model import TrainedModel
 from masklab.io.atomic_file import write_text
-from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
 from masklab.reporting.plots import mask_ratio_plot, save_plot
 from masklab.reporting.tables import markdown_table
@@ -159,11 +158,6 @@ class Outcome:
             metrics |= sampler_metrics(row.name, row.means())
         return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
-    def curves(self, names: list[str]) -> dict[str, MaskRatioCurve]:
-        """The curves that were measured, by the names of the models."""
-        both = [self.scores, *([self.other] if self.other else [])]
-        return {name: scores.curve for name, scores in zip(names, both, strict=True) if scores.curve}
-
 
 def evaluate(config: EvaluateConfig, home: Path) -> int:
     """Score a trained model of any mode. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
@@ -197,7 +191,7 @@ def _scores(plan: Plan) -> tuple[ModelScores, ModelScores | None]:
     curriculum, settings = plan.config.curriculum, plan.evaluation
     whole = [not plan.trained.is_causal, not any(model.is_causal for model in plan.models)][: len(plan.models)]
     total = sum(rows_of(curriculum, plan.block_size, settings) if each else settings.sequences for each in whole)
-    with RowProgress(plan.job.console, "scoring", total, [model.model for model in plan.models]):
+    with row_progress(plan.job.console, "scoring", total, [model.model for model in plan.models]):
         scores = [
             ModelScores.of(model, plan.corpus, curriculum, plan.block_size, settings)
             if each
@@ -220,7 +214,8 @@ def _sampler_rows(plan: Plan) -> list[SamplerScores]:
         with progress.of(name) as watch, trained.precision.autocast():
             judge = trained.judge(settings, plan.job.home)
             generation = generate(trained.model, trained.vocabulary, trained.block_size, settings, judge, watch)
-        rows.append(SamplerScores.of(name, generation, trained.vocabulary, reference))
+        statistics = text_statistics(generation.texts(trained.vocabulary), reference)
+        rows.append(SamplerScores(name, float(generation.evaluations.mean()), generation.characters_per_second, statistics))
         lengths = [generation.tokens.shape[1]] * len(generation.tokens)
     real = text_statistics(real_pieces(known, lengths, plan.config.sampling.seed), reference)
     return [*rows, SamplerScores("real text", None, None, real)]
@@ -237,6 +232,6 @@ def _write(plan: Plan, outcome: Outcome, folder: Path) -> None:
     }
     plan.job.write_json(folder / "evaluation.json", values | outcome.to_json())
     write_text(folder / "samplers.md", markdown_table(COLUMNS, map(cells, outcome.samplers)) + "\n")
-    known = outcome.curves(plan.names)
-    if known:
-        save_plot(mask_ratio_plot(known, f"{trained.name}: loss by share of masked characters"), folder / "mask_ratio.png")
+    both = [outcome.scores, *([outcome.other] if outcome.other else [])]
+    if curves := {name: scores.curve for name, scores in zip(plan.names, both, strict=True) if scores.curve}:
+        save_plot(mask_ratio_plot(curves, f"{trained.name}: loss by share of masked characters"), folder / "mask_ratio.png")

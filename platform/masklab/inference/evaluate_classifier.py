@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from masklab.corruption.unmasked import Unmasked
 from masklab.errors import ConfigError, DataError
 from masklab.inference.held_out_text import held_out_rows, held_out_text
 from masklab.inference.job import Job
-from masklab.inference.progress import RowProgress
+from masklab.inference.progress import row_progress
 from masklab.inference.trained_model import TrainedModel
 from masklab.modes.examples import Examples
 from masklab.reporting.numbers import title_of, written
@@ -29,57 +28,46 @@ KIND = "evaluations"
 """The folder of a run that holds the numbered folders."""
 
 
-@dataclass(frozen=True, eq=False)
-class LabelScores:
-    """`metrics` by name over `rows` texts, and the confusion matrix where each text has a class."""
-
-    metrics: dict[str, float]
-    confusion: NDArray[np.int64] | None
-    rows: int
-
-    @classmethod
-    def of(cls, trained: TrainedModel, corpus: LabelledCorpus, rows: LabelledRows, batch_size: int) -> LabelScores:
-        """Score `trained` on `rows` of `corpus`, in the model's own vocabulary."""
-        mode, count = trained.config.mode, len(rows)
-        texts = padded(rows, np.arange(count), trained.block_size, trained.vocabulary, corpus.labels.of)
-        examples = mode.examples(texts, Unmasked(), RowStreams.of(root_key(0), np.arange(count), count), trained.vocabulary)
-        with trained.precision.autocast():
-            scores = mode.scores(trained.model, examples, batch_size, trained.precision.device)
-        return cls(mode.metrics(scores, examples), mode.confusion(scores, examples), count)
-
-
 def evaluate_labels(config: EvaluateConfig, home: Path) -> int:
     """Score a model that predicts labels. Returns the exit status; raises UserError for a user's mistake, before anything is made."""
     if config.against:
         raise ConfigError(f"against = {config.against}: models that predict labels are scored one by one; leave it out")
     job = Job.open(config, home)
+    trained = job.trained
+    assert trained.labels is not None
     corpus, rows = held_out_rows(job, config.dataset)
     with job.output_folder(KIND, config.output) as folder:
         job.print_title()
-        scores = LabelScores.of(job.trained, corpus, rows, config.evaluation.batch_size)
-        for name, value in scores.metrics.items():
+        metrics, confusion = _label_scores(trained, corpus, rows, config.evaluation.batch_size)
+        for name, value in metrics.items():
             job.print_row(title_of(name), written(name, value), 10)
-        job.print_row("texts", f"{scores.rows:,} held out of {config.dataset.name}", 10)
-        _write(job, corpus, scores, folder)
+        job.print_row("texts", f"{len(rows):,} held out of {config.dataset.name}", 10)
+        values = {
+            "corpus_fingerprint": corpus.fingerprint,
+            "rows": len(rows),
+            "figures": metrics,
+            "classes": list(trained.labels.names),
+            "confusion": None if confusion is None else confusion.tolist(),
+        }
+        job.write_json(folder / "evaluation.json", values)
+        if confusion is not None:
+            plot = confusion_plot(confusion, trained.labels.names, f"{trained.name}: classes of the held-out texts")
+            save_plot(plot, folder / "confusion.png")
         job.print_row("files", str(folder), 10)
-        job.add_to_run(folder, KIND, in_section(evaluation_section(folder.name, config.dataset.name), scores.metrics))
+        job.add_to_run(folder, KIND, in_section(evaluation_section(folder.name, config.dataset.name), metrics))
     return 0
 
 
-def _write(job: Job, corpus: LabelledCorpus, scores: LabelScores, folder: Path) -> None:
-    trained = job.trained
-    assert trained.labels is not None
-    values = {
-        "corpus_fingerprint": corpus.fingerprint,
-        "rows": scores.rows,
-        "figures": scores.metrics,
-        "classes": list(trained.labels.names),
-        "confusion": None if scores.confusion is None else scores.confusion.tolist(),
-    }
-    job.write_json(folder / "evaluation.json", values)
-    if scores.confusion is not None:
-        plot = confusion_plot(scores.confusion, trained.labels.names, f"{trained.name}: classes of the held-out texts")
-        save_plot(plot, folder / "confusion.png")
+def _label_scores(
+    trained: TrainedModel, corpus: LabelledCorpus, rows: LabelledRows, batch_size: int
+) -> tuple[dict[str, float], NDArray[np.int64] | None]:
+    """The metrics by name over `rows` of `corpus`, and the confusion matrix where each text has a class."""
+    mode, count = trained.config.mode, len(rows)
+    texts = padded(rows, np.arange(count), trained.block_size, trained.vocabulary, corpus.labels.of)
+    examples = mode.examples(texts, Unmasked(), RowStreams.of(root_key(0), np.arange(count), count), trained.vocabulary)
+    with trained.precision.autocast():
+        scores = mode.scores(trained.model, examples, batch_size, trained.precision.device)
+    return mode.metrics(scores, examples), mode.confusion(scores, examples)
 
 
 def evaluate_detector(config: EvaluateConfig, home: Path) -> int:
@@ -90,7 +78,7 @@ def evaluate_detector(config: EvaluateConfig, home: Path) -> int:
     pools = _pools(job, config)
     with job.output_folder(KIND, config.output) as folder:
         job.print_title()
-        with RowProgress(job.console, "scoring", sum(map(len, pools.values())), [job.trained.model]):
+        with row_progress(job.console, "scoring", sum(map(len, pools.values())), [job.trained.model]):
             metrics = _metrics(job.trained, pools, settings.batch_size)
         job.console.print(_table(metrics), Text(f"{settings.stage_sequences:,} windows a stage", style="dim"), sep="\n")
         values = {

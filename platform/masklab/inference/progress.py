@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,41 +18,31 @@ from masklab.sampling.trace import Snapshot
 LINE_EVERY_SECONDS = 20.0
 
 
-class RowProgress:
-    """The share of `total` sequences that `models` have been given while this context is open."""
-
-    def __init__(self, console: Console, words: str, total: int, models: list[Transformer]) -> None:
-        self._console, self._words, self._total, self._models = console, words, total, models
-        self._rows, self._began, self._said_at = 0, time.monotonic(), time.monotonic()
-        self._bar = _bar(console) if console.is_terminal else None
-        self._task = self._bar.add_task(words, total=total) if self._bar else None
-
-    def __enter__(self) -> Self:
-        self._hooks = [model.embedding.register_forward_hook(self._count) for model in self._models]
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        if self._bar:
-            self._bar.stop()
-
-    def _count(self, _module: Any, inputs: tuple[Any, ...], _output: Any) -> None:
-        self._rows += len(inputs[0])
-        if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=self._rows)
-        elif (now := time.monotonic()) - self._said_at >= LINE_EVERY_SECONDS:
-            self._said_at = now
-            share = min(1.0, self._rows / self._total)
-            left = (now - self._began) * (1 - share) / share
-            self._console.print(f"{self._words}: {share:.0%}, {duration(left)} left")
-
-
-def _bar(console: Console) -> Progress:
+@contextmanager
+def row_progress(console: Console, words: str, total: int, models: list[Transformer]) -> Iterator[None]:
+    """Show the share of `total` sequences that `models` have been given, until the block ends."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, expand=True, refresh_per_second=4)
+    bar = Progress(*columns, console=console, transient=True, expand=True, refresh_per_second=4, disable=not console.is_terminal)
+    task = bar.add_task(words, total=total)
+    began = shown_at = time.monotonic()
+    rows = 0
+
+    def count(_module: Any, inputs: tuple[Any, ...], _output: Any) -> None:
+        nonlocal rows, shown_at
+        rows += len(inputs[0])
+        bar.update(task, completed=rows)
+        if bar.disable and (now := time.monotonic()) - shown_at >= LINE_EVERY_SECONDS:
+            shown_at = now
+            share = min(1.0, rows / total)
+            console.print(f"{words}: {share:.0%}, {duration((now - began) * (1 - share) / share)} left")
+
+    hooks = [model.embedding.register_forward_hook(count) for model in models]
+    try:
+        with bar:
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class SamplerProgress:

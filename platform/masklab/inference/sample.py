@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,12 @@ def sample(config: SampleConfig, home: Path) -> int:
     _, given_T = start_of(settings, trained.vocabulary, trained.block_size)
     judge = trained.judge(settings, home)
     with job.output_folder("samples", config.output) as folder:
-        recorder = TraceRecorder() if config.watch.html or config.watch.gif else None
+        snapshots: list[Snapshot] = []
+        watchers: list[Watcher] = [snapshots.append] if config.watch.html or config.watch.gif else []
         live = _live(config.watch, settings, trained, given_T, console)
-        with ExitStack() as stack, trained.precision.autocast():
-            watchers: list[Watcher] = [watcher for watcher in (recorder, stack.enter_context(live) if live else None) if watcher]
+        with live or nullcontext(), trained.precision.autocast():
+            if live:
+                watchers.append(live)
             generation = generate(
                 trained.model, trained.vocabulary, trained.block_size, settings, judge, together(*watchers) if watchers else None
             )
@@ -44,26 +46,11 @@ def sample(config: SampleConfig, home: Path) -> int:
             _show(console, samples)
         samples.write_texts(folder / "samples.txt")
         job.write_json(folder / "samples.json", samples.to_json())
-        if recorder:
-            _write_views(config.watch, samples, recorder, folder)
+        if snapshots:
+            _write_views(config.watch, samples, snapshots, folder)
         console.print(samples.block(folder), soft_wrap=True)
         job.add_to_run(folder, "samples", {})
     return 0
-
-
-class TraceRecorder:
-    """A watcher that keeps every snapshot."""
-
-    def __init__(self) -> None:
-        self._snapshots: list[Snapshot] = []
-
-    def __call__(self, snapshot: Snapshot) -> None:
-        self._snapshots.append(snapshot)
-
-    def trace(self, given: NDArray[np.bool_], mask_id: int) -> Trace:
-        """The snapshots so far, of texts whose prompt is `given`: (B, T), or (T,) for all alike."""
-        assert self._snapshots, "nothing was watched yet"
-        return Trace(np.broadcast_to(given, self._snapshots[0].tokens.shape), mask_id, tuple(self._snapshots))
 
 
 def together(*watchers: Watcher) -> Watcher:
@@ -150,9 +137,9 @@ def _live(
     return LiveUnmasking(trained.vocabulary, given_T, settings.sampler.describe(), ColourBy(watch.colour_by), steps, shown)
 
 
-def _write_views(watch: WatchSettings, samples: Samples, recorder: TraceRecorder, folder: Path) -> None:
+def _write_views(watch: WatchSettings, samples: Samples, snapshots: list[Snapshot], folder: Path) -> None:
     trained = samples.trained
-    trace = recorder.trace(samples.generation.given, trained.vocabulary.mask_id)
+    trace = Trace(samples.generation.given, trained.vocabulary.mask_id, tuple(snapshots))
     title = f"{trained.name}: {samples.settings.sampler.describe()}"
     if watch.html:
         from masklab.reporting.unmasking.html import page

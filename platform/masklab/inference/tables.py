@@ -20,10 +20,8 @@ from masklab.likelihood.estimate import Estimate
 from masklab.likelihood.mask_ratio_curve import MaskRatioCurve
 from masklab.likelihood.settings import EvaluationSettings
 from masklab.reporting.numbers import MISSING, fixed, rate
-from masklab.sampling.generation import Generation
 from masklab.sampling.settings import SamplingSettings
-from masklab.sampling.text_statistics import ReferenceText, TextStatistics, text_statistics
-from masklab.text.vocabulary import Vocabulary
+from masklab.sampling.text_statistics import TextStatistics
 
 COLUMNS = ("sampler", "network evaluations a text", "characters/s", "n-gram divergence, bits", "real words")
 
@@ -36,12 +34,6 @@ class SamplerScores:
     evaluations: float | None
     characters_per_second: float | None
     statistics: TextStatistics
-
-    @classmethod
-    def of(cls, name: str, generation: Generation, vocabulary: Vocabulary, reference: ReferenceText) -> SamplerScores:
-        texts = generation.texts(vocabulary)
-        evaluations = float(generation.evaluations.mean())
-        return cls(name, evaluations, generation.characters_per_second, text_statistics(texts, reference))
 
     def means(self) -> dict[str, float | None]:
         """One number per statistic: of n-grams the longest. None is not measured."""
@@ -147,11 +139,11 @@ def _bounds(scores: ModelScores, settings: EvaluationSettings) -> Table:
     )
     for name, values in scores.bounds.items():
         estimate = values.estimate
-        table.add_row(bound_title(name, settings), *_cells_of(estimate), f"{estimate.perplexity:.2f}", f"{len(values.values):,}")
+        table.add_row(_bound_title(name, settings), *_cells_of(estimate), f"{estimate.perplexity:.2f}", f"{len(values.values):,}")
     return table
 
 
-def bound_title(name: str, settings: EvaluationSettings) -> str:
+def _bound_title(name: str, settings: EvaluationSettings) -> str:
     steps = "" if settings.timesteps is None else f", {settings.timesteps} steps"
     return TITLES[name].format(schedule=settings.schedule.describe() + steps, orders=settings.orders)
 
@@ -160,7 +152,7 @@ def _differences(scores: ModelScores, name: str, other: ModelScores, settings: E
     table = _table(f"less that of {name}", "nats per char", "bits per char", "std. errors")
     for bound, estimate in scores.differences(other).items():
         apart = "–" if estimate.stderr == 0 else f"{estimate.nats / estimate.stderr:+.1f}"
-        table.add_row(bound_title(bound, settings), *_cells_of(estimate, "+"), apart)
+        table.add_row(_bound_title(bound, settings), *_cells_of(estimate, "+"), apart)
     return table
 
 
