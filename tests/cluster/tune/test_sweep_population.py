@@ -354,7 +354,7 @@ def test_a_takeover_that_is_cut_off_anywhere_is_made_again(
         (['sweep.space={model.n_layer: "int(1,2)"}'], "model.n_layer: cannot be varied with sweep.scheduler=pbt; weights cannot be copied"),
         (['sweep.space={training.batch_size: "int(1,2)"}'], "see the same batches"),
         (['sweep.space={curriculum: "choice(sticky,random)"}'], "the run's stage does not carry over"),
-        (['sweep.space={ramp.n_stages: "int(2,4)"}', "curriculum=ramp"], "more of them or fewer"),
+        (['sweep.space={ramp.n_stages: "int(2,4)"}', "curriculum=ramp"], "another number of stages"),
         (
             ['sweep.space={ramp.uniform_tail: "choice(0,0.2)"}', "curriculum=ramp", "sweep.search=grid"],
             "the population's other trials have",
