@@ -157,14 +157,15 @@ def _named(client: MlflowClient, experiments: dict[str, str], name: str) -> list
 
 def _table(runs: list[Run], experiments: dict[str, str]) -> pd.DataFrame:
     parents = {run.data.tags.get(PARENT_TAG) for run in runs}
-    rows = [_facts(run, experiments, run.info.run_id in parents) | _data(run) for run in runs]
+    rows = [_row(run, experiments, run.info.run_id in parents) for run in runs]
     frame = pd.DataFrame(rows, columns=list(dict.fromkeys((*FACTS, *(name for row in rows for name in row)))))
     return frame.astype({"seed": "Int64"})
 
 
-def _facts(run: Run, experiments: dict[str, str], has_children: bool) -> dict[str, Any]:
+def _row(run: Run, experiments: dict[str, str], has_children: bool) -> dict[str, Any]:
     params = {} if has_children else run.data.params
     seed = params.get("seed", params.get("run.seed"))
+    kinds = {"params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags}
     return {
         "run": run.info.run_id,
         "name": run.info.run_name,
@@ -174,9 +175,5 @@ def _facts(run: Run, experiments: dict[str, str], has_children: bool) -> dict[st
         "parent": run.data.tags.get(PARENT_TAG),
         "arm": params.get("arm", params.get("curriculum.name")),
         "seed": int(seed) if seed and seed.isdecimal() else None,
+        **{f"{kind}.{name}": value for kind, values in kinds.items() for name, value in sorted(values.items())},
     }
-
-
-def _data(run: Run) -> dict[str, Any]:
-    kinds = {"params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags}
-    return {f"{kind}.{name}": value for kind, values in kinds.items() for name, value in sorted(values.items())}

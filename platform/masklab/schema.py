@@ -9,10 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Section(BaseModel):
-    """One part of the configuration tree, owned by the floor that uses it.
-
-    A field is documented in one line right beneath it; that line is also what `--help` prints.
-    """
+    """One part of the configuration tree. The line beneath a field documents it, and is also what `--help` prints."""
 
     model_config = ConfigDict(
         frozen=True,

@@ -94,10 +94,7 @@ def evaluate_detector(config: EvaluateConfig, home: Path) -> int:
 
 
 def _pools(job: Job, config: EvaluateConfig) -> dict[str, ValidationPool]:
-    """Windows of the validation split, corrupted by each validation stage under the evaluation's own seed, by the stage's title.
-
-    Raises DataError when a stage replaces nothing, or a window does not fit the split.
-    """
+    """Windows of the validation split, corrupted by each validation stage, by its title. Raises DataError for an unsuitable stage."""
     mode, settings = job.trained.config.mode, config.evaluation
     corpus = held_out_text(job, config.dataset)
     rows = corpus.validation_rows(mode.window(job.trained.block_size), settings.stage_sequences)

@@ -21,10 +21,7 @@ UNKNOWN_SHOWN = 8
 
 
 def held_out_text(job: Job, dataset: Dataset) -> TokenCorpus:
-    """The corpus of `dataset` in the model's vocabulary; prints a notice where the model was trained on another text.
-
-    Raises DataError when its validation split has characters that the model does not know.
-    """
+    """The corpus of `dataset` in the model's vocabulary, with a notice for another text than it was trained on. Raises DataError."""
     trained, corpus = job.trained, text_for(dataset, job.home / ".corpora")
     if trained.corpus_fingerprint not in (None, corpus.fingerprint):
         job.notice(
@@ -40,10 +37,7 @@ def held_out_text(job: Job, dataset: Dataset) -> TokenCorpus:
 
 
 def held_out_rows(job: Job, dataset: Dataset) -> tuple[LabelledCorpus, LabelledRows]:
-    """The corpus of `dataset`, and its validation rows with the tokens and class numbers of the model.
-
-    Raises DataError for labels or characters that the model does not know.
-    """
+    """The corpus, and its validation rows with the model's tokens and classes. Raises DataError for unknown labels or characters."""
     trained, corpus = job.trained, corpus_for(dataset, job.home / ".corpora")
     own, labels = trained.labels, corpus.labels
     assert own is not None

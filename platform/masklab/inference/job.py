@@ -81,10 +81,7 @@ class Job:
 
 @contextmanager
 def numbered_folder(parent: Path) -> Iterator[Path]:
-    """A new folder in `parent` with the next free number: 001, 002 and so on. It is removed at the end if it is empty.
-
-    Raises RunError when it cannot be made.
-    """
+    """A new folder in `parent` with the next free number: 001, 002, ...; removed at the end if it is empty. Raises RunError."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
         taken = [int(path.name) for path in parent.iterdir() if path.name.isdecimal()]

@@ -21,6 +21,9 @@ from masklab.modes.token_classifier import TokenClassifier
 from masklab.text.corpus import TokenCorpus
 from masklab.training.data.validation_pools import ValidationPool
 
+CURVE = ("mask_ratio", "cross_entropy", "cross_entropy_stderr", "accuracy", "accuracy_stderr")
+"""The parts of a MaskRatioCurve that are written to files."""
+
 
 @dataclass(frozen=True)
 class StageScores:
@@ -79,7 +82,7 @@ class ModelScores:
     def to_json(self) -> dict[str, Any]:
         return {
             "bounds": {name: estimate_json(values.estimate) for name, values in self.bounds.items()},
-            "curve": curve_json(self.curve) if self.curve else None,
+            "curve": {name: getattr(self.curve, name).tolist() for name in CURVE} if self.curve else None,
             "stages": [vars(stage) for stage in self.stages],
         }
 
@@ -120,11 +123,6 @@ def estimate_json(estimate: Estimate) -> dict[str, float]:
         "bits_stderr": estimate.stderr / math.log(2),
         "perplexity": estimate.perplexity,
     }
-
-
-def curve_json(curve: MaskRatioCurve) -> dict[str, list[float]]:
-    names = ("mask_ratio", "cross_entropy", "cross_entropy_stderr", "accuracy", "accuracy_stderr")
-    return {name: getattr(curve, name).tolist() for name in names}
 
 
 def _stage(trained: TrainedModel, pool: ValidationPool, title: str, batch_size: int) -> StageScores:

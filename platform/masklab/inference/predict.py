@@ -61,14 +61,16 @@ def predict(config: PredictConfig, home: Path) -> int:
     output = _output(config.output)
     job = Job.open(config, home)
     trained = job.trained
-    if labels_of(trained) is None:
+    mode = trained.config.mode
+    labels = mode.meaning(trained.labels) if isinstance(mode, SequenceClassifier) else trained.labels
+    if labels is None:
         raise CheckpointError(
-            f"checkpoint {trained.checkpoint.path} has mode.type={trained.config.mode.type}, which predicts no labels; take a checkpoint "
+            f"checkpoint {trained.checkpoint.path} has mode.type={mode.type}, which predicts no labels; take a checkpoint "
             "of mode.type=sequence_classifier or token_labeller"
         )
     column = config.dataset.text_column or trained.config.dataset.text_column or "text"
     texts = Texts.read(absolute_path(config.dataset.path, "dataset.path"), column, trained.vocabulary)
-    table = list(_table(trained, texts, config.batch_size))
+    table = list(_table(trained, labels, texts, config.batch_size))
     with nullcontext(output) if output else job.output_folder("predictions", None) as place:
         file = place if output else place / "predictions.csv"
         with atomic_file(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
@@ -78,14 +80,8 @@ def predict(config: PredictConfig, home: Path) -> int:
             csv.writer(out, delimiter=DELIMITERS[file.suffix.lower()], lineterminator="\n", quoting=quoting).writerows(table)
         if not output:
             job.add_to_run(place, "predictions", {})
-    _report(job, texts, file)
+    _report(job, labels, texts, file)
     return 0
-
-
-def labels_of(trained: TrainedModel) -> Labels | None:
-    """What the model predicts of a text; None for one that predicts no labels."""
-    mode = trained.config.mode
-    return mode.meaning(trained.labels) if isinstance(mode, SequenceClassifier) else trained.labels
 
 
 def _output(output: str | None) -> Path | None:
@@ -100,10 +96,10 @@ def _output(output: str | None) -> Path | None:
     return file
 
 
-def _table(trained: TrainedModel, texts: Texts, batch_size: int) -> Iterator[list[str]]:
+def _table(trained: TrainedModel, labels: Labels, texts: Texts, batch_size: int) -> Iterator[list[str]]:
     """The lines of the file: a header, then each text in its order, with empty cells where there is none."""
-    mode, labels, device = trained.config.mode, labels_of(trained), trained.precision.device
-    assert labels is not None and isinstance(mode, SequenceClassifier | TokenLabeller)
+    mode, device = trained.config.mode, trained.precision.device
+    assert isinstance(mode, SequenceClassifier | TokenLabeller)
     kept = [i for i, text in enumerate(texts.texts) if text is not None]
     inputs = padded(texts.rows, np.array(kept), trained.block_size, trained.vocabulary, labels.of).tokens
     with trained.precision.autocast():
@@ -131,9 +127,8 @@ def _cells(predicted: NDArray[np.float64] | NDArray[np.int64], names: Sequence[s
     return [names[best], f"{predicted[best]:.4f}"]
 
 
-def _report(job: Job, texts: Texts, file: Path) -> None:
-    trained, labels = job.trained, labels_of(job.trained)
-    assert labels is not None
+def _report(job: Job, labels: Labels, texts: Texts, file: Path) -> None:
+    trained = job.trained
     room = trained.block_size - lead_of(labels.of)
     empty, cut = sum(text is None for text in texts.texts), int((texts.rows.lengths > room).sum())
     if empty:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def sample(config: SampleConfig, home: Path) -> int:
         samples = Samples(trained, settings, generation)
         if not live:
             _show(console, samples)
-        samples.write_texts(folder / "samples.txt")
+        texts = [f"{header(n, len(samples.texts))}\n{text}\n" for n, text in enumerate(samples.texts, 1)]
+        write_text(folder / "samples.txt", "".join(texts))
         job.write_json(folder / "samples.json", samples.to_json())
         if snapshots:
             _write_views(config.watch, samples, snapshots, folder)
@@ -71,7 +73,7 @@ class Samples:
     settings: SamplingSettings
     generation: Generation
 
-    @property
+    @cached_property
     def texts(self) -> list[str]:
         return self.generation.texts(self.trained.vocabulary)
 
@@ -91,10 +93,6 @@ class Samples:
     def block(self, folder: Path) -> Text:
         rows = (self.facts | {"files": str(folder)}).items()
         return Text("\n").join(Text.assemble((f"{name:<21}", "dim"), words) for name, words in rows)
-
-    def write_texts(self, file: Path) -> None:
-        count = len(self.texts)
-        write_text(file, "".join(f"{header(n, count)}\n{text}\n" for n, text in enumerate(self.texts, 1)))
 
     def to_json(self) -> dict[str, Any]:
         """The texts and what they took, as plain values; `written` (S, B) is the number of characters that each step wrote."""

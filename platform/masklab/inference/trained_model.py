@@ -75,17 +75,8 @@ class TrainedModel:
         precision = Precision.of(system, pick_device(system.device))
         labels = found.labels() if config.mode.labels_of else None
         model = _model(found.checkpoint, config, vocabulary, labels)
-        return cls(
-            checkpoint=found.checkpoint,
-            run=found.run,
-            passed_over=found.passed_over,
-            config=config,
-            vocabulary=vocabulary,
-            iteration=iteration,
-            model=model.to(precision.device).eval(),
-            precision=precision,
-            labels=labels,
-        )
+        model = model.to(precision.device).eval()
+        return cls(found.checkpoint, found.run, found.passed_over, config, vocabulary, iteration, model, precision, labels)
 
     def fill(self, prompt: str = "", **sampling: Any) -> list[str]:
         """Texts in which the model has filled the gaps of `prompt`: `[5]` is five characters, `[*]` all the rest of its block.

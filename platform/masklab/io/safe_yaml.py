@@ -48,10 +48,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def yaml_text(path: Path) -> str:
-    """The text of the file at `path`, which must be a regular file of at most LARGEST_FILE bytes.
-
-    Raises OSError, UnicodeDecodeError or yaml.YAMLError.
-    """
+    """The text of a regular file of at most LARGEST_FILE bytes. Raises OSError, UnicodeDecodeError or yaml.YAMLError."""
     if not path.is_file():  # reading a pipe or a device might never end
         raise YamlLimitError("is not a regular file" if path.exists() else "no such file")
     with path.open("rb") as file:

@@ -114,16 +114,12 @@ def create_run_record(
 
 
 def flat_params(tree: Mapping[str, Any]) -> dict[str, str]:
-    """The configuration as MLflow params: dotted name -> text, as YAML spells it so that it can be pasted as an override.
-
-    Values are cut at the length that MLflow accepts, and contain no passwords.
-    """
-    return {
-        _NOT_IN_PARAM_NAMES.sub("_", name)[:PARAM_NAME_LENGTH]: redact(value if isinstance(value, str) else json.dumps(value, default=str))[
-            :PARAM_LENGTH
-        ]
-        for name, value in leaves(tree)
-    }
+    """The configuration as MLflow params without passwords: dotted name -> text, spelled so that it can be pasted as an override."""
+    params = {}
+    for name, value in leaves(tree):
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        params[_NOT_IN_PARAM_NAMES.sub("_", name)[:PARAM_NAME_LENGTH]] = redact(text)[:PARAM_LENGTH]
+    return params
 
 
 def make_run(store: Store, declared: CreateRun) -> tuple[str, str]:
@@ -154,10 +150,7 @@ def make_run(store: Store, declared: CreateRun) -> tuple[str, str]:
 
 
 def resume_run(store: Store, folder: Path, run_id: str, logged: LoggedSteps | None = None) -> RunHandle:
-    """Reopen the run `run_id` of `folder`. `logged` is read from the store if it is not given.
-
-    Raises TrackingError if the store fails or does not have the run.
-    """
+    """Reopen a run; `logged` is read from the store if it is not given. Raises TrackingError if the store fails or lacks the run."""
     store.check()
     with in_one_line(store.uri):
         client = client_of(store.uri)
@@ -198,10 +191,7 @@ def search_runs(client: MlflowClient, experiments: Sequence[str], where: str = "
 
 
 def add_to_run(store: Store, run_id: str, metrics: Metrics, files: Artifact) -> None:
-    """Add `metrics` and the `files` of a folder to a run. Its status does not change.
-
-    Raises TrackingError, in one line, if the store fails or does not have the run.
-    """
+    """Add to a run without a change of its status. Raises TrackingError, in one line, if the store fails or lacks the run."""
     from mlflow.entities import Metric
 
     with in_one_line(store.uri):

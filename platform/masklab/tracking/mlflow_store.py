@@ -134,10 +134,9 @@ def _check_address(address: SplitResult, shown: str, seconds: float) -> None:
 
 
 def make_database(path: Path, fill: Callable[[str], object]) -> None:
-    """Create a SQLite database at `path`, complete or not at all. `fill` creates the tables at the temporary URI that it is given.
+    """Create a SQLite database at `path`, complete or not at all, unless another process does so meanwhile.
 
-    A database that another process has put at `path` meanwhile stays. Raises OSError if the folder cannot be written, and what `fill`
-    raises.
+    `fill` creates the tables at the temporary URI that it is given. Raises OSError, and the errors of `fill`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,12 +26,9 @@ DIGEST_LENGTH = 36
 
 def git_commit(folder: Path) -> str | None:
     """The commit checked out in `folder`, followed by `-dirty` if tracked files have changed; None outside a repository."""
-    git = shutil.which("git")
-    if git is None:
-        return None
     try:
         described = subprocess.run(
-            [git, "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
             capture_output=True,
             text=True,
             timeout=10,
@@ -87,14 +83,13 @@ class DatasetInput:
         """MLflow's dataset entity: name, digest, source, and the sizes as its profile."""
         from mlflow import entities
 
-        splits = {f"{split}_chars": size for split, size in self.sizes.items()}
         return entities.DatasetInput(
             dataset=entities.Dataset(
                 name=self.name,
                 digest=self.fingerprint[:DIGEST_LENGTH],
                 source_type="local",
                 source=json.dumps({"uri": redact(self.source)}),
-                profile=json.dumps(splits),
+                profile=json.dumps({f"{split}_chars": size for split, size in self.sizes.items()}),
             ),
             tags=[entities.InputTag("mlflow.data.context", "training")],
         )

@@ -54,7 +54,7 @@ class Delivery:
                     is_all = False
                     continue
                 try:
-                    sent = _FileDelivery(self, spool, file, run_id or spool.run_id()).send()
+                    sent = _FileDelivery(self, spool, file, file.state(), run_id or spool.run_id()).send()
                 except DeferredError as error:
                     refused, sent = refused or error, False
                 # an empty file may belong to a process that has created it and not locked it yet
@@ -70,8 +70,9 @@ class Delivery:
         if found := spool.pending_run():
             file, entry = found
             with file.locked(LockOwner.ANYONE) as is_free:
-                if is_free and entry.start == file.state().committed:
-                    _FileDelivery(self, spool, file, "").send_other(entry)
+                state = file.state()
+                if is_free and entry.start == state.committed:
+                    _FileDelivery(self, spool, file, state, "").send_other(entry)
         created = spool.created()
         if created is None or created.run_id is None:
             raise TrackingError(f"{spool.folder}: another process is sending these records; try again when it has finished")
@@ -87,11 +88,8 @@ class _FileDelivery:
     delivery: Delivery
     spool: Spool
     file: SpoolFile
+    state: DeliveryState
     run_id: str
-    state: DeliveryState = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.state = self.file.state()
 
     def send(self) -> bool:
         """Send the file from its committed offset on. False if the delivery is over, or the run is not created yet."""

@@ -145,20 +145,15 @@ class Spool:
         """The last logged status, delivered or not; with `after` only that of younger files."""
         last = None
         for file in self.files():
-            if after and file.path.name <= after.path.name:
-                continue
-            last = file.state().status or last
-            for record in file.records():
-                last = record.status if isinstance(record, StatusChange) else last
+            if after is None or file.path.name > after.path.name:
+                logged = [record.status for record in file.records() if isinstance(record, StatusChange)]
+                last = logged[-1] if logged else file.state().status or last
         return last
 
     def pending_run(self) -> tuple[SpoolFile, Entry] | None:
         """The CreateRun entry, if it is not delivered."""
-        for file in self.files():
-            for entry in file.pending():
-                if isinstance(entry.record, CreateRun):
-                    return file, entry
-        return None
+        found = ((file, entry) for file in self.files() for entry in file.pending() if isinstance(entry.record, CreateRun))
+        return next(found, None)
 
     def created(self) -> DeliveryState | None:
         """The state with the id of the run that was created from this spool."""

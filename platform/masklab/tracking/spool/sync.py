@@ -50,10 +50,7 @@ def print_pending(run: Path, store: Store | None) -> None:
 
 
 def synchronise(config: SyncConfig, home: Path) -> int:
-    """Send the pending records of the folders that `config` names. Returns the exit status.
-
-    Raises RunError if there is no such run, and TrackingError if a store fails; what was delivered by then stays delivered.
-    """
+    """Send the pending records of the folders that `config` names. Returns the exit status. Raises RunError and TrackingError."""
     folder = _folder(config.run, home / "runs")
     spools = list(spools_beneath(folder)) if folder.is_dir() else []
     if not spools:
