@@ -76,11 +76,9 @@ class SessionPlan(ABC, Generic[Record]):
         return all(status != "waiting" for status in self.statuses(record).values())
 
     def config_yaml(self) -> str:
-        """The file that the session's folder is begun with."""
         return dump(self.config)
 
     def tags(self) -> dict[str, str]:
-        """MLflow tags of the session and of its runs."""
         return run_tags(self.project, self.corpus.fingerprint, "") | source_tags(self.config.transfer)
 
     def refuse_if_changed(self) -> None:

@@ -111,7 +111,6 @@ class Reach:
 
     @property
     def share(self) -> float:
-        """Share of the runs that reached the target."""
         return self.reached / self.runs
 
 

@@ -37,7 +37,6 @@ class PairedDifference:
     baseline: Floats
 
     def __len__(self) -> int:
-        """Number of seeds."""
         return len(self.seeds)
 
     @property
@@ -61,7 +60,6 @@ class PairedDifference:
 
     @property
     def stderr(self) -> float:
-        """Standard error of the mean."""
         return self.deviation / math.sqrt(len(self))
 
     @property

@@ -51,13 +51,10 @@ class ExactCount(Masking):
         return MaskDraw.at(uniform_subset(streams.stream(Stream.MASK), count, block_size), count / block_size)
 
     def expected_ratio(self, block_size: int) -> float:
-        """(T + 1) / 2T."""
         return (block_size + 1) / (2 * block_size)
 
     def ratio_range(self, block_size: int) -> tuple[float, float]:
-        """From one position to all of them."""
         return 1 / block_size, 1.0
 
     def describe(self) -> str:
-        """`exact count`."""
         return "exact count 1..T"

@@ -59,11 +59,9 @@ class Linear(NoiseSchedule):
     """Mask probability at t = 0."""
 
     def value(self, t: Times) -> Times:
-        """A straight line from eps to 1."""
         return (1 - self.eps) * t + self.eps
 
     def derivative(self, t: Times) -> Times:
-        """1 - eps everywhere."""
         return np.full_like(t, 1 - self.eps)
 
 
@@ -78,7 +76,6 @@ class Cosine(NoiseSchedule):
     """Highest mask probability; from where it is reached, the probability is constant and its derivative 0."""
 
     def value(self, t: Times) -> Times:
-        """Slow at first, and exactly 0 at t = 0."""
         return np.minimum(self._unclipped(t), self.clip)
 
     def derivative(self, t: Times) -> Times:
@@ -106,7 +103,6 @@ class Polynomial(NoiseSchedule):
     """Exponent of t."""
 
     def value(self, t: Times) -> Times:
-        """From 0 to 1."""
         return np.asarray(t**self.power)
 
     def derivative(self, t: Times) -> Times:
@@ -124,11 +120,9 @@ class LogLinear(NoiseSchedule):
     """Share of positions still visible at t = 1."""
 
     def value(self, t: Times) -> Times:
-        """A straight line from 0 to 1 - eps."""
         return (1 - self.eps) * t
 
     def derivative(self, t: Times) -> Times:
-        """1 - eps everywhere."""
         return np.full_like(t, 1 - self.eps)
 
 
@@ -153,7 +147,6 @@ class Geometric(NoiseSchedule):
         return self
 
     def value(self, t: Times) -> Times:
-        """1 - exp(-sigma)."""
         return -np.expm1(-self._sigma(t))
 
     def derivative(self, t: Times) -> Times:

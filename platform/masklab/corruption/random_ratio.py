@@ -36,11 +36,9 @@ class RandomRatio(Masking):
         return MaskDraw.at(bernoulli(streams.stream(Stream.MASK), ratio, block_size), ratio)
 
     def expected_ratio(self, block_size: int) -> float:
-        """The middle of the range."""
         return (self.min_ratio + self.max_ratio) / 2
 
     def ratio_range(self, block_size: int) -> tuple[float, float]:
-        """The range itself."""
         return self.min_ratio, self.max_ratio
 
     def describe(self) -> str:

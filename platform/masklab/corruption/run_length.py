@@ -65,7 +65,6 @@ class RunLength(Masking):
         return MaskDraw.at(selected, np.full(len(selected), self.mask_ratio))
 
     def expected_ratio(self, block_size: int) -> float:
-        """The stationary ratio."""
         return self.mask_ratio
 
     def ratio_range(self, block_size: int) -> tuple[float, float]:
@@ -73,5 +72,4 @@ class RunLength(Masking):
         return self.mask_ratio, self.mask_ratio
 
     def describe(self) -> str:
-        """E.g. `runs of 5, 40 %`."""
         return f"runs of {self.mean_run:g}, {self.mask_ratio * 100:g} %"

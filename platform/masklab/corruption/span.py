@@ -54,5 +54,4 @@ class Span(Masking):
         return max(1 / block_size, mean - spread), min(1.0, mean + spread)
 
     def describe(self) -> str:
-        """E.g. `3 spans`."""
         return f"{self.spans_count} span{'s' if self.spans_count > 1 else ''}"

@@ -77,7 +77,6 @@ class Sticky(Masking):
         return MaskDraw.at(selected, np.full(len(selected), self.expected_ratio(block_size)))
 
     def expected_ratio(self, block_size: int) -> float:
-        """count / T, in every row."""
         return self.count(block_size) / block_size
 
     def ratio_range(self, block_size: int) -> tuple[float, float]:
@@ -86,5 +85,4 @@ class Sticky(Masking):
         return ratio, ratio
 
     def describe(self) -> str:
-        """E.g. `sticky 40 % (start 0.2, extend 0.8)`."""
         return f"sticky {self.mask_ratio * 100:g} % (start {self.p_start:g}, extend {self.p_extend:g})"

@@ -25,13 +25,10 @@ class Unmasked(Masking):
         return MaskDraw.at(np.zeros((rows, block_size), bool), np.zeros(rows))
 
     def expected_ratio(self, block_size: int) -> float:
-        """0."""
         return 0.0
 
     def ratio_range(self, block_size: int) -> tuple[float, float]:
-        """0 to 0."""
         return 0.0, 0.0
 
     def describe(self) -> str:
-        """`no masks`."""
         return "no masks"

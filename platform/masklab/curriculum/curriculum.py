@@ -63,7 +63,6 @@ class Curriculum(Section):
 
     @property
     def pools(self) -> tuple[Stage, ...]:
-        """The stages that are scored."""
         return self.stages if self.validation_stages is None else self.validation_stages
 
     def patience_of(self, stage: int) -> int:

@@ -23,7 +23,6 @@ class Estimate:
 
     @property
     def bits(self) -> float:
-        """The mean in bits per character."""
         return self.nats / math.log(2)
 
     @property

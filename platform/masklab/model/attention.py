@@ -98,7 +98,6 @@ class LayerCache:
 
     @property
     def length(self) -> int:
-        """P."""
         return 0 if self._keys is None else self._keys.shape[2]
 
     def extended(self, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,5 +116,4 @@ class KeyValueCache:
 
     @property
     def length(self) -> int:
-        """Positions P that have been passed."""
         return self.layers[0].length

@@ -48,7 +48,6 @@ class ModelConfig(Section):
 
     @property
     def head_size(self) -> int:
-        """Channels of one attention head."""
         return self.n_embd // self.n_head
 
     @property

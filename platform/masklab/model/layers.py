@@ -40,7 +40,6 @@ class StandardisedLinear(Linear):
 
     @property
     def is_measured(self) -> bool:
-        """Whether the scale of the features is known."""
         return bool((self.get_buffer("deviation") != 1).any())
 
     @torch.no_grad()

@@ -163,5 +163,4 @@ def _misfits(model: Transformer, source: SourceNetwork, same_head: bool) -> Iter
 
 
 def _fixed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All but the head."""
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(OUTPUT)}

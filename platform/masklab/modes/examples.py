@@ -30,7 +30,6 @@ class Examples:
     elbo_weight: NDArray[np.float32]
 
     def __len__(self) -> int:
-        """B."""
         return len(self.inputs)
 
     @property
@@ -39,7 +38,6 @@ class Examples:
         return MaskDraw(self.selected, self.noise_level, self.elbo_weight)
 
     def at(self, rows: slice | NDArray[Any]) -> Examples:
-        """Some of the sequences."""
         return Examples(self.inputs[rows], self.targets[rows], self.selected[rows], self.noise_level[rows], self.elbo_weight[rows])
 
     @classmethod

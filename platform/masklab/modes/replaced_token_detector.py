@@ -101,7 +101,6 @@ class ReplacedTokenDetector(Mode):
         return float(np.clip(masking.expected_ratio(block_size) * changed, LEAST_SHARE, 1 - LEAST_SHARE))
 
     def shortcoming(self, pool: Examples) -> str | None:
-        """A pool without replaced characters has one class only."""
         return None if pool.targets.any() else "replaces nothing"
 
     def outputs(self, labels: Labels | None) -> int:

@@ -27,7 +27,6 @@ class TokenClassifier(CharacterMode):
 
     @property
     def yardstick(self) -> Masking | None:
-        """Exact counts, whose mean is the any-order bound."""
         return ExactCount()
 
     def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:

@@ -48,7 +48,6 @@ class TokenLabeller(Mode):
 
     @property
     def labels_of(self) -> Unit | None:
-        """Each character has a label, or none."""
         return "tokens"
 
     def examples(self, rows: Rows, masking: Masking, streams: RowStreams, vocabulary: Vocabulary) -> Examples:

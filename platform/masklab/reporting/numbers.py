@@ -60,12 +60,10 @@ def duration(seconds: float | None) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """`1 seed`, `5 seeds`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def listed(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 

@@ -37,7 +37,6 @@ def render(template: str, filters: dict[str, Callable[..., Any]] | None = None, 
 
 
 def own_file(name: str) -> str:
-    """The text of a style or a script in `templates/`."""
     return (FOLDER / name).read_text(encoding="utf-8")
 
 

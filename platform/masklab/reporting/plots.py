@@ -99,7 +99,6 @@ def save_plot(figure: Figure, path: Path) -> None:
 
 
 def _curve(values: Iterable[float | None]) -> NDArray[np.float64]:
-    """The values with a gap in the curve where one is missing."""
     return np.array([np.nan if value is None else value for value in values])
 
 

@@ -81,7 +81,6 @@ class Autoregressive(Sampler):
         return -(-max(0, seen - block_size) // stride) * stride
 
     def describe(self) -> str:
-        """`autoregressive`."""
         return "autoregressive" if self.stride is None else f"autoregressive, stride {self.stride}"
 
 

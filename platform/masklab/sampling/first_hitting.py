@@ -40,5 +40,4 @@ class FirstHitting(Sampler):
             yield
 
     def describe(self) -> str:
-        """`first hitting`."""
         return "first hitting"

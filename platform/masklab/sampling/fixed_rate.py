@@ -42,5 +42,4 @@ class FixedRate(Sampler):
             yield
 
     def describe(self) -> str:
-        """E.g. `fixed rate, 100 steps`."""
         return f"fixed rate, {self.steps} steps"

@@ -43,7 +43,6 @@ class Generation:
     seconds: float
 
     def texts(self, vocabulary: Vocabulary) -> list[str]:
-        """The texts (B,)."""
         return [vocabulary.decode(row.astype(vocabulary.dtype)) for row in self.tokens]
 
     @property

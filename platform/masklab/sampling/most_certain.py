@@ -58,7 +58,6 @@ class MostCertain(Sampler):
             yield
 
     def describe(self) -> str:
-        """E.g. `confidence, 64 steps`."""
         return f"{self.strategy}, {self.steps} steps"
 
 
@@ -84,7 +83,6 @@ class Margin(MostCertain):
     """Name of the sampler."""
 
     def log_certainty(self, prediction: Prediction) -> NDArray[np.float64]:
-        """Log of the difference."""
         return certainty.margin(prediction.log_probability)
 
 
@@ -98,7 +96,6 @@ class Entropy(MostCertain):
     """Name of the sampler."""
 
     def log_certainty(self, prediction: Prediction) -> NDArray[np.float64]:
-        """Minus the entropy."""
         return certainty.negative_entropy(prediction.log_probability)
 
 

@@ -72,7 +72,6 @@ class Prompt:
 
     @property
     def gaps(self) -> list[Gap]:
-        """The gaps in their order; none for a plain prefix."""
         return [piece for _, piece in self.pieces if isinstance(piece, Gap)]
 
     @property

@@ -80,7 +80,6 @@ class Remask(Sampler):
             yield
 
     def describe(self) -> str:
-        """E.g. `remask by entropy, 25 steps`."""
         return f"remask by {self.remask_by}, {len(self.remasked_shares())} steps"
 
     def _score(self, process: ReverseProcess, entropy_BT: NDArray[np.float64], rows_B: NDArray[np.bool_]) -> NDArray[np.float64]:

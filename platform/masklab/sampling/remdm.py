@@ -58,5 +58,4 @@ class ReMDM(Sampler):
         return min(self.eta, largest) if self.remdm_schedule == "cap" else self.eta * largest
 
     def describe(self) -> str:
-        """E.g. `remdm cap 0.02, 64 steps`."""
         return f"remdm {self.remdm_schedule} {self.eta:g}, {self.steps} steps"

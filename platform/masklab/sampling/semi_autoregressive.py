@@ -101,7 +101,6 @@ class SemiAutoregressive(Sampler):
                 part.step = canvas.step
 
     def describe(self) -> str:
-        """E.g. `semi-autoregressive, blocks of 32 by confidence, 64 steps`."""
         return f"semi-autoregressive, blocks of {self.block_length} by {self.inner_sampler().describe()}"
 
 

@@ -43,5 +43,4 @@ class Stochastic(Sampler):
             yield
 
     def describe(self) -> str:
-        """E.g. `stochastic, 64 steps`."""
         return f"stochastic, {self.steps} steps"

@@ -46,7 +46,6 @@ class TextStatistics:
 
     @property
     def headline(self) -> float:
-        """The divergence of the longest n-grams, in bits."""
         return self.divergence[-1]
 
 

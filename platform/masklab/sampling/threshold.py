@@ -40,5 +40,4 @@ class Threshold(Sampler):
             yield
 
     def describe(self) -> str:
-        """E.g. `threshold 0.9`."""
         return f"threshold {self.threshold:g}"

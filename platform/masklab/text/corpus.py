@@ -60,12 +60,10 @@ class TokenCorpus:
 
     @property
     def characters(self) -> dict[str, int]:
-        """How many characters each split has."""
         return {"train": len(self.train), "validation": len(self.validation)}
 
     @property
     def labels(self) -> Labels | None:
-        """A plain text has none."""
         return None
 
     def training_rows(self, length: int, placement: Placement) -> RowSource:

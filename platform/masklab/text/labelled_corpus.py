@@ -56,12 +56,10 @@ class LabelledRows:
         assert self.labels.dtype in (np.int64, np.float32)
 
     def __len__(self) -> int:
-        """R."""
         return len(self.offsets) - 1
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Characters of each row (R,)."""
         return np.diff(self.offsets)
 
 
@@ -156,7 +154,6 @@ class LabelledCorpus:
 
     @property
     def characters(self) -> dict[str, int]:
-        """How many characters each split has."""
         return {"train": len(self.train.tokens), "validation": len(self.validation.tokens)}
 
     def padded(self, rows: LabelledRows, chosen: NDArray[np.int64], length: int) -> Rows:

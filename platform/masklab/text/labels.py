@@ -36,11 +36,9 @@ class Labels:
 
     @property
     def is_number(self) -> bool:
-        """Whether a number is to be predicted, rather than a class."""
         return not self.names
 
     def to_json(self) -> dict[str, Any]:
-        """What a file keeps of them."""
         return {"of": self.of, "names": list(self.names), "counts": list(self.counts), "mean": self.mean, "deviation": self.deviation}
 
     @classmethod

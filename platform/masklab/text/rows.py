@@ -23,11 +23,9 @@ class Rows:
     labels: NDArray[np.int64] | NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
-        """B."""
         return len(self.tokens)
 
     def at(self, chosen: NDArray[Any] | slice) -> Rows:
-        """The rows that an index or a mask (B,) chooses."""
         return Rows(self.tokens[chosen], None if self.labels is None else self.labels[chosen])
 
 

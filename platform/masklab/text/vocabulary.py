@@ -48,7 +48,6 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """V, the number of characters."""
         return len(self.characters)
 
     @property
@@ -99,7 +98,6 @@ class Vocabulary:
         return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
     def to_json(self) -> dict[str, Any]:
-        """What a file keeps of the vocabulary."""
         return {"characters": list(self.characters), "special_tokens": list(SPECIAL_TOKENS)}
 
     @classmethod

@@ -85,7 +85,6 @@ class Learner:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether only the head is trained."""
         return is_frozen(self.model)
 
     @property

@@ -81,7 +81,6 @@ class Loop:
 
     @property
     def model(self) -> Transformer:
-        """The network."""
         return self.learner.model
 
     @property

@@ -88,7 +88,6 @@ class StepOutcome:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
         return cls(**{**state, "loss": float(state["loss"]), "grad_norm": float(state["grad_norm"])})
 
 
@@ -181,7 +180,6 @@ class SpikeState:
         return replace(known, pending=(), streak=0, overflow_streak=0, rollbacks=(*self.rollbacks, rollback))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `state.json`."""
         return {**asdict(self), "pending": [outcome.to_json() for outcome in self.pending]}
 
     @classmethod

@@ -83,5 +83,4 @@ class Agreement:
 
     @property
     def reason(self) -> str:
-        """Why the run stops, if this worker got the request."""
         return self.request.reason or "another worker was asked to stop"

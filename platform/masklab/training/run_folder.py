@@ -124,7 +124,6 @@ class RunFolder:
             raise RunError(f"run folder {self.path} cannot be written ({error.strerror}); set run.folder=") from error
 
     def write(self, name: str, text: str) -> None:
-        """Write a file atomically."""
         write_text(self.path / name, text)
 
     @property
@@ -133,7 +132,6 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """The folder of plots."""
         return self.path / "figures"
 
     @property
@@ -161,7 +159,6 @@ class RunFolder:
             ) from error
 
     def remember(self, **facts: Any) -> None:
-        """Add facts to `run.json`."""
         self.write("run.json", json.dumps(self.memory() | facts, indent=1))
 
 

@@ -117,7 +117,6 @@ class TrainingSettings(Section):
 
     @property
     def lowest_learning_rate(self) -> float:
-        """The end of the cosine."""
         return self.learning_rate / 10 if self.min_lr is None else self.min_lr
 
 
@@ -176,7 +175,6 @@ class ScalingSettings(Section):
 
     @property
     def is_elastic(self) -> bool:
-        """Whether the number of workers follows the cluster."""
         return isinstance(self.num_workers, tuple)
 
     @property

@@ -108,7 +108,6 @@ class Stepper:
         return made
 
     def state(self) -> dict[str, Any]:
-        """The state of optimizer and scaler, for a checkpoint."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def restore(self, saved: dict[str, Any]) -> None:

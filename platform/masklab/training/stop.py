@@ -31,7 +31,6 @@ class StopRequest:
 
     @property
     def reason(self) -> str | None:
-        """Why the run is to stop; None until somebody asks."""
         return self._reason
 
     def wait(self, seconds: float) -> bool:

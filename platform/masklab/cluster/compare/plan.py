@@ -57,7 +57,6 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """E.g. `sticky/seed-1337`."""
         return f"{self.arm.name}/{self.folder.path.name}"
 
 
@@ -110,7 +109,6 @@ class ComparisonPlan(SessionPlan[ComparisonRecord]):
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds that are asked for."""
         return tuple(dict.fromkeys(run.seed for run in self.runs))
 
 

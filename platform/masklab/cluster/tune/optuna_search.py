@@ -21,7 +21,6 @@ ENOUGH = 4
 
 
 def distributions_of(space: Space) -> dict[str, BaseDistribution]:
-    """The space as Optuna distributions."""
     return {key: _of(each) for key, each in space.items()}
 
 
@@ -96,7 +95,6 @@ class Suggestions:
 
 
 def _tells(known: TrialRecord) -> bool:
-    """Whether a trial has ended with a NELBO."""
     return known.status in ("finished", "stopped") and known.nelbo_nats is not None
 
 

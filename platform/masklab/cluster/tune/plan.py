@@ -44,7 +44,6 @@ class PlannedTrial:
 
     @property
     def name(self) -> str:
-        """E.g. `003`."""
         return self.folder.path.name
 
 

@@ -168,7 +168,6 @@ class RequestStopper(tune.Stopper):  # type: ignore[misc]
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Stop no trial because of its report."""
         return False
 
     def stop_all(self) -> bool:

@@ -64,7 +64,6 @@ class SweepRunner:
 
     @property
     def record(self) -> SweepRecord:
-        """What is known of all trials."""
         return self.session.record
 
     def run(self, trials: Sequence[PlannedTrial], parallel: int, gpus: float) -> None:
@@ -150,7 +149,6 @@ class SweepRunner:
 
     @property
     def unbegun(self) -> int:
-        """How many trials have not been given to Tune yet."""
         return len(self._waiting)
 
     def exchange(self, ready: Sequence[int]) -> dict[int, TrialPayload]:

@@ -130,7 +130,6 @@ class Supervisor:
 
     @property
     def _of_the_same_size(self) -> ScalingSettings:
-        """The settings with each worker's share fixed."""
         return self.scaling.model_copy(update={"cpus_per_worker": self.share.cpus, "use_gpu": bool(self.share.gpus)})
 
     def _look(self) -> str | None:

@@ -50,7 +50,6 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Identifies the block in `reference.json`."""
         return "+".join(kind.__name__ for kind in self.kinds)
 
     def lines(self) -> Iterator[Key]:

@@ -35,12 +35,10 @@ class EqualBudget(Section):
 
     @property
     def unit(self) -> str:
-        """The key that is given."""
         return next(name for name, value in self if value is not None)
 
     @property
     def amount(self) -> float:
-        """Its value."""
         return float(getattr(self, self.unit))
 
 
@@ -76,7 +74,6 @@ class CompareSettings(Section):
 
     @property
     def chosen_controls(self) -> tuple[str, ...]:
-        """The controls that are asked for."""
         return get_args(ControlName) if self.controls is None else self.controls
 
 

@@ -26,7 +26,6 @@ class TrackingSettings(StoreSettings):
 
     @property
     def is_sent(self) -> bool:
-        """Whether runs are sent to a store while they go on."""
         return self.enabled and not self.offline
 
     @field_validator("experiment")

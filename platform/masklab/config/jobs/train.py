@@ -80,7 +80,6 @@ class Config(Section):
 
     @property
     def recipe(self) -> Recipe:
-        """The sections that decide a run's metrics."""
         return Recipe(
             seed=self.run.seed,
             windows=self.dataset.windows,

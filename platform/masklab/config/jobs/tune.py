@@ -75,7 +75,6 @@ class SweepSettings(Section):
 
     @property
     def distributions(self) -> dict[str, Distribution]:
-        """The space, read."""
         return {key: distribution(text) for key, text in self.space.items()}
 
 

@@ -93,7 +93,6 @@ class Whole:
     high: int
 
     def at(self, share: float) -> int:
-        """As for `Uniform`."""
         return min(self.low + math.floor(share * (self.high - self.low + 1)), self.high)
 
     def share(self, value: float) -> float:
@@ -117,16 +116,13 @@ class Choice:
     values: tuple[str, ...]
 
     def at(self, share: float) -> str:
-        """As for `Uniform`, in the order of the values."""
         return self.values[min(math.floor(share * len(self.values)), len(self.values) - 1)]
 
     def grid(self, points: int) -> tuple[Value, ...]:
-        """All of them."""
         return self.values
 
     @property
     def ends(self) -> tuple[Value, ...]:
-        """All values."""
         return self.values
 
 
@@ -211,7 +207,6 @@ def moved(each: Distribution, value: Value, rng: np.random.Generator) -> Value:
 
 
 def overrides_of(point: Mapping[str, Value]) -> list[str]:
-    """The point in the words of a command line."""
     return [f"{key}={value}" for key, value in point.items()]
 
 

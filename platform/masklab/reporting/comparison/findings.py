@@ -41,7 +41,6 @@ class Family:
 
     @property
     def tested(self) -> tuple[Contrast, ...]:
-        """The contrasts of the pairs that have one."""
         return tuple(pair.contrast for pair in self.pairs if pair.contrast)
 
 
@@ -62,7 +61,6 @@ class Group:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The curriculum, then its controls, each once."""
         return tuple(dict.fromkeys((self.curriculum, *(control.arm for control in self.controls))))
 
 
@@ -140,12 +138,10 @@ class Findings:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """The final NELBO of every run, nats per character."""
         return Outcomes.of(self.record.nelbos())
 
     @cached_property
     def families(self) -> tuple[Family, Family, Family]:
-        """See `families_of`."""
         return families_of(self.record, self.outcomes)
 
     @cached_property
@@ -161,7 +157,6 @@ class Findings:
         return next(arm for arm in self.record.arms if arm.name == name)
 
     def finished_runs(self, arm: str) -> tuple[RunRecord, ...]:
-        """The runs of `arm` that have a final NELBO."""
         return tuple(run for run in self.record.runs if run.arm == arm and finished(run))
 
     @property

@@ -215,7 +215,6 @@ def _styles(curves: SeedCurves, arms: Sequence[str], baseline: str | None) -> di
 
 
 def _differences(curves: Mapping[int, Curve], baseline: Mapping[int, Curve]) -> list[Curve]:
-    """Seed by seed, for the seeds that both have."""
     return [curve.minus(baseline[seed]) for seed, curve in curves.items() if seed in baseline]
 
 

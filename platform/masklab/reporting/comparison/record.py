@@ -145,7 +145,6 @@ class ComparisonRecord(JsonRecord):
     browse: str | None
 
     def with_run(self, run: RunRecord) -> ComparisonRecord:
-        """A copy in which `run` replaces its earlier record."""
         return self.model_copy(update={"runs": tuple(run if (r.arm, r.seed) == (run.arm, run.seed) else r for r in self.runs)})
 
     def nelbos(self) -> dict[str, dict[int, float | None]]:
@@ -157,7 +156,6 @@ class ComparisonRecord(JsonRecord):
         return table
 
     def to_text(self) -> str:
-        """JSON, in which secrets in commands and errors are redacted."""
         return redact(super().to_text())
 
     @classmethod

@@ -58,7 +58,6 @@ def limits(findings: Findings) -> str:
 
 
 def headline(pair: Pair) -> str:
-    """The sentence on a pair, or the reason why there is none."""
     return sentence(pair.contrast) if pair.contrast else f"Nothing can be said yet: {pair.missing}."
 
 

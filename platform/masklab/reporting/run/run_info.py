@@ -99,5 +99,4 @@ class RunInfo:
         return sum(self.stages[s].expected_ratio for s in mixed) / len(mixed)
 
     def pools_match_stages(self) -> bool:
-        """Whether validation stage number i is training stage number i."""
         return self.stages == self.validation

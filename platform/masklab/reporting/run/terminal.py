@@ -201,7 +201,6 @@ def evaluation_line(event: EvaluationDone) -> str:
 
 
 def _bar(console: Console) -> Progress:
-    """Progress, loss, stage, speed and time left."""
     return Progress(
         TextColumn("{task.percentage:>3.0f}%"),
         BarColumn(bar_width=None),

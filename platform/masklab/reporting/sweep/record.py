@@ -74,7 +74,6 @@ class TrialRecord(Record):
 
     @property
     def name(self) -> str:
-        """The name of the trial's folder."""
         return f"{self.number:03d}"
 
     @property
@@ -164,5 +163,4 @@ class SweepRecord(JsonRecord):
         return roots
 
     def to_text(self) -> str:
-        """JSON, in which secrets in commands and errors are redacted."""
         return redact(super().to_text())

@@ -162,7 +162,6 @@ class Lettering:
         return self._cells[sign]
 
     def words(self, words: str) -> Shades:
-        """A line of words (h, w)."""
         return self._drawn(words, round(self._font.getlength(words)))
 
     def _drawn(self, words: str, width: int) -> Shades:

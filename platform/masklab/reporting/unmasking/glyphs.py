@@ -43,7 +43,6 @@ def sign(character: str) -> str:
 
 
 def plain(words: str) -> str:
-    """`words` with every character as its sign."""
     return "".join(map(sign, words))
 
 

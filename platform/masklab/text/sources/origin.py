@@ -40,7 +40,6 @@ class Origin(Section):
 
     @property
     def place(self) -> Path | None:
-        """The absolute form of `path`."""
         return absolute_path(self.path, "dataset.path") if self.path is not None else None
 
 

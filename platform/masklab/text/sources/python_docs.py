@@ -58,7 +58,6 @@ class PythonDocs(TextOrigin):
             raise ValueError(f"source=python_docs reads no file, and path={path} would be passed over; for your own text use dataset=text")
 
     def state(self) -> str:
-        """The version of Python, and of the rules by which it is read."""
         return f"{python_version()}, edition {EDITION}"
 
     def text(self, folder: Path) -> str:
@@ -147,7 +146,6 @@ def docstrings_of(library: Path, name: str) -> Iterator[str]:
 
 
 def python_version() -> str:
-    """The running Python, to the last part of its version."""
     return f"{sys.implementation.name} {'.'.join(map(str, sys.version_info))}"
 
 

@@ -42,7 +42,6 @@ class PythonPackages(LabelledOrigin):
             )
 
     def state(self) -> str:
-        """The version of Python, and of the rules by which it is read."""
         return f"{python_version()}, edition {EDITION}"
 
     def examples(self) -> Iterator[Example]:

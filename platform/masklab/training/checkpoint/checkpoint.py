@@ -32,22 +32,18 @@ class Checkpoint:
 
     @property
     def iteration(self) -> int:
-        """The number of steps taken, from the folder's name."""
         return int(self.path.name.removeprefix("step_"))
 
     @property
     def files(self) -> frozenset[str]:
-        """The names of the files in the manifest."""
         return frozenset(files_of(self.path))
 
     @property
     def weights_sha256(self) -> str:
-        """The hash of `model.safetensors`, from the manifest."""
         return str(files_of(self.path)["model.safetensors"]["sha256"])
 
     @property
     def state(self) -> dict[str, Any]:
-        """The content of `state.json`."""
         return dict(json.loads((self.path / "state.json").read_text(encoding="utf-8")))
 
     def tensors(self, sizes: ModelConfig | None = None) -> dict[str, Tensor]:
@@ -58,7 +54,6 @@ class Checkpoint:
             raise CheckpointError(f"checkpoint {self.path}: {error}") from error
 
     def optimizer(self) -> dict[str, Any]:
-        """The optimizer's state, on the CPU."""
         return load_optimizer(self.path / "optimizer.pt")
 
 

@@ -68,7 +68,6 @@ class CheckpointStore:
     """Whether training continues while a checkpoint is written."""
 
     def path_of(self, iteration: int) -> Path:
-        """The folder of the checkpoint of `iteration`."""
         return self.folder / f"step_{iteration:09d}"
 
     def save(self, iteration: int, model: nn.Module, optimizer: Mapping[str, Any], state: Mapping[str, Any]) -> Path:

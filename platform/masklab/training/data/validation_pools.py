@@ -39,7 +39,6 @@ class ValidationPool(Examples):
 
     @property
     def mask_ratio(self) -> float:
-        """Share of selected positions."""
         return float(self.selected.mean())
 
     @property
