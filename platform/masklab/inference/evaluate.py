@@ -99,10 +99,7 @@ class Plan:
 
 
 def _with_context(settings: EvaluationSettings, models: Sequence[TrainedModel], notice: Callable[[str], None]) -> EvaluationSettings:
-    """Where a language model is scored, one given character before each block: without it nothing would predict the first of a block.
-
-    Raises ConfigError for more given characters than a model was trained on at once.
-    """
+    """With one given character before each block for a language model to predict from. Raises ConfigError for too many of them."""
     for model in models:
         if settings.context >= model.block_size:
             raise ConfigError(
@@ -184,10 +181,7 @@ def evaluate_text(config: EvaluateConfig, home: Path) -> int:
 
 
 def _scores(plan: Plan) -> tuple[ModelScores, ModelScores | None]:
-    """The scores of the model, and of the other one if there is one, on the same windows and masks.
-
-    Beside a language model the other has only the one value that the two can be compared by.
-    """
+    """The scores of the models on the same windows and masks; beside a language model the other has only the value to compare by."""
     curriculum, settings = plan.config.curriculum, plan.evaluation
     whole = [not plan.trained.is_causal, not any(model.is_causal for model in plan.models)][: len(plan.models)]
     total = sum(rows_of(curriculum, plan.block_size, settings) if each else settings.sequences for each in whole)

@@ -44,7 +44,6 @@ class Job:
         return job
 
     def notice(self, words: str) -> None:
-        """Print one line that the user should know."""
         self.console.print(Text.assemble(("notice  ", "bold yellow"), " ".join(words.split())), soft_wrap=True)
 
     def notice_passed_over(self, model: TrainedModel) -> None:

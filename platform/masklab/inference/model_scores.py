@@ -47,10 +47,7 @@ class ModelScores:
     def of(
         cls, trained: TrainedModel, corpus: TokenCorpus, curriculum: Curriculum, block_size: int, settings: EvaluationSettings
     ) -> ModelScores:
-        """Score `trained`, which fills masks, on windows of the validation split; the same settings give any model the same ones.
-
-        Raises DataError when the split is shorter than a window, or a stage masks nothing.
-        """
+        """Score `trained`, which fills masks; the same settings give any model the same windows. Raises DataError as `stage_pools`."""
         pools = stage_pools(corpus, curriculum, block_size, settings)
         with trained.precision.autocast():
             titles = [stage.masking.describe() for stage in curriculum.pools]
@@ -102,7 +99,7 @@ def rows_of(curriculum: Curriculum, block_size: int, settings: EvaluationSetting
 
 
 def stage_pools(corpus: TokenCorpus, curriculum: Curriculum, block_size: int, settings: EvaluationSettings) -> list[ValidationPool]:
-    """A pool for each validation stage. Raises DataError when one masks nothing."""
+    """A pool for each validation stage. Raises DataError when one masks nothing, or the split is shorter than a window."""
     rows = corpus.validation_rows(block_size, settings.stage_sequences)
     pools = []
     for number, stage in enumerate(curriculum.pools):

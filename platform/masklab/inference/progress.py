@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -57,20 +57,18 @@ class SamplerProgress:
         """A watcher for the next sampler, `name`, until it is done."""
         self._begun += 1
         words = f"sampler {self._begun} of {self._samplers}: {name}"
-        if self._console.is_terminal:
-            with self._console.status(words) as status:
-                yield lambda snapshot: status.update(f"{words}, {self._far(snapshot)}")
-            return
-        self._console.print(words, soft_wrap=True)
-        said_at = self._clock()
+        shown_at = self._clock()
+        with self._console.status(words) if self._console.is_terminal else nullcontext() as status:
 
-        def say(snapshot: Snapshot) -> None:
-            nonlocal said_at
-            if (now := self._clock()) - said_at >= LINE_EVERY_SECONDS:
-                said_at = now
-                self._console.print(f"{words}, {self._far(snapshot)}", soft_wrap=True)
+            def show(snapshot: Snapshot) -> None:
+                nonlocal shown_at
+                line = f"{words}, step {snapshot.step}, {(snapshot.tokens != self._mask_id).mean():.0%} written"
+                if status:
+                    status.update(line)
+                elif (now := self._clock()) - shown_at >= LINE_EVERY_SECONDS:
+                    shown_at = now
+                    self._console.print(line, soft_wrap=True)
 
-        yield say
-
-    def _far(self, snapshot: Snapshot) -> str:
-        return f"step {snapshot.step}, {(snapshot.tokens != self._mask_id).mean():.0%} written"
+            if status is None:
+                self._console.print(words, soft_wrap=True)
+            yield show

@@ -50,7 +50,8 @@ def sample(config: SampleConfig, home: Path) -> int:
         job.write_json(folder / "samples.json", samples.to_json())
         if snapshots:
             _write_views(config.watch, samples, snapshots, folder)
-        console.print(samples.block(folder), soft_wrap=True)
+        for name, words in (samples.facts | {"files": str(folder)}).items():
+            job.print_row(name, words, 19)
         job.add_to_run(folder, "samples", {})
     return 0
 
@@ -89,10 +90,6 @@ class Samples:
             "speed": f"{rate(self.generation.characters_per_second)} characters/s",
             "seed": str(self.settings.seed),
         }
-
-    def block(self, folder: Path) -> Text:
-        rows = (self.facts | {"files": str(folder)}).items()
-        return Text("\n").join(Text.assemble((f"{name:<21}", "dim"), words) for name, words in rows)
 
     def to_json(self) -> dict[str, Any]:
         """The texts and what they took, as plain values; `written` (S, B) is the number of characters that each step wrote."""

@@ -64,9 +64,11 @@ class TrainedModel:
         found = find_checkpoint(reference, home)
         config, vocabulary, iteration = found.config(), found.vocabulary(), _iteration(found.checkpoint)
         if able and not getattr(config.mode, able):
+            modes = get_args(get_args(AnyMode)[0])
+            able_modes = " or ".join(mode.model_fields["type"].default for mode in modes if getattr(mode, able))
             raise CheckpointError(
                 f"checkpoint {found.checkpoint.path} has mode.type={config.mode.type}, which {LACKS[able]}; take a checkpoint of "
-                f"mode.type={' or '.join(_modes_able(able))}"
+                f"mode.type={able_modes}"
             )
         if iteration == 0:
             raise CheckpointError(
@@ -148,11 +150,6 @@ def _iteration(checkpoint: Checkpoint) -> int:
     if type(iteration) is not int or iteration < 0:
         raise CheckpointError(f"checkpoint {checkpoint.path}: state.json has iteration {iteration!r}, which is not a number of steps")
     return iteration
-
-
-def _modes_able(able: Ability) -> list[str]:
-    union = get_args(get_args(AnyMode)[0])
-    return [mode.model_fields["type"].default for mode in union if getattr(mode, able)]
 
 
 def _model(checkpoint: Checkpoint, config: Config, vocabulary: Vocabulary, labels: Labels | None) -> Transformer:

@@ -56,10 +56,9 @@ class RunHandle:
 
 
 def client_of(uri: str) -> MlflowClient:
-    """A client of the store at `uri` whose requests time out in seconds; MLflow's own defaults block for minutes.
+    """A client whose requests time out in seconds, not minutes, without telemetry and without log lines about creating tables.
 
-    MLflow reads these limits only from the environment, so they are set there unless the user has set them. Its telemetry and its log
-    lines about creating tables are switched off.
+    MLflow reads these settings only from the environment, so they are set there unless the user has set them.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -123,7 +122,7 @@ def flat_params(tree: Mapping[str, Any]) -> dict[str, str]:
 
 
 def make_run(store: Store, declared: CreateRun) -> tuple[str, str]:
-    """Create a run, and the database and the experiment if they do not exist. Returns the ids of the run and of the experiment.
+    """Create a run, its experiment and the database, as far as they do not exist. Returns the ids of the run and of the experiment.
 
     A run with the same key is reused: a killed process may have created it. Raises TrackingError, in one line, if the store fails.
     """

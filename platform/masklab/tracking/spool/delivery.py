@@ -74,7 +74,7 @@ class Delivery:
                 if is_free and entry.start == state.committed:
                     _FileDelivery(self, spool, file, state, "").send_other(entry)
         created = spool.created()
-        if created is None or created.run_id is None:
+        if created.run_id is None:
             raise TrackingError(f"{spool.folder}: another process is sending these records; try again when it has finished")
         return RunHandle(self.store, spool.run, created.run_id, created.experiment_id or "")
 
@@ -123,7 +123,6 @@ class _FileDelivery:
         return self._commit(state)
 
     def send_other(self, entry: Entry) -> bool:
-        """Send a record other than metrics."""
         record = entry.record
         if isinstance(record, CreateRun):
             self.run_id, experiment_id = make_run(self.delivery.store, record)

@@ -118,14 +118,13 @@ class DeliveryState(BaseModel):
     def acked(self, entry: Entry, *, is_gone: bool = False) -> DeliveryState:
         """The state once `entry` is delivered, or can never be."""
         state = self._past(entry, retry=())
-        match entry.record:
-            case record if record is None or is_gone:
-                return state._with(gone=state.gone + 1)
-            case Metrics(step=step, values=values):
-                return state._with(metric_values=state.metric_values + len(values), steps=state.steps | dict.fromkeys(values, step))
-            case StatusChange(status=status):
-                return state._with(others=state.others + 1, status=status)
-        return state._with(others=state.others + 1)
+        record = entry.record
+        if record is None or is_gone:
+            return state._with(gone=state.gone + 1)
+        if isinstance(record, Metrics):
+            steps = state.steps | dict.fromkeys(record.values, record.step)
+            return state._with(metric_values=state.metric_values + len(record.values), steps=steps)
+        return state._with(others=state.others + 1, status=record.status if isinstance(record, StatusChange) else state.status)
 
     def deferred(self, entry: Entry) -> DeliveryState:
         """The state once `entry` is to be tried again after all others."""

@@ -155,20 +155,18 @@ class Spool:
         found = ((file, entry) for file in self.files() for entry in file.pending() if isinstance(entry.record, CreateRun))
         return next(found, None)
 
-    def created(self) -> DeliveryState | None:
-        """The state with the id of the run that was created from this spool."""
-        return next((state for file in self.files() if (state := file.state()).run_id), None)
+    def created(self) -> DeliveryState:
+        """The state with the id of the run that was created from this spool; the initial one if none was."""
+        return next((state for file in self.files() if (state := file.state()).run_id), DeliveryState())
 
     def run_id(self) -> str:
         """The MLflow id of the run that was created from this spool; empty if none was."""
-        created = self.created()
-        return created.run_id or "" if created else ""
+        return self.created().run_id or ""
 
     def key(self) -> str | None:
         """The key of this spool's CreateRun record, delivered or not."""
-        key = next((record.key for file in self.files() for record in file.records() if isinstance(record, CreateRun)), None)
-        created = self.created()
-        return key or (created.key if created else None)
+        keys = (record.key for file in self.files() for record in file.records() if isinstance(record, CreateRun))
+        return next(keys, None) or self.created().key
 
     def pending(self) -> tuple[int, int]:
         """How many metric values and how many other records are not delivered."""
