@@ -117,7 +117,6 @@ def _control_of(arm: Arm, control: str, seed: int, tail_share: float) -> Arm:
 
 
 def _in_order(compared: Sequence[Arm], kept: dict[str, Arm]) -> Iterator[Arm]:
-    """The baseline, then each curriculum with its controls after it."""
     arms = list(kept.values())
     yield from (arm for arm in arms if arm.control == BASELINE)
     for curriculum in compared:

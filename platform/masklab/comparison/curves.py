@@ -92,7 +92,6 @@ def lasting_reach(curve: Curve, target: float) -> float | None:
 
 
 def _crossing(curve: Curve, i: int, target: float) -> float:
-    """Budget at which the line to point `i`, which is not above the target, meets the target; that of the first point for i = 0."""
     if i == 0:
         return float(curve.spent[0])
     (x0, x1), (y0, y1) = curve.spent[i - 1 : i + 1], curve.value[i - 1 : i + 1]

@@ -63,7 +63,6 @@ def critical(z: Floats, level: float) -> float:
 
 @lru_cache(maxsize=4)
 def _resamples(n: int) -> tuple[NDArray[np.int64], Floats]:
-    """Which of n values each resample takes (n, R), and the standard normal noise upon it (n, R)."""
     keys = keys_of(root_key(KEY, n), np.arange(RESAMPLES))
     chosen = np.ascontiguousarray((uniforms(fold(keys, 1), n) * n).astype(np.int64).T)
     # half a step of the uniforms, away from 0 and its infinite quantile

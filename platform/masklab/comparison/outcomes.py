@@ -47,7 +47,6 @@ class Outcomes:
 
     @property
     def missing(self) -> tuple[tuple[str, int], ...]:
-        """Arm and seed of each run without a value."""
         return tuple((self.arms[row], self.seeds[column]) for row, column in np.argwhere(np.isnan(self.values)))
 
     def values_of(self, arm: str) -> Floats:

@@ -49,7 +49,6 @@ class PairedDifference:
 
     @property
     def mean(self) -> float:
-        """The mean difference; below zero where the arm is better."""
         return float(self.values.mean())
 
     @property
@@ -99,7 +98,6 @@ def sign_flip(values: Floats) -> float | None:
 
 
 def _flipped_sums(values: Floats) -> Floats:
-    """The sums (2^n,) of `values` (n,) under all flips of their signs."""
     sums = np.zeros(1)
     for value in values:
         sums = np.concatenate([sums + value, sums - value])

@@ -87,7 +87,6 @@ class Diffusion(Masking):
         return np.asarray((np.rint(t * self.timesteps) - 1) / self.timesteps)
 
     def expected_ratio(self, block_size: int) -> float:
-        """The mean of `1 - alpha_t` over t."""
         if self.timesteps is None or self.timesteps > FINE_GRID:
             midpoints = (np.arange(FINE_GRID) + 0.5) / FINE_GRID
             return float(self.schedule.value(self.times(midpoints)).mean())
@@ -95,13 +94,11 @@ class Diffusion(Masking):
         return float((self.schedule.value(steps) * self.density(steps)).mean())
 
     def ratio_range(self, block_size: int) -> tuple[float, float]:
-        """`1 - alpha_t` at the first and last t; at those that a thousandth of a Beta lies before and after."""
         ends = np.array([0.0, 1.0] if self.beta is None else [TAIL, 1 - TAIL])
         low, high = self.schedule.value(self.times(ends))
         return float(low), float(high)
 
     def describe(self) -> str:
-        """E.g. `diffusion, linear`, `diffusion, cosine, Beta(2, 2), 16 steps`."""
         times = "" if self.beta is None else f", Beta({self.beta[0]:g}, {self.beta[1]:g})"
         plain = "" if self.restore_elbo else " unrestored"
         steps = "" if self.timesteps is None else f", {self.timesteps} steps"

@@ -44,7 +44,6 @@ class NoiseSchedule(Section):
         """p'(t) = -dalpha_t at the times `t` in [0, 1]."""
 
     def describe(self) -> str:
-        """The family, and what is not its default: `cosine`, `polynomial (power 3)`."""
         fields = type(self).model_fields
         own = [f"{name} {value:g}" for name, value in self if name != "type" and value != fields[name].default]
         return f"{self.type} ({', '.join(own)})" if own else self.type

@@ -42,7 +42,6 @@ class RandomRatio(Masking):
         return self.min_ratio, self.max_ratio
 
     def describe(self) -> str:
-        """E.g. `random 0-30 %`, or `random 15 %`."""
         if self.min_ratio == self.max_ratio:
             return f"random {self.min_ratio * 100:g} %"
         return f"random {self.min_ratio * 100:g}-{self.max_ratio * 100:g} %"

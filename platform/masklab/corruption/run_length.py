@@ -28,7 +28,6 @@ def _chain(keys, block_size, below_ratio, below_begin, below_stay):  # type: ign
 
 
 def _limit(p: float) -> np.uint64:
-    """A random word is below this with probability `p`, to within 2^-64."""
     return UINT64(min(int(p * 2.0**64), 2**64 - 1))
 
 
@@ -68,7 +67,6 @@ class RunLength(Masking):
         return self.mask_ratio
 
     def ratio_range(self, block_size: int) -> tuple[float, float]:
-        """The stationary ratio: rows scatter around it, and more so the longer the runs."""
         return self.mask_ratio, self.mask_ratio
 
     def describe(self) -> str:

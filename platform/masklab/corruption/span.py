@@ -48,7 +48,6 @@ class Span(Masking):
         return float(1.0 - free.mean())
 
     def ratio_range(self, block_size: int) -> tuple[float, float]:
-        """Two standard deviations either side of the mean: for long sequences the ratio is Beta(n, n + 1)."""
         n, mean = self.spans_count, self.expected_ratio(block_size)
         spread = 2 * (n / 2) ** 0.5 / (2 * n + 1)
         return max(1 / block_size, mean - spread), min(1.0, mean + spread)

@@ -80,7 +80,6 @@ class Sticky(Masking):
         return self.count(block_size) / block_size
 
     def ratio_range(self, block_size: int) -> tuple[float, float]:
-        """count / T, in every row."""
         ratio = self.expected_ratio(block_size)
         return ratio, ratio
 

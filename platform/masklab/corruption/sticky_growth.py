@@ -36,7 +36,6 @@ def _is_masked(words, t):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _chance(words, t, block_size, before, p_start, p_extend):  # type: ignore[no-untyped-def]
-    """Probability that position `t` is masked this round; `before` says whether the one before it was when the round began."""
     if _is_masked(words, t):
         return 0.0
     return p_extend if before or (t + 1 < block_size and _is_masked(words, t + 1)) else p_start

@@ -163,7 +163,6 @@ def _ordered(curriculum: Curriculum) -> tuple[int, ...]:
 
 
 def _numbered(curriculum: Curriculum) -> list[int]:
-    """For each stage the number of the first one that is like it and has its share."""
     shares = (round(share, 4) for share in planned_shares(curriculum))
     likes = [stage.model_copy(update={"max_share": share}) for stage, share in zip(curriculum.stages, shares, strict=True)]
     return [likes.index(like) for like in likes]
@@ -176,13 +175,11 @@ def _rearranged(curriculum: Curriculum, order: Sequence[int], control: str, word
 
 
 def _sharing(stages: Sequence[Stage], shares: Sequence[float]) -> tuple[Stage, ...]:
-    """The stages, each of which but the last ends at its share."""
     ends = [*(round(share, 6) for share in shares[:-1]), None]
     return tuple(stage.model_copy(update={"max_share": end}) for stage, end in zip(stages, ends, strict=True))
 
 
 def _made(curriculum: Curriculum, control: str, words: str, stages: tuple[Stage, ...], **changes: object) -> Curriculum:
-    """`curriculum` with other stages. A stage of it need not have the pool of its number any more, so that all pools are watched."""
     own = {
         "name": f"{curriculum.name}-{control}",
         "description": f"{curriculum.name}, {words}.",
@@ -194,7 +191,6 @@ def _made(curriculum: Curriculum, control: str, words: str, stages: tuple[Stage,
 
 
 def _copies(shares: Sequence[float]) -> list[int]:
-    """Copies of each stage in a mixture: the fewest that approximate all shares within 2 %, otherwise the nearest ones."""
     ways = [[max(1, round(total * share)) for share in shares] for total in range(len(shares), max(MOST_COPIES, len(shares)) + 1)]
     fitting = [way for way in ways if sum(way) <= max(MOST_COPIES, len(shares))]
 

@@ -52,7 +52,6 @@ class Progress:
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Self:
-        """The inverse of `to_json`."""
         best = state["best_loss"]
         return cls(**(state | {"best_loss": math.inf if best is None else float(best)}))
 

@@ -45,7 +45,6 @@ class Ramp(Section):
         return tuple(round(self._ratio(way), 6) for way in ways)
 
     def _ratio(self, way: float) -> float:
-        """The ratio after a share `way` of the ramp."""
         if self.shape == "geometric":
             return float(self.start * (self.end / self.start) ** way)
         if self.shape == "cosine":
@@ -67,7 +66,6 @@ class Ramp(Section):
         return Curriculum(name=name, description=self.describe(), stages=(*limited, stages[-1]))
 
     def describe(self) -> str:
-        """One sentence: `A linear ramp from 15 % to 90 % in 4 stages of scattered masks, then uniform diffusion for 25 % of the budget.`"""
         masks = f"masks in runs {LONGEST**self.stickiness:.2g} times as long as by chance" if self.stickiness else "scattered masks"
         bent = "" if self.exponent == 1 else f" with exponent {self.exponent:g}"
         tail = f", then uniform diffusion for {100 * self.uniform_tail:g} % of the budget" if self.uniform_tail else ""

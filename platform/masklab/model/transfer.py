@@ -54,7 +54,6 @@ def transfer(model: Transformer, source: SourceNetwork, vocabulary: Vocabulary, 
 
 
 def _turned(model: Transformer, source: SourceNetwork) -> TransferReport:
-    """What is to be said where one of the two is causal."""
     if source.causal == model.causal:
         return TransferReport()
     seen = ("both directions", "only what comes before")

@@ -25,13 +25,11 @@ class TransferReport:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         parts = {name: [vars(part) for part in getattr(self, name)] for name in ("loaded", "new", "left")}
         return {**parts, "notes": list(self.notes)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TransferReport:
-        """The inverse of `to_json`."""
         parts = {name: tuple(Part(**part) for part in value[name]) for name in ("loaded", "new", "left")}
         return cls(**parts, notes=tuple(value["notes"]))
 

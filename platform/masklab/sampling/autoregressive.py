@@ -41,12 +41,10 @@ class Autoregressive(Sampler):
     """Cache attention keys and values instead of recomputing the window for each character. It does not change the texts."""
 
     def check(self, block_size: int) -> None:
-        """Raise ConfigError if the window would move on by more than it holds."""
         if self.stride is not None and self.stride > block_size:
             raise ConfigError(f"sampling.stride={self.stride} is more than the model's block_size={block_size}; give at most that")
 
     def check_given(self, given_T: NDArray[np.bool_]) -> None:
-        """Raise ConfigError unless all that is given comes first."""
         begun = int(np.argmin(given_T)) if not given_T.all() else len(given_T)
         if given_T[begun:].any():
             after = begun + int(np.argmax(given_T[begun:]))
@@ -56,7 +54,6 @@ class Autoregressive(Sampler):
             )
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
-        """Yield after each character."""
         canvas, decoding = process.canvas, process.decoding
         reader = NextCharacter(process.denoiser, self.cache)
         # all texts of a canvas have the same given positions

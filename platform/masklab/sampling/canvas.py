@@ -70,7 +70,6 @@ class Canvas:
         return share
 
     def uniforms(self, purpose: Draw) -> NDArray[np.float64]:
-        """A number in [0, 1) for each position, (B, T), of this step."""
         return uniforms(fold(fold(self.keys, self.step - self.steps_before), int(purpose)), self.tokens.shape[1])
 
     def place(self, where: NDArray[np.bool_], characters_M: NDArray[np.int64], probability_M: NDArray[np.float64]) -> None:

@@ -27,7 +27,6 @@ class FirstHitting(Sampler):
     """Name of the sampler."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
-        """Yield once for each position that is masked in any row."""
         canvas = process.canvas
         hitting = canvas.uniforms(Draw.ORDER)
         while (masked := canvas.masked).any():

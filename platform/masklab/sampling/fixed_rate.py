@@ -29,7 +29,6 @@ class FixedRate(Sampler):
     """Number of sampling steps."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
-        """Yield `steps` times, or fewer where all is written before."""
         canvas = process.canvas
         for steps_left in range(self.steps, 0, -1):
             masked = canvas.masked

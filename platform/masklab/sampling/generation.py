@@ -52,7 +52,6 @@ class Generation:
 
 
 def sample(model: Transformer, vocabulary: Vocabulary, block_size: int, settings: SamplingSettings) -> list[str]:
-    """The texts of `generate`."""
     return generate(model, vocabulary, block_size, settings).texts(vocabulary)
 
 
@@ -92,7 +91,6 @@ def start_of(settings: SamplingSettings, vocabulary: Vocabulary, block_size: int
 
 
 def run(process: ReverseProcess, settings: SamplingSettings, watch: Watcher | None = None) -> Generation:
-    """Take `process` to its end."""
     canvas, began = process.canvas, time.perf_counter()
 
     def evaluations() -> NDArray[np.int64]:

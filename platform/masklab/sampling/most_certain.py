@@ -41,7 +41,6 @@ class MostCertain(Sampler):
         """How certain the network is at each predicted position, (M,), on the scale of a log-probability; always finite."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
-        """Yield `steps` times, or fewer where all is written before."""
         canvas = process.canvas
         total_B = canvas.masked.sum(axis=1)
         for step, share in enumerate(masked_shares(self.schedule, self.steps)[1:], start=1):
@@ -72,7 +71,6 @@ class Confidence(MostCertain):
     """Name of the sampler."""
 
     def log_certainty(self, prediction: Prediction) -> NDArray[np.float64]:
-        """Log-probability of the drawn character."""
         return certainty.of_drawn(prediction.log_probability, prediction.drawn)
 
 

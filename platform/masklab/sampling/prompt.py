@@ -124,7 +124,6 @@ class Prompt:
 
 
 def _scan(text: str) -> Iterator[tuple[int, str | Gap]]:
-    """Each given character and each gap of `text`, with its offset there."""
     offset = 0
     for mark in MARK.finditer(text):
         yield from enumerate(text[offset : mark.start()], offset)
@@ -152,7 +151,6 @@ def _too_long(T: int, name: str, limit: int | None) -> ConfigError:
 
 
 def _does_not_fit(has: int, T: int, name: str, needed: int, limit: int | None) -> ConfigError:
-    """The prompt has `has` characters and needs a text of `needed`, and `name` gives T."""
     fault = f"more than the {T} of {name}" if has > T else f"which leaves nothing of {name}={T} to generate"
     longer = f"give sampling.length={needed} or more" + ("" if limit is None or needed <= limit else f" with {BEYOND}")
     return ConfigError(f"sampling.prompt has {has} characters, {fault}; shorten it, or {longer}")

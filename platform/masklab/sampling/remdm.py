@@ -39,7 +39,6 @@ class ReMDM(Sampler):
     """Strength of remasking per step; 0 remasks nothing. For twice as many steps, half the value remasks about as much in total."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
-        """Yield `steps` times."""
         canvas = process.canvas
         for now, then in pairwise(masked_shares(self.schedule, self.steps)):
             sigma = self.sigma(now, then)

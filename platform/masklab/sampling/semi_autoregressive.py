@@ -74,18 +74,15 @@ class SemiAutoregressive(Sampler):
         return self
 
     def inner_sampler(self) -> Sampler:
-        """The sampler of a block."""
         return INNER[self.inner].model_validate({} if self.block_steps is None else {"steps": self.block_steps})
 
     def check(self, block_size: int) -> None:
-        """Raise ConfigError if a block is longer than the texts that the model was trained on."""
         if self.block_length > block_size:
             raise ConfigError(
                 f"sampling.block_length={self.block_length} is more than the model's block_size={block_size}; give at most that"
             )
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
-        """Yield after each step of each block."""
         canvas, inner = process.canvas, self.inner_sampler()
         T = canvas.tokens.shape[1]
         # all texts of a canvas have the same given positions

@@ -33,7 +33,6 @@ class Stochastic(Sampler):
     """Noise schedule that sets the masked share after each step."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
-        """Yield `steps` times."""
         shares, canvas = masked_shares(self.schedule, self.steps), process.canvas
         for now, then in pairwise(shares):
             due = canvas.masked & (canvas.uniforms(Draw.ORDER) * now < now - then)

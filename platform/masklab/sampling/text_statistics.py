@@ -7,14 +7,13 @@ of 256 characters of tiny Shakespeare the floor is 0.345, and differs by 0.003 f
 have 0.665 and 0.423. By 3-grams the second of them is not distinguishable from real text.
 
 A value is NaN where there is nothing to measure: no n-gram in the samples or in the reference, or no whole word.
-
-Shapes: N characters of all texts in a row, A of the alphabet, G different n-grams.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -51,59 +50,34 @@ class TextStatistics:
 
 @dataclass(frozen=True, eq=False)
 class Ngrams:
-    """Counts of the n-grams of some texts, for n = 1, 2, ...; none reaches from one text into the next.
+    """Counts of the n-grams of some texts, for n = 1, 2, ..., in the order of code points; none reaches from one text into the next."""
 
-    The n-grams of one length are numbered by their sorted `keys` (G,): the number of the (n-1)-gram that an n-gram begins with, times
-    A, plus the number of its last character. So a key fits 64 bits whatever the `alphabet` (A,) of code points.
-    """
-
-    alphabet: NDArray[np.uint32]
-    keys: tuple[NDArray[np.int64], ...]
-    counts: tuple[NDArray[np.int64], ...]
+    counts: tuple[dict[str, int], ...]
 
     @classmethod
     def of(cls, texts: Sequence[str], orders: int = ORDERS) -> Self:
         """Count the n-grams of `texts` for n from 1 to `orders`."""
-        codes_N, room_N = _characters(texts)
-        alphabet, character_N = np.unique(codes_N, return_inverse=True)
-        number_N = np.zeros(len(codes_N), np.int64)
-        keys, counts = [], []
-        for n in range(1, orders + 1):
-            key_N = _keys(number_N, character_N, room_N, n, len(alphabet))
-            there_N = key_N >= 0
-            key_G, number_N[there_N], count_G = np.unique(key_N[there_N], return_inverse=True, return_counts=True)
-            number_N[~there_N] = -1
-            keys.append(key_G)
-            counts.append(count_G)
-        return cls(alphabet, tuple(keys), tuple(counts))
+        counters = [Counter(text[i : i + n] for text in texts for i in range(len(text) - n + 1)) for n in range(1, orders + 1)]
+        return cls(tuple(dict(sorted(counter.items())) for counter in counters))
 
     def divergences(self, texts: Sequence[str]) -> tuple[float, ...]:
         """Jensen-Shannon divergence in bits between the n-grams of `texts` and these, for each n."""
-        return tuple(_divergence(*counts) for counts in zip(self._found(texts), self.counts, strict=True))
+        others = Ngrams.of(texts, len(self.counts)).counts
+        return tuple(_divergence(found, counts) for found, counts in zip(others, self.counts, strict=True))
 
     @property
     def distinct(self) -> tuple[float, ...]:
         """Different n-grams over all, for each n."""
-        return tuple(_ratio(len(count_G), int(count_G.sum())) for count_G in self.counts)
+        return tuple(_ratio(len(counts), sum(counts.values())) for counts in self.counts)
 
     @property
     def entropy(self) -> float:
         """Bits per character of the distribution of single characters."""
-        count_A = self.counts[0]
-        if not len(count_A):
+        counts = np.array(list(self.counts[0].values()))
+        if not len(counts):
             return np.nan
-        p_A = count_A / count_A.sum()
-        return abs(float(p_A @ np.log2(p_A)))
-
-    def _found(self, texts: Sequence[str]) -> Iterator[NDArray[np.int64]]:
-        """For each n, how often each of these n-grams occurs in `texts`, and last how many others do: (G + 1,)."""
-        codes_N, room_N = _characters(texts)
-        character_N = _places(self.alphabet, codes_N)
-        number_N = np.zeros(len(codes_N), np.int64)
-        for n, key_G in enumerate(self.keys, 1):
-            number_N = _places(key_G, _keys(number_N, character_N, room_N, n, len(self.alphabet)))
-            count_G = np.bincount(number_N[number_N >= 0], minlength=len(key_G))
-            yield np.append(count_G, np.count_nonzero(room_N >= n) - count_G.sum())
+        p = counts / counts.sum()
+        return abs(float(p @ np.log2(p)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,36 +136,13 @@ def _written(word: str) -> str:
     return word.replace("’", "'").casefold()
 
 
-def _characters(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Code points (N,) of all texts in a row, and how many characters of its text remain from each on, itself included (N,)."""
-    codes_N = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
-    lengths = np.array([len(text) for text in texts], np.int64)
-    return codes_N, np.repeat(lengths.cumsum(), lengths) - np.arange(len(codes_N))
-
-
-def _keys(
-    number_N: NDArray[np.int64], character_N: NDArray[np.int64], room_N: NDArray[np.int64], n: int, alphabet_size: int
-) -> NDArray[np.int64]:
-    """Key (N,) of the n-gram that begins at each place, from the `number` of the (n-1)-gram there; -1 where there is none."""
-    key_N = np.full(len(number_N), -1)
-    last_M = character_N[n - 1 :]
-    first_M, room_M = number_N[: len(last_M)], room_N[: len(last_M)]
-    key_N[: len(last_M)] = np.where((first_M >= 0) & (last_M >= 0) & (room_M >= n), first_M * alphabet_size + last_M, -1)
-    return key_N
-
-
-def _places(sorted_G: NDArray[np.uint32] | NDArray[np.int64], wanted_N: NDArray[np.uint32] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Place (N,) of each wanted value among the sorted ones, none of them negative; -1 for one that is not there."""
-    place_N = np.searchsorted(sorted_G, wanted_N)
-    there_N = np.append(sorted_G.astype(np.int64), -2)[place_N] == wanted_N
-    return np.where(there_N, place_N, -1)
-
-
-def _divergence(found: NDArray[np.int64], count_G: NDArray[np.int64]) -> float:
-    """JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2, where p has what q lacks last: `found` (G + 1,)."""
-    if not found.sum() or not count_G.sum():
+def _divergence(found: Mapping[str, int], counts: Mapping[str, int]) -> float:
+    """JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2; n-grams that `counts` lacks make one last entry of p."""
+    if not found or not counts:
         return np.nan
-    p, q = found / found.sum(), np.append(count_G / count_G.sum(), 0.0)
+    shared = [found.get(ngram, 0) for ngram in counts]
+    p = np.array([*shared, sum(found.values()) - sum(shared)]) / sum(found.values())
+    q = np.append(np.array(list(counts.values())) / sum(counts.values()), 0.0)
     m = (p + q) / 2
     return float(np.clip((_relative_entropy(p, m) + _relative_entropy(q, m)) / 2, 0, 1))
 

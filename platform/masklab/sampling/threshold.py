@@ -30,7 +30,6 @@ class Threshold(Sampler):
     """A position is written if its most probable character has at least this probability. 0 writes all at once, 1 one a step."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
-        """Yield until all is written, at most once for each masked position."""
         while (masked_B := process.canvas.masked.sum(axis=1)).any():
             prediction = process.predict(masked_B > 0)
             log_certainty_M = certainty.of_likeliest(prediction.log_probability)

@@ -51,7 +51,6 @@ class TokenCorpus:
     provenance: dict[str, str]
 
     def __post_init__(self) -> None:
-        """Keeps read-only views of the arrays."""
         for split in ("train", "validation"):
             tokens: NDArray[Any] = getattr(self, split).view()
             assert tokens.ndim == 1 and tokens.dtype == self.vocabulary.dtype, f"{split}: {tokens.ndim} axes of {tokens.dtype}"
@@ -75,7 +74,6 @@ class TokenCorpus:
         return Rows(evenly_spaced(self.validation, length, count))
 
     def facts(self, block_size: int) -> dict[str, str]:
-        """What a person should know of the text, by name."""
         return {"characters": f"{len(self.train) + len(self.validation):,}"}
 
     @cached_property

@@ -72,7 +72,6 @@ class Dataset(Section):
 
     @property
     def is_labelled(self) -> bool:
-        """Whether its rows have labels."""
         return self.labels_of is not None
 
     @property
@@ -85,7 +84,6 @@ class Dataset(Section):
 
     @property
     def origin(self) -> Source:
-        """The source that the section names."""
         columns: dict[str, Any] = {key: value for key in OF_LABELLED_FILES if (value := getattr(self, key)) is not None}
         try:
             return SOURCE.validate_python({"source": self.source, "path": self.path} | (columns if self.source == "labelled" else {}))

@@ -47,7 +47,6 @@ class LabelledRows:
     labels: NDArray[np.int64] | NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        """Keeps read-only views of the arrays."""
         for name in ("tokens", "offsets", "labels"):
             array: NDArray[Any] = getattr(self, name).view()
             array.flags.writeable = False
@@ -95,7 +94,6 @@ class LabelledCorpus:
     provenance: dict[str, str]
 
     def __post_init__(self) -> None:
-        """Checks that both splits are of the vocabulary's type and have as many labels as they need."""
         for rows in (self.train, self.validation):
             assert rows.tokens.dtype == self.vocabulary.dtype
             assert len(rows.labels) == (len(rows) if self.labels.of == "rows" else len(rows.tokens))
@@ -141,7 +139,6 @@ class LabelledCorpus:
         return f"{number['read']:,} read" + (f", left out: {left_out}" if left_out else ", all used")
 
     def facts(self, block_size: int) -> dict[str, str]:
-        """What a person should know of the rows, and of the labels in the training split, by name."""
         labels = self.labels
         meaning = f"mean {labels.mean:.6g}, deviation {labels.deviation:.6g}"
         if not labels.is_number:
@@ -226,7 +223,6 @@ class ShuffledRows:
 
 @lru_cache(maxsize=EPOCHS_KEPT)
 def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """The order (count,) in which an epoch reads its rows."""
     order = permutation(root_key(seed, ROWS, epoch), count)
     order.flags.writeable = False
     return order

@@ -157,7 +157,6 @@ class Splitting:
 
 
 def _between_texts(rows: Sequence[LabelledText], place: int) -> int:
-    """The nearest place that has no text on both sides, such as one with a number from each of several people."""
     edges = [edge for edge in range(1, len(rows)) if rows[edge - 1].text != rows[edge].text]
     return min(edges, key=lambda edge: abs(edge - place), default=place)
 
@@ -211,7 +210,6 @@ def _classes(of: Unit, counts: Counter[str], where: str) -> Labels:
 
 
 def _token_classes(rows: Iterable[LabelledText]) -> Counter[str]:
-    """How many characters have each label."""
     return Counter(name for row in rows if isinstance(row.label, tuple) for name in row.label if name is not None)
 
 
@@ -229,7 +227,6 @@ def _encoded(rows: Sequence[LabelledText], labels: Labels, vocabulary: Vocabular
 
 
 def _sort_key(label: Label) -> tuple[int, float, str]:
-    """Numbers by value, then other labels by name; rows with a label of each character are alike."""
     if isinstance(label, tuple):
         return 0, 0.0, ""
     return (0, float(label), str(label)) if _is_number(label) else (1, 0.0, str(label))

@@ -65,7 +65,6 @@ def _identity(dataset: Dataset) -> dict[str, str]:
 
 
 def _made(dataset: Dataset, folder: Path, provenance: dict[str, str]) -> Corpus:
-    """The corpus of the text as it is now, in memory."""
     origin = dataset.origin
     if isinstance(origin, LabelledOrigin):
         where = origin.path or origin.source
@@ -80,7 +79,6 @@ def _open(dataset: Dataset, path: Path) -> Corpus:
 
 
 def _kept(dataset: Dataset, path: Path) -> Corpus | None:
-    """The corpus at `path` if there is a whole one."""
     if not path.exists():
         return None
     try:

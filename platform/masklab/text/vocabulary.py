@@ -30,7 +30,6 @@ class Vocabulary:
     characters: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Raises DataError when a character is not single, or they are too many for 16-bit tokens, or none."""
         if not self.characters:
             raise DataError("a vocabulary needs at least one character; the text is empty")
         if wrong := [c for c in self.characters if len(c) != 1]:
@@ -43,7 +42,6 @@ class Vocabulary:
 
     @classmethod
     def of_text(cls, text: str) -> Self:
-        """The vocabulary of exactly the characters in `text`."""
         return cls(tuple(sorted(set(text))))
 
     @property
@@ -112,7 +110,6 @@ class Vocabulary:
 
     @cached_property
     def _numbers(self) -> NDArray[np.uint32]:
-        """Token of each code point up to the highest known one, V for an unknown one; the last entry is unknown."""
         codes = self._codes[: self.size]
         numbers = np.full(int(codes[-1]) + 2, self.size, np.uint32)
         numbers[codes] = np.arange(self.size)
@@ -120,7 +117,6 @@ class Vocabulary:
 
     @cached_property
     def _codes(self) -> NDArray[np.uint32]:
-        """Code point that each token is shown as, (extended_size,)."""
         specials = MASK_SIGN + SPECIAL_SIGN * (self.extended_size - self.size - 1)
         shown = "".join(self.characters) + specials
         return np.frombuffer(shown.encode("utf-32-le", "surrogatepass"), np.uint32)

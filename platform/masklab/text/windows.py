@@ -36,7 +36,6 @@ class Windows:
     vocabulary: Vocabulary
 
     def __post_init__(self) -> None:
-        """Raises DataError when the split has no room for a window, or no paragraph has and paragraphs are asked for."""
         require_block(self.tokens, self.block_size, "training")
         if self.placement == "paragraphs":
             self._paragraphs  # noqa: B018
@@ -63,7 +62,6 @@ class Windows:
                 return self._epoch_starts(seed, samples)
 
     def _epoch_starts(self, seed: int, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Row `e * W + i` reads the i-th window of epoch e, whose windows lie side by side in an order of its own."""
         epochs, places = np.divmod(samples, self.count)
         slack = min(self.block_size - 1, len(self.tokens) - self.count * self.block_size)
         starts = np.empty_like(samples)

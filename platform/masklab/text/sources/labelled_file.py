@@ -36,7 +36,6 @@ class LabelledFile(LabelledOrigin):
         return required(path, "labelled", "FILE (CSV, TSV, JSON lines or Parquet)")
 
     def state(self) -> str:
-        """A hash of the file's name, size and time of change."""
         assert self.place
         return files_state(text_files(self.place)[:1], self.place.parent)
 

@@ -41,7 +41,6 @@ class NanoGPT(PlainOrigin):
         return required(path, "nanogpt", "FOLDER, which holds train.bin, val.bin and meta.pkl")
 
     def state(self) -> str:
-        """A hash of sizes and times of change of the three files."""
         return files_state(self._files(), self._folder())
 
     def splits(self, validation_fraction: float, folder: Path) -> Splits:

@@ -150,7 +150,6 @@ def python_version() -> str:
 
 
 def _documented(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
-    """The docstring of `node`, then those inside it; statements other than definitions hold none."""
     first = node.body[0] if node.body else None
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
         yield inspect.cleandoc(first.value.value)
@@ -160,7 +159,6 @@ def _documented(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFun
 
 
 def _parsed(file: Path) -> ast.Module:
-    """The syntax tree of `file`, empty when it is missing or not Python."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

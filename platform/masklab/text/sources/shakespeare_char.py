@@ -30,7 +30,6 @@ class ShakespeareChar(TextOrigin):
     """The file, where there is no way to the network; downloaded when not given."""
 
     def state(self) -> str:
-        """A given file's name, size and time of change; the checksum where the text is downloaded."""
         return SHA256 if self.place is None else files_state([_file(self.place)], self.place)
 
     def text(self, folder: Path) -> str:
@@ -53,7 +52,6 @@ def _file(place: Path) -> Path:
 
 
 def _downloaded(file: Path) -> bytes:
-    """The verified content of `file`, fetched first when it is not there or is damaged."""
     if file.is_file():
         content = read_bytes(file)
         if hashlib.sha256(content).hexdigest() == SHA256:

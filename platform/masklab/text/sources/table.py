@@ -69,7 +69,6 @@ def _tab_separated(file: Path, wanted: Mapping[str, str]) -> Iterator[Row]:
 
 
 def _unquoted(field: str) -> str:
-    """A field without the quotes around all of it, if those inside are doubled."""
     inside = field[1:-1]
     is_quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inside.replace('""', "")
     return inside.replace('""', '"') if is_quoted else field
@@ -185,7 +184,6 @@ def _parquet_columns(file: Path, content: bytes, names: Sequence[str]) -> list[l
 
 
 def _unpacked_bytes(array: Any) -> int:
-    """Bytes of the values of an Arrow `array`, each counted as often as it stands there."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

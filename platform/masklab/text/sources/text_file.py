@@ -38,7 +38,6 @@ class TextFile(TextOrigin):
         return required(path, "text", "FILE or dataset.path=FOLDER")
 
     def state(self) -> str:
-        """A hash of names, sizes and times of change."""
         assert self.place
         return files_state(text_files(self.place), self.place)
 
