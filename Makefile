@@ -1,8 +1,9 @@
 # make train [ARGS="key=value ..."]   train one curriculum
-# make test                           run ruff, mypy and every kind of test, with a share of the large counts
-# make test-full                      the same with all counts, before a release
-# make sync [ARGS="run=NAME"]         send the runs that wait in run folders to MLflow
-# make reference                      generate docs/config.md and the text of --help, after a change of a configuration key
+# make test                           run ruff, mypy and all test types, with the slow randomised tests (bad inputs,
+#                                     killed processes, damaged bytes) cut to a sample
+# make test-full                      the same, uncut, before a release
+# make sync [ARGS="run=NAME"]         send pending records to MLflow
+# make reference                      regenerate docs/config.md and the text of --help, after changing a configuration key
 # make ui                             show the runs at http://127.0.0.1:5000
 # make venv                           create the virtual environment only
 

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--full`: all bad inputs, kills, damaged bytes and sweeps, in place of a share of each kind."""
-    parser.addoption("--full", action="store_true", help="run all counts in place of a share of each kind")
+    """`--full`: all bad inputs, kills, damaged bytes and sweeps, in place of a sample of each."""
+    parser.addoption("--full", action="store_true", help="run the slow randomised tests uncut, in place of a sample")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -93,7 +93,7 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         assert not anchor or anchor in anchors_of(place), target
 
 
-def test_every_file_and_room_that_the_architecture_page_names_exists() -> None:
+def test_every_file_and_folder_that_the_architecture_page_names_exists() -> None:
     named = set(re.findall(r"`([\w/]+(?:\.py|/))`", text_of(PROJECT / "docs/architecture.md")))
     found = [*PROJECT.glob("[!.]*"), *(path for top in ("platform", "jobs", "tests") for path in (PROJECT / top).rglob("*"))]
     places = {f"/{path.relative_to(PROJECT).as_posix()}" + "/" * path.is_dir() for path in found}

@@ -1,4 +1,4 @@
-"""The architecture holds: imports run downward, heavy libraries stay on their floors, and no folder shadows a module."""
+"""The architecture holds: imports run downward, heavy libraries stay in their layers, and no folder shadows a module."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEVELS = [
     {"inference"},
     {"cluster", "results"},
 ]
-LEVEL = {floor: level for level, floors in enumerate(LEVELS) for floor in floors}
+LEVEL = {layer: level for level, layers in enumerate(LEVELS) for layer in layers}
 NUMERICAL = {"model", "modes", "training", "likelihood", "sampling", "config", "tracking", "reporting", "inference", "cluster"}
 HOMES = {
     "torch": NUMERICAL,
@@ -45,7 +45,7 @@ HOMES = {
     "hydra": {"config"},
     "omegaconf": {"config"},
 }
-"""The floors that may import each library, nested imports included."""
+"""The layers that may import each library, nested imports included."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FRAGMENT_LINES = 60
@@ -66,7 +66,7 @@ def imported(file: Path) -> Iterator[str]:
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def floor_of(file: Path) -> str:
+def layer_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -78,9 +78,9 @@ def test_imports_run_downward(file: Path) -> None:
     for name in imported(file):
         top, *rest = name.split(".")
         if top == "masklab" and rest:
-            assert LEVEL[rest[0]] <= LEVEL[floor_of(file)], f"{file} imports {name}, which stands above it"
+            assert LEVEL[rest[0]] <= LEVEL[layer_of(file)], f"{file} imports {name}, which is in a layer above it"
         if top in HOMES:
-            assert floor_of(file) in HOMES[top], f"{file} imports {name}"
+            assert layer_of(file) in HOMES[top], f"{file} imports {name}"
 
 
 @pytest.mark.parametrize("name", ["session.py", "train/plan.py", "compare/plan.py", "tune/plan.py"])
@@ -88,8 +88,8 @@ def test_what_runs_before_a_cluster_is_there_does_not_import_ray(name: str) -> N
     assert not [each for each in imported(PACKAGE / "cluster" / name) if each.split(".")[0] == "ray"]
 
 
-def test_every_folder_of_the_package_is_a_floor() -> None:
-    assert {floor_of(file) for file in MODULES} - {"__init__"} <= LEVEL.keys()
+def test_every_folder_of_the_package_is_a_layer() -> None:
+    assert {layer_of(file) for file in MODULES} - {"__init__"} <= LEVEL.keys()
 
 
 def module_of(file: Path) -> str:

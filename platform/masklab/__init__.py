@@ -1,3 +1,3 @@
-"""masklab: a laboratory for masking curricula of masked-diffusion language models."""
+"""masklab trains and compares masking curricula for masked-diffusion language models."""
 
 __version__ = "0.1.0"
