@@ -40,14 +40,12 @@ class CharacterMode(Mode):
         return F.cross_entropy(logits_NV.float(), batch.targets, reduction="none", label_smoothing=label_smoothing)
 
     def scores(self, model: Transformer, examples: Examples, batch_size: int, device: torch.device) -> NDArray[np.float64]:
-        """The four sums of `SequenceScores`, (B, 4)."""
         from masklab.modes.character_scores import score_sequences
 
         part = (examples.inputs, examples.targets, examples.selected, examples.noise_level)
         return score_sequences(model, *part, batch_size, device).columns
 
     def metrics(self, scores: NDArray[np.float64], examples: Examples) -> dict[str, float]:
-        """Means over the counted positions: see `SequenceScores.metrics`."""
         from masklab.modes.character_scores import SequenceScores
 
         return SequenceScores.of(scores).metrics

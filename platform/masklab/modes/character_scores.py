@@ -39,7 +39,6 @@ class SequenceScores:
 
     @classmethod
     def of(cls, columns_NK: NDArray[np.float64]) -> SequenceScores:
-        """The inverse of `columns`."""
         return cls(*columns_NK.T)
 
     @property

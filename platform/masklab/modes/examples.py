@@ -42,12 +42,10 @@ class Examples:
 
     @classmethod
     def joined(cls, parts: Sequence[Examples]) -> Examples:
-        """The sequences of several parts, one after another."""
         return Examples(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Examples)))
 
     @classmethod
     def of(cls, examples: Examples) -> Self:
-        """The same examples."""
         return cls(*(getattr(examples, field.name) for field in fields(Examples)))
 
 

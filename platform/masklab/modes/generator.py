@@ -64,7 +64,6 @@ class Generator:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread within."""
     import torch
 
     threads = torch.get_num_threads()

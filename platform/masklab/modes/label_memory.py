@@ -22,14 +22,12 @@ SCALE, WEIGHTS = "label_scale", "class_weights"
 
 
 def remember_scale(model: Transformer, labels: Labels) -> None:
-    """Let `model` know the scale of its numbers."""
     import torch
 
     model.register_buffer(SCALE, torch.tensor([labels.mean, labels.deviation], dtype=torch.float32), persistent=False)
 
 
 def remember_weights(model: Transformer, labels: Labels, kind: ClassWeights) -> None:
-    """Let `model` know what its classes count for."""
     import torch
 
     weights = balanced_weights(labels.counts) if kind == "balanced" else np.ones(len(labels.names))

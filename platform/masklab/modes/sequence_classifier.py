@@ -73,12 +73,10 @@ class SequenceClassifier(Mode):
 
     @property
     def needs_masks(self) -> bool:
-        """Only where the share of masks is the target."""
         return self.target == "masked_ratio"
 
     @property
     def labels_of(self) -> Unit | None:
-        """Each text has a label, unless that is the share of its masks."""
         return "rows" if self.target == "label" else None
 
     def window(self, block_size: int) -> int:
@@ -112,7 +110,6 @@ class SequenceClassifier(Mode):
         return Rows(np.concatenate([first, filled], axis=1), (inputs == vocabulary.mask_id).mean(axis=1).astype(np.float32))
 
     def features(self, channels: int) -> int | None:
-        """Mean and deviation of each channel, where these stand for a text."""
         return 2 * channels if self.pooling == "statistics" else None
 
     def meaning(self, labels: Labels | None) -> Labels:
@@ -123,12 +120,10 @@ class SequenceClassifier(Mode):
         return labels
 
     def outputs(self, labels: Labels | None) -> int:
-        """One for each class, or one for a number."""
         labels = self.meaning(labels)
         return 1 if labels.is_number else len(labels.names)
 
     def build(self, config: ModelConfig, vocabulary: Vocabulary, labels: Labels | None = None, seed: int = 0) -> Transformer:
-        """The network, which also knows the scale of the labels, or the weights of the classes."""
         model = super().build(config, vocabulary, labels, seed)
         labels = self.meaning(labels)
         if labels.is_number:
@@ -149,7 +144,6 @@ class SequenceClassifier(Mode):
         return F.cross_entropy(logits_BO, batch.targets, reduction="none", label_smoothing=label_smoothing)
 
     def weights(self, model: Transformer, batch: ModeBatch) -> Tensor | None:
-        """Class weight of each text, (B,)."""
         return None if self.class_weights == "none" else model.get_buffer(WEIGHTS)[batch.targets]
 
     def _logits(self, model: Transformer, inputs_BT: Tensor, noise_level_B: Tensor) -> Tensor:

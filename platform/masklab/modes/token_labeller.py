@@ -66,7 +66,6 @@ class TokenLabeller(Mode):
         return len(labels.names)
 
     def build(self, config: ModelConfig, vocabulary: Vocabulary, labels: Labels | None = None, seed: int = 0) -> Transformer:
-        """The network, which also knows the weights of the classes."""
         model = super().build(config, vocabulary, labels, seed)
         assert labels is not None
         remember_weights(model, labels, self.class_weights)
@@ -79,7 +78,6 @@ class TokenLabeller(Mode):
         return F.cross_entropy(logits_NO, batch.targets, reduction="none", label_smoothing=label_smoothing)
 
     def weights(self, model: Transformer, batch: ModeBatch) -> Tensor | None:
-        """Class weight of each character, (N,)."""
         return None if self.class_weights == "none" else model.get_buffer(WEIGHTS)[batch.targets]
 
     def _logits(self, model: Transformer, inputs_BT: Tensor, noise_level_B: Tensor, positions_N: Tensor) -> Tensor:
@@ -131,7 +129,6 @@ class TokenLabeller(Mode):
 
 
 def _sums(logits_NO: Tensor, part: Examples, positions_N: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The scores (B, 1 + 3 O) of a few texts."""
     B, O = len(part), logits_NO.shape[1]  # noqa: E741
     rows_N = positions_N // part.inputs.shape[1]
     true_N = part.targets.ravel()[positions_N].astype(np.int64)

@@ -52,13 +52,11 @@ class Position:
     """How another run's weights were mapped, if the run began with them: kept here, since that run may be deleted."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `state.json`."""
         transfer = self.transfer.to_json() if self.transfer else None
         return {**vars(self), "progress": self.progress.to_json(), "stability": self.stability.to_json(), "transfer": transfer}
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Position:
-        """The inverse of `to_json`."""
         transfer = TransferReport.from_json(state["transfer"]) if state["transfer"] else None
         progress, stability = Progress.from_json(state["progress"]), SpikeState.from_json(state["stability"])
         return cls(**{**state, "progress": progress, "stability": stability, "transfer": transfer})
@@ -79,7 +77,6 @@ class Accounting:
         self.metrics = StepMetrics(worker.ranks)
 
     def start_clock(self) -> None:
-        """Start or continue the budget's clock."""
         position = self.position
         masked = position.masked_chars if position.budget_masked is None else position.budget_masked
         self.budget = Budget(self.recipe.training, self.ranks, position.elapsed_seconds, masked, position.pace)
@@ -87,7 +84,6 @@ class Accounting:
 
     @property
     def budget_used(self) -> float:
-        """Share of the budget spent so far, in [0, 1]; the same on every rank."""
         return self.budget.used(self.position.iteration)
 
     def count(self, batch: Batch, result: StepResult, rate: float, wait: float) -> None:
@@ -180,7 +176,6 @@ class Accounting:
         )
 
     def finished(self, evaluation: Evaluation, train_seconds: float, text: str, first_step_at: float) -> RunFinished:
-        """The event that ends the run, with its final `evaluation` and a sampled `text`."""
         position = self.position
         return RunFinished(
             iteration=position.iteration,

@@ -72,7 +72,6 @@ def refuse_if_driven(folder: Path) -> None:
 
 
 def _take(file: TextIO, folder: Path) -> None:
-    """Lock the driver's `file`. Raises RunError if another process has it."""
     if lock(file) is False:
         file.seek(0)
         who = readable(file.read(LONGEST_OWNER)) or "another process"

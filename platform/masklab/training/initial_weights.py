@@ -92,7 +92,6 @@ def head_of(mode: Mode, labels: Labels | None) -> Hashable | None:
 
 
 def _text(checkpoint: Checkpoint, name: str) -> str:
-    """The text of a file in the manifest. Raises ValueError for any other."""
     if name not in checkpoint.files:
         raise ValueError(f"{name} is not in its {MANIFEST}")
     return (checkpoint.path / name).read_text(encoding="utf-8")

@@ -79,7 +79,6 @@ class Learner:
         self._prepare(checkpoint)
 
     def unfreeze(self) -> None:
-        """Train all weights from here on."""
         unfreeze(self.model)
         self.stepper = self.stepper.after_unfreezing(self.model, self.worker)
 

@@ -136,7 +136,6 @@ class Loop:
         )
 
     def _unfreeze(self) -> Iterator[Event]:
-        """Train all weights from here on."""
         yield from self._check_weights()
         self.learner.unfreeze()
         self.position.stability = self.position.stability.restarted()
@@ -171,7 +170,6 @@ class Loop:
             yield from self._roll_back(reason)
 
     def _check_weights(self) -> Iterator[Event]:
-        """Check the last steps, and whether the weights are finite."""
         self.accounting.fetch()
         reason = yield from self.guard.check_steps(self.position)
         yield from self._roll_back(self.guard.check_weights(self.position) or reason)
@@ -201,7 +199,6 @@ class Loop:
             yield done
 
     def _evaluate_and_save(self) -> Iterator[Event]:
-        """Evaluate and save where this iteration calls for it."""
         settings, iteration = self.recipe.training, self.position.iteration
         is_sound = True
         if iteration % settings.eval_interval == 0:

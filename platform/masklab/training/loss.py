@@ -46,7 +46,6 @@ class LossModule(nn.Module):
         return weighted_sum, losses_N.detach().sum()
 
     def _weights(self, batch: ModeBatch, coefficients: Tensor) -> Tensor:
-        """`w_n = c_r(n) * m_n`, (N,)."""
         mode_weights_N = self.mode.weights(self.model, batch)
         weights_N = coefficients[batch.rows]
         return weights_N if mode_weights_N is None else weights_N * mode_weights_N

@@ -77,7 +77,6 @@ class StepOutcome:
 
     @property
     def cause(self) -> Cause:
-        """Why the step was skipped."""
         if not math.isfinite(self.loss):
             return "loss"
         return "spike" if math.isfinite(self.grad_norm) else "gradient"
@@ -184,7 +183,6 @@ class SpikeState:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
         made = {
             "window": tuple(state["window"]),
             "pending": tuple(StepOutcome.from_json(each) for each in state["pending"]),
@@ -240,7 +238,6 @@ def update(state: SpikeState, settings: StabilitySettings, overflows: bool = Fal
 
 
 def _add(skips: list[Skip], skip: Skip) -> None:
-    """Append `skip`, or join it to the last if it continues that."""
     last = skips[-1] if skips else None
     if last and (last.last + 1, last.stage, last.cause) == (skip.first, skip.stage, skip.cause):
         skips[-1] = replace(last, last=skip.last)
@@ -261,7 +258,6 @@ def _limit(window: list[float], level: float, settings: StabilitySettings) -> tu
 
 
 def _robust(values: list[float]) -> tuple[float, float]:
-    """The median, and the standard deviation estimated from the median absolute deviation."""
     middle = median(values)
     return middle, NORMAL * median(abs(value - middle) for value in values)
 

@@ -39,7 +39,6 @@ class Ranks:
         return tensor
 
     def agree(self, value: float) -> float:
-        """Rank 0's `value`, on every rank."""
         return float(self.total(np.array([value if self.rank == 0 else 0.0]))[0])
 
     def total_modulo_2_64(self, value: int) -> int:

@@ -103,7 +103,6 @@ class RunFolder:
             raise RunError(f"run folder {self.path} cannot be written ({error.strerror}); set run.folder=") from error
 
     def config(self) -> dict[str, Any] | None:
-        """The resolved config that the run was begun with; None if it was not begun."""
         file = self.path / "config.yaml"
         if not file.is_file():
             return None
@@ -139,7 +138,6 @@ class RunFolder:
         return (self.path / "summary.json").is_file()
 
     def _refuse_later_format(self) -> None:
-        """Raise RunError for a format that only a later masklab reads."""
         number = self.memory().get("format", FORMAT)
         if not isinstance(number, int) or number > FORMAT:
             raise RunError(
@@ -148,7 +146,6 @@ class RunFolder:
             )
 
     def memory(self) -> dict[str, Any]:
-        """The content of `run.json`; empty if there is none."""
         file = self.path / "run.json"
         try:
             return dict(json.loads(file.read_text())) if file.is_file() else {}

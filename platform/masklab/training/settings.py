@@ -95,17 +95,14 @@ class TrainingSettings(Section):
 
     @property
     def save_interval(self) -> int:
-        """Steps between checkpoints."""
         return self.checkpoint_interval or self.eval_interval
 
     @property
     def rows_per_step(self) -> int:
-        """Sequences in the global batch of one optimizer step."""
         return self.batch_size * self.gradient_accumulation_steps
 
     @property
     def chars_per_step(self) -> int:
-        """Characters in the global batch of one optimizer step."""
         return self.rows_per_step * self.block_size
 
     @property

@@ -111,7 +111,6 @@ class Stepper:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Load what `state` returned."""
         restore(self.optimizer, saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
 
@@ -155,7 +154,6 @@ class Stepper:
         return StepResult(loss, plain, norm, whole, taken)
 
     def _whole(self, own: Tensor) -> Tensor:
-        """The loss over all workers, which arrived as the carrier's gradient."""
         if self.carrier is None or self.carrier.grad is None:
             return own
         whole, self.carrier.grad = self.carrier.grad, None

@@ -137,7 +137,6 @@ class StepMetrics:
         self._since -= seconds
 
     def leave_out(self, seconds: float) -> None:
-        """Do not count `seconds` of the interval, in which no step was taken."""
         self._since += seconds
 
     def restart(self) -> None:

@@ -23,7 +23,6 @@ class StopRequest:
         self._reason: str | None = None
 
     def ask(self, reason: str) -> None:
-        """Ask the run to stop, for instance because of `SIGTERM`."""
         # no lock: a signal handler may interrupt the thread that holds it
         if self._reason is None:
             self._reason = reason

@@ -61,7 +61,6 @@ class Snapshot:
 
 
 def _fits(tensors: Sequence[Tensor]) -> bool:
-    """Whether their device has room for a second copy."""
     on_gpu = [tensor for tensor in tensors if tensor.is_cuda]
     return not on_gpu or _has_room(on_gpu[0].device, sum(tensor.nbytes for tensor in on_gpu))
 
@@ -81,7 +80,6 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 
 
 def _mapped(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """`tree` of mappings and lists with each tensor changed."""
     if isinstance(tree, Tensor):
         return change(tree)
     if isinstance(tree, Mapping):

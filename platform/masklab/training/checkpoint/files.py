@@ -93,7 +93,6 @@ def disk_refusal(error: BaseException) -> str:
 
 
 def _number_of(error: BaseException | None) -> int | None:
-    """The errno of `error` or of an error that caused it."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno

@@ -74,9 +74,7 @@ class BatchSource(Protocol):
         """This worker's rows of the batch `key`."""
         ...
 
-    def close(self) -> None:
-        """Drop batches that were fetched ahead."""
-        ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
