@@ -17,8 +17,7 @@ from masklab.sampling.canvas import Canvas, Draw
 from masklab.sampling.generation import generate, sample
 from masklab.sampling.judge import FoldedJudge
 from masklab.sampling.sampler import Sampler
-from masklab.sampling.sampling_strategy import SamplingStrategy
-from masklab.sampling.settings import SamplingSettings
+from masklab.sampling.settings import SamplingSettings, SamplingStrategy
 from masklab.sampling.trace import Snapshot
 
 MASK = LETTERS.mask_id

@@ -19,8 +19,8 @@ from masklab.sampling.autoregressive import Autoregressive
 from masklab.sampling.canvas import Canvas
 from masklab.sampling.denoiser import Denoiser
 from masklab.sampling.generation import generate
-from masklab.sampling.sampling_strategy import SamplingStrategy
 from masklab.sampling.semi_autoregressive import INNER, SemiAutoregressive, window_of
+from masklab.sampling.settings import SamplingStrategy
 from masklab.sampling.trace import Snapshot
 
 MASK = LETTERS.mask_id

@@ -162,10 +162,7 @@ def power(effect: float, seeds: int, alpha: float) -> float:
 
 
 def seeds_needed(difference: float, deviation: float, alpha: float, wanted: float = POWER) -> int | None:
-    """The fewest seeds that detect `difference` with probability `wanted`; None when more than `MOST_SEEDS` would be needed.
-
-    `deviation` > 0 is the standard deviation of the paired differences.
-    """
+    """The fewest seeds that detect `difference`, given the `deviation` > 0 of the differences; None above `MOST_SEEDS`."""
     effect = abs(difference) / deviation
     if effect == 0 or power(effect, MOST_SEEDS, alpha) < wanted:
         return None

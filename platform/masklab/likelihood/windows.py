@@ -38,10 +38,7 @@ class ScoredWindows:
 
     @classmethod
     def of(cls, corpus: TokenCorpus, block_size: int, count: int, context: int = 0) -> Self:
-        """`count` windows of T = `block_size` scored characters, spread evenly over the validation split.
-
-        Raises DataError when the split is shorter than one window.
-        """
+        """`count` windows spread evenly over the validation split. Raises DataError when it is shorter than one window."""
         return cls(evenly_spaced(corpus.validation, context + block_size, count), context, corpus.vocabulary.mask_id)
 
     def __len__(self) -> int:

@@ -24,10 +24,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def freeze(model: Transformer) -> None:
-    """Train only the head of `model`.
-
-    No graph is built below the head and no dropout is applied there, so that the features of a text are always the same.
-    """
+    """Train only the head of `model`: below it no graph is built and no dropout applied, so the features of a text stay the same."""
     assert model.output is not None, "a tied head has no weights of its own to train"
     model.requires_grad_(False)
     model.output.requires_grad_(True)

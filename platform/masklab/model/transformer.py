@@ -16,18 +16,14 @@ from torch import Tensor, nn
 
 from masklab.model.attention import Attention, KeyValueCache, LayerCache, rotary_table
 from masklab.model.config import ModelConfig
-from masklab.model.layers import FeedForward, Linear, StandardisedLinear, make_norm
-from masklab.model.time_conditioning import Modulation, NoiseEmbedding
+from masklab.model.layers import FeedForward, Linear, Modulation, NoiseEmbedding, StandardisedLinear, make_norm
 
 GPT2_STD, GPT2_WIDTH = 0.02, 768
 """First deviation of GPT-2's weights, and the channels of the model it was chosen for (Radford et al. 2019)."""
 
 
 def init_std(channels: int) -> float:
-    """First deviation of the weights of a model of this width: GPT-2's, scaled by one over the root of the fan-in.
-
-    0.02 at every width leaves the attention of a narrow model uniform for its first hundreds of steps.
-    """
+    """GPT-2's deviation over the root of the fan-in: 0.02 at every width leaves a narrow model's attention uniform for long."""
     return GPT2_STD * math.sqrt(GPT2_WIDTH / channels)
 
 

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from masklab.errors import ConfigError
 from masklab.sampling.autoregressive import Autoregressive
 from masklab.sampling.decoding import Decoding
-from masklab.sampling.sampling_strategy import SamplingStrategy
+from masklab.sampling.first_hitting import FirstHitting
+from masklab.sampling.fixed_rate import FixedRate
+from masklab.sampling.most_certain import Confidence, Entropy, Margin
+from masklab.sampling.remask import Remask
+from masklab.sampling.remdm import ReMDM
+from masklab.sampling.semi_autoregressive import SemiAutoregressive
 from masklab.sampling.stochastic import Stochastic
+from masklab.sampling.threshold import Threshold
+
+SamplingStrategy = Annotated[
+    Stochastic
+    | FirstHitting
+    | FixedRate
+    | Confidence
+    | Margin
+    | Entropy
+    | Threshold
+    | Remask
+    | ReMDM
+    | SemiAutoregressive
+    | Autoregressive,
+    Field(discriminator="strategy"),
+]
+"""The closed union of samplers: what `sampling.strategy` can be."""
 
 
 class SamplingSettings(Decoding):
@@ -44,10 +66,7 @@ class SamplingSettings(Decoding):
         return own | {"sampler": {"strategy": kind} | sampler}
 
     def suited(self, causal: bool) -> Self:
-        """These settings for a network that is `causal` or fills masks: with the sampler that goes with it, where none was asked for.
-
-        Raises ConfigError for a sampler that goes with the other kind.
-        """
+        """These settings with the network's own kind of sampler where none is given. Raises ConfigError for one of the other kind."""
         if self.sampler.causal == causal:
             return self
         if "sampler" not in self.model_fields_set:

@@ -110,10 +110,7 @@ class LabelledCorpus:
         return sha.hexdigest()
 
     def training_rows(self, length: int, placement: Placement = "anywhere") -> ShuffledRows:
-        """The training rows as (B, length), in epochs, each in an order of its own; they are read whole, whatever the placement.
-
-        Raises DataError when `length` leaves no room for text.
-        """
+        """The rows as (B, length), in epochs, each in an order of its own. Raises DataError when `length` leaves no room for text."""
         return ShuffledRows(self, self._checked(length))
 
     def validation_rows(self, length: int, count: int) -> Rows:

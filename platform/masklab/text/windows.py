@@ -101,10 +101,7 @@ def paragraph_starts(tokens: NDArray[Any], vocabulary: Vocabulary) -> NDArray[np
 
 
 def evenly_spaced(tokens: NDArray[Any], block_size: int, count: int, split: str = "validation") -> NDArray[Any]:
-    """`count` windows (count, T) that begin at even distances from the first possible place to the last.
-
-    They overlap when the split is short. Raises DataError when it is shorter than a block.
-    """
+    """`count` windows (count, T) at even distances, overlapping in a short split. Raises DataError when it is shorter than a block."""
     require_block(tokens, block_size, split)
     starts = np.floor(np.linspace(0, len(tokens) - block_size, count)).astype(np.int64)
     windows: NDArray[Any] = sliding_window_view(tokens, block_size)[starts]
