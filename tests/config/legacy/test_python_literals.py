@@ -38,8 +38,7 @@ def test_a_literal_is_read_as_literal_eval_reads_it(value: Any, tmp_path_factory
     assert type(found) is type(value)
 
 
-# below 1e-40 a quotient can overflow on the way to a finite result, which Python gives and the reader does not
-numbers = st.integers(-20, 20).map(str) | st.floats(-1e3, 1e3).filter(lambda number: number == 0 or abs(number) > 1e-40).map(repr)
+numbers = st.integers(-20, 20).map(str) | st.floats(-1e3, 1e3).map(repr)
 sums = st.recursive(
     numbers,
     lambda inner: st.tuples(inner, st.sampled_from(["+", "-", "*", "/", "//"]), inner).map(lambda t: f"({''.join(t)})"),
@@ -57,7 +56,8 @@ def test_arithmetic_gives_what_python_gives_or_nothing(text: str, tmp_path_facto
     except ZeroDivisionError:
         assert "x" in found.unread
     else:
-        assert found.values == {"x": expected} or abs(expected) > 2**63
+        is_large_or_nan = not abs(expected) <= 2**63
+        assert found.values == {"x": expected} or (is_large_or_nan and "x" in found.unread)
 
 
 def test_names_stand_for_earlier_values_and_the_last_assignment_counts(tmp_path: Path) -> None:

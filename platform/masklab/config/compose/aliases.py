@@ -43,6 +43,12 @@ MODES = {
 
 Path = tuple[str, ...]
 
+SWITCHES: dict[Path, tuple[Path, str, str]] = {
+    ("dataset", PARAGRAPHS): (("dataset", "windows"), "paragraphs", "anywhere"),
+    ("mode", BINARY): (("mode", "type"), "replaced_token_detector", "token_classifier"),
+}
+"""Older switches: today's key, and its values for true and false."""
+
 
 def modern(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the configuration `tree` under today's names. Raises ConfigError when both spellings of a key disagree."""
@@ -68,14 +74,14 @@ def modern_assignment(path: Path, value: Any) -> tuple[Path, Any]:
     """The key `path` and its `value` under today's name, for one override."""
     if len(path) == 4 and path[0] == "curriculum" and path[1] in STAGE_LISTS:
         return (*path[:3], STAGE_KEYS.get(path[3], path[3])), value
-    if path == ("dataset", PARAGRAPHS):
-        return ("dataset", "windows"), _windows(value)
-    if path == ("mode", BINARY):
-        return ("mode", "type"), _switched_mode(value)
+    if path in SWITCHES:
+        return _switched(path, value)
     if path == ("mode", "type") and isinstance(value, str):
         return path, MODES.get(value, value)
     if path[-1] in TRANSFER_KEYS and path[:-1] in ((), ("transfer",)):
-        return _modern_transfer(path[-1], value)
+        if path[-1] == "transfer_learning_mode" and value == "from_scratch":
+            raise ConfigError("transfer_learning_mode = from_scratch: is so unless transfer.init_checkpoint is given; leave it out")
+        return ("transfer", TRANSFER_KEYS[path[-1]]), value
     return path, value
 
 
@@ -107,22 +113,9 @@ def _modern_mapping(value: Any, where: Path) -> Any:
     return out
 
 
-def _modern_transfer(name: str, value: Any) -> tuple[Path, Any]:
-    """A key of `transfer` by its older name. Raises ConfigError for a value that means no transfer."""
-    if name == "transfer_learning_mode" and value == "from_scratch":
-        raise ConfigError("transfer_learning_mode = from_scratch: is so unless transfer.init_checkpoint is given; leave it out")
-    return ("transfer", TRANSFER_KEYS[name]), value
-
-
-def _windows(paragraphs: Any) -> Any:
-    """The placement that the older switch means. Raises ConfigError for a value that is not a bool."""
-    if not isinstance(paragraphs, bool):
-        raise ConfigError(f"dataset.{PARAGRAPHS} = {paragraphs!r}: must be true or false (today's name is dataset.windows=paragraphs)")
-    return "paragraphs" if paragraphs else "anywhere"
-
-
-def _switched_mode(binary: Any) -> str:
-    """The mode that the older switch means. Raises ConfigError for a value that is not a bool."""
-    if not isinstance(binary, bool):
-        raise ConfigError(f"mode.{BINARY} = {binary!r}: must be true or false (today's name is mode.type=replaced_token_detector)")
-    return "replaced_token_detector" if binary else "token_classifier"
+def _switched(path: Path, value: Any) -> tuple[Path, str]:
+    """The key and the value that an older switch means. Raises ConfigError for a value that is not a bool."""
+    key, on, off = SWITCHES[path]
+    if not isinstance(value, bool):
+        raise ConfigError(f"{'.'.join(path)} = {value!r}: must be true or false (today's name is {'.'.join(key)}={on})")
+    return key, on if value else off

@@ -123,7 +123,7 @@ def _parameters(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[s
 
 
 def _plain(keys: Keys) -> Keys:
-    """`keys` as plain values that share nothing. Raises NotImportedError for text that a configuration would not take literally."""
+    """Copy `keys` as plain values that share nothing. Raises NotImportedError for text that a configuration would not take literally."""
     text = json.dumps(keys, ensure_ascii=False)
     if "${" in text:
         raise NotImportedError("holds '${', which a configuration would take for a reference to another value")
@@ -142,7 +142,15 @@ def _refused(made: Import, root: Path) -> set[str]:
     if clash := next((path for path in made.texts if (root / path).exists() or (root / path).is_symlink()), None):
         raise ConfigError(f"{clash}: is there already, and is not overwritten; choose another name as name=NAME")
     try:
-        _compose(made, root)
+        with TemporaryDirectory() as folder:
+            copy = Path(folder)
+            for place in ("jobs/conf", FOLDERS["curriculum"], FOLDERS["dataset"]):
+                shutil.copytree(root / place, copy / place)
+            _write(copy, made.texts)
+            compose([f"+experiment={made.name}"], copy)
+    except OSError as error:
+        reason = f"the project's configuration cannot be copied to compose it ({one_line(error)})"
+        raise ConfigError(f"{str(made.file)!r}: cannot be imported: {reason}") from error
     except ConfigError as error:
         problems = error.problems if isinstance(error, InvalidConfigError) else ()
         reasons = {key: problem.line for problem in reversed(problems) for key in problem.keys}
@@ -153,19 +161,6 @@ def _refused(made: Import, root: Path) -> set[str]:
         made.left += {entry.name: Left(entry.name, entry.value, reason) for entry, reason in refused}.values()
         return {entry.name for entry, _ in refused}
     return set()
-
-
-def _compose(made: Import, root: Path) -> None:
-    """Compose the experiment in a copy of the project's configuration. Raises ConfigError for what is wrong with it."""
-    try:
-        with TemporaryDirectory() as folder:
-            copy = Path(folder)
-            for place in ("jobs/conf", FOLDERS["curriculum"], FOLDERS["dataset"]):
-                shutil.copytree(root / place, copy / place)
-            _write(copy, made.texts)
-            compose([f"+experiment={made.name}"], copy)
-    except OSError as error:
-        raise ConfigError(f"the project's configuration cannot be copied to compose it ({one_line(error)})") from error
 
 
 def _texts(made: Import, root: Path) -> dict[Path, str]:
@@ -220,17 +215,13 @@ def table(made: Import) -> list[str]:
     rows = [("older name", "its value", "today")]
     for name, value, keys in made.entries:
         today = " ".join(f"{key.removeprefix('/')}={_value(new)}" for key, new in keys.items())
-        rows.append((_name(name), _value(value), today or "(always so)"))
+        rows.append((_value(name), _value(value), today or "(always so)"))
     lines = [*_columns(rows), ""]
     if made.left:
-        left = [(_name(name), _value(value), reason) for name, value, reason in made.left]
+        left = [(_value(name), _value(value), reason) for name, value, reason in made.left]
         lines += [*_columns([("not imported", "its value", "why"), *left]), ""]
     lines += [f"wrote {path}" for path in made.texts]
     return [*lines, f"train it: python jobs/train.py +experiment={made.name}", "What the file leaves open has masklab's defaults."]
-
-
-def _name(name: str) -> str:
-    return name if name.isprintable() and len(name) <= 60 else shown(name)
 
 
 def _value(value: Any) -> str:

@@ -83,7 +83,6 @@ STAGE_LISTS = {
 }
 """Names of lists of stages."""
 
-
 Keys = dict[str, Any]
 """Values by today's keys. A key that begins with a slash is a group, and its value the name of a file."""
 
@@ -154,16 +153,18 @@ def _flag(value: Any) -> bool:
     return bool(value)
 
 
-def _switch(key: str, new: str) -> Reading:
-    """A switch that sets `key` if it is on, and else asks for what is always so."""
-    return Reading((key,), f"`True` is `{new}`", lambda value, _: {key: new} if _flag(value) else {})
+def _switch(key: str, on: str, off: str | None = None) -> Reading:
+    """A switch that sets `key` to `on`, or to `off`; without `off`, `False` is always so."""
+    note = f"`True` is `{on}`" + (f", `False` is `{off}`" if off else "")
+    return Reading((key,), note, lambda value, _: {key: new} if (new := on if _flag(value) else off) else {})
 
 
-def _only(wanted: bool, reason: str, note: str = "") -> Reading:
-    """A switch of which one position is the only one today."""
+def _only(wanted: Any, note: str, *reasons: tuple[Any, str]) -> Reading:
+    """A parameter that may only have the value `wanted`; `reasons` say why not another value, the last one of any value."""
 
     def rule(value: Any, older: Older) -> Keys:
-        _require(_flag(value) is wanted, reason)
+        given = _flag(value) if isinstance(wanted, bool) else value
+        _require(given == wanted, next((reason for other, reason in reasons if other == given), reasons[-1][1]))
         return {}
 
     return Reading((), f"`{wanted}` is always so{note}", rule)
@@ -196,12 +197,6 @@ def _decay_lr(value: Any, older: Older) -> Keys:
     return {} if _flag(value) else {"training.min_lr": rate, "training.warmup_iters": 0}
 
 
-def _init_from(value: Any, older: Older) -> Keys:
-    _require(value != "resume", "a run resumes by its run.name, and only one of masklab")
-    _require(value == "scratch", "weights of other programs are not loaded")
-    return {}
-
-
 def _max_new_tokens(value: Any, older: Older) -> Keys:
     _require(type(value) is int, "must be a whole number")
     prompt = older.given.get("start", "")
@@ -218,57 +213,55 @@ def _mode(value: Any, older: Older) -> Keys:
     return {"mode.type": older.mode} if value in MODES else {}
 
 
-def _checkpoint(value: Any, older: Older) -> Keys:
-    return {"transfer.init_checkpoint": _text(value)} if value else {}
-
-
-def _device(value: Any, older: Older) -> Keys:
-    return {"system.device": re.sub(r"^cuda:\d+$", "cuda", _text(value))}
-
-
-def _paragraphs(value: Any, older: Older) -> Keys:
-    return {"dataset.windows": "paragraphs" if _flag(value) else "anywhere"}
-
-
-def _switch_to_binary(value: Any, older: Older) -> Keys:
-    return {"mode.type": older.mode} if _flag(value) else {}
-
-
-def _transfer_mode(value: Any, older: Older) -> Keys:
-    return {} if value in ("from_scratch", None) else {"transfer.mode": value}
+def _converted(key: str, note: str, convert: Callable[[Any], Any], *unset: Any) -> Reading:
+    """A parameter whose value `convert` turns into that of `key`; the values `unset` say nothing."""
+    return Reading((key,), note, lambda value, _: {} if value in unset else {key: convert(value)})
 
 
 DECAY_NOTE = "`False`: the lowest rate is the highest, without warm-up; `True` is always so"
+RESUME_REASON = "a run resumes by its run.name, and only one of masklab"
+CHECKPOINT_REASON = "a checkpoint is kept at every evaluation, or each training.checkpoint_interval steps"
 MODE_NOTE = f"{', '.join(f'`{old}`' for old in MODES)}; `bidirectional` says nothing that is not so"
-CHECKPOINT = Reading(("transfer.init_checkpoint",), "an empty path says nothing; checkpoints of other programs are not read", _checkpoint)
+CHECKPOINT_NOTE = "an empty path says nothing; checkpoints of other programs are not read"
+CHECKPOINT = Reading(
+    ("transfer.init_checkpoint",), CHECKPOINT_NOTE, lambda value, _: {"transfer.init_checkpoint": _text(value)} if value else {}
+)
 READ = {
     "dataset": Reading(("dataset", "dataset.path"), "a dataset of that name, else nanoGPT's folder `data/NAME`", _dataset),
-    "out_dir": Reading(("run.name",), "its last part", lambda value, _: {"run.name": Path(_text(value)).name}),
+    "out_dir": _converted("run.name", "its last part", lambda value: Path(_text(value)).name),
     "eval_iters": Reading(("validation.sequences",), "batches there, sequences here: times `batch_size`", _eval_iters),
     "warmup_iters": _schedule("training.warmup_iters"),
     "lr_decay_iters": _schedule("training.lr_decay_iters"),
     "min_lr": _schedule("training.min_lr"),
     "decay_lr": Reading(("training.min_lr", "training.warmup_iters"), DECAY_NOTE, _decay_lr),
-    "device": Reading(("system.device",), "without the number of a GPU", _device),
-    "init_from": Reading((), "`scratch` is always so; `resume` and `gpt2` have no counterpart", _init_from),
-    "always_save_checkpoint": _only(True, "a checkpoint is kept at every evaluation, or each training.checkpoint_interval steps"),
-    "eval_only": _only(False, "jobs/evaluate.py scores a checkpoint", "; jobs/evaluate.py scores a checkpoint"),
-    "use_rope": _only(True, "positions are always rotary"),
+    "device": _converted("system.device", "without the number of a GPU", lambda value: re.sub(r"^cuda:\d+$", "cuda", _text(value))),
+    "init_from": _only(
+        "scratch",
+        "; `resume` and `gpt2` have no counterpart",
+        ("resume", RESUME_REASON),
+        ("gpt2", "weights of other programs are not loaded"),
+    ),
+    "always_save_checkpoint": _only(True, "", (False, CHECKPOINT_REASON)),
+    "eval_only": _only(False, "; jobs/evaluate.py scores a checkpoint", (True, "jobs/evaluate.py scores a checkpoint")),
+    "use_rope": _only(True, "", (False, "positions are always rotary")),
     "start": Reading(("sampling.prompt",), "brackets are escaped, since `[5]` is a gap here; no `FILE:`", _start),
     "max_new_tokens": Reading(("sampling.length",), "with the prompt's own characters", _max_new_tokens),
-    PARAGRAPHS: Reading(("dataset.windows",), "`True` is `paragraphs`, `False` is `anywhere`", _paragraphs),
+    PARAGRAPHS: _switch("dataset.windows", "paragraphs", "anywhere"),
     "use_all_stages_for_training": _switch("curriculum.mixing", "all"),
     "weight_loss_by_mask_ratio": _switch("objective.weighting", "inverse_sqrt_mask_ratio"),
     "training_type": Reading(("mode.type",), MODE_NOTE, _mode),
     "model_mode": Reading(("mode.type",), "as `training_type`", _mode),
     "attention_type": Reading(("mode.type",), "as `training_type`", _mode),
-    BINARY: Reading(("mode.type",), "`True` is `replaced_token_detector`", _switch_to_binary),
-    "transfer_learning_mode": Reading(("transfer.mode",), "`from_scratch` says nothing", _transfer_mode),
+    BINARY: Reading(
+        ("mode.type",), "`True` is `replaced_token_detector`", lambda value, older: {"mode.type": older.mode} if _flag(value) else {}
+    ),
+    "transfer_learning_mode": _converted("transfer.mode", "`from_scratch` says nothing", lambda mode: mode, "from_scratch", None),
     "freeze_transformer": _switch("transfer.mode", "feature_extraction"),
     "pretrained_checkpoint_path": CHECKPOINT,
     "init_from_checkpoint": CHECKPOINT,
 }
 """Names whose value is converted."""
+
 KNOWN = (*RENAMED, *READ, *GONE, *STAGE_LISTS)
 
 

@@ -47,7 +47,7 @@ class Assignments:
         """Give `name` the value of `expression`, or the reason that it has none."""
         try:
             value = self._value(expression)
-            _count(value)
+            _check(value)
         except _NotLiteralError as reason:
             self.forget(name, f"{reason}; only literals are read, and nothing is run")
         else:
@@ -55,7 +55,6 @@ class Assignments:
             self.unread.pop(name, None)
 
     def forget(self, name: str, reason: str) -> None:
-        """Leave `name` without a value."""
         self.values.pop(name, None)
         self.unread[name] = reason
 
@@ -81,11 +80,16 @@ class Assignments:
         raise _NotLiteralError("is not a literal")
 
 
-def _count(value: Any, depth: int = 0, count: int = 0) -> int:
-    """`count` plus the numbers and strings in `value`. Raises _NotLiteralError beyond MOST_VALUES or DEEPEST."""
+def _check(value: Any, depth: int = 0, count: int = 0) -> int:
+    """Return `count` plus the numbers and strings in `value`.
+
+    Raises _NotLiteralError beyond MOST_VALUES or DEEPEST, and for infinity and nan, which only a step of arithmetic may give.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _NotLiteralError("is not a number that a configuration can hold")
     items = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
     for item in items:
-        count = _count(item, depth + 1, count)
+        count = _check(item, depth + 1, count)
     count += not items
     if count > MOST_VALUES or depth > DEEPEST:
         raise _NotLiteralError(f"is made of more than {MOST_VALUES:,} values, or nested more than {DEEPEST} deep")
@@ -109,9 +113,7 @@ def _number(value: Any) -> Any:
 
 
 def _bounded(value: Any) -> Any:
-    """`value`, unless it is a number that no configuration holds."""
-    is_usable = abs(value) <= LARGEST_INTEGER if isinstance(value, int) else not isinstance(value, float) or math.isfinite(value)
-    if isinstance(value, complex) or not is_usable:
+    if isinstance(value, complex) or (isinstance(value, int) and abs(value) > LARGEST_INTEGER):
         raise _NotLiteralError("is not a number that a configuration can hold")
     return value
 
