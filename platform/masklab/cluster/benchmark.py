@@ -56,39 +56,24 @@ class Block:
     data_wait_fraction: float
 
 
-@dataclass(frozen=True)
-class LoopSpeed:
-    """Medians over the rounds; `ratio` is the median of the rounds' own ratios, Ray over preloaded."""
-
-    on_ray: float
-    preloaded: float
-    ratio: float
-    data_wait_fraction: float
-    rounds: int
-
-
 @ray.remote(num_cpus=0)
 class Gate:
-    """Lets the worker run one block at a time."""
+    """Lets the worker run one block at a time: `open` grants a turn for which `wait` waits, `put` posts what `result` waits for."""
 
     def __init__(self) -> None:
         self.turns: asyncio.Queue[bool] = asyncio.Queue()
         self.blocks: asyncio.Queue[Block] = asyncio.Queue()
 
     async def open(self) -> None:
-        """Let the worker run a block."""
         await self.turns.put(True)
 
     async def wait(self) -> None:
-        """Wait for the turn to run a block."""
         await self.turns.get()
 
     async def put(self, block: Block) -> None:
-        """Post a block's measurements."""
         await self.blocks.put(block)
 
     async def result(self) -> Block:
-        """Wait for a block's measurements."""
         return await self.blocks.get()
 
 
@@ -101,8 +86,7 @@ class PreloadedSource:
     def take(self, key: BatchKey) -> Batch:
         return self.batches[key.step]
 
-    def close(self) -> None:
-        """Do nothing."""
+    def close(self) -> None: ...
 
 
 def blocks_of(loop: Loop) -> Iterator[Block]:
@@ -110,10 +94,8 @@ def blocks_of(loop: Loop) -> Iterator[Block]:
     began = loop.position.iteration
     for event in loop.run():
         if isinstance(event, StepDone):
-            steps = event.iteration - began
-            per_step = loop.recipe.training.chars_per_step
-            yield Block(event.chars_per_second / per_step, event.data_wait_fraction)
-            assert steps <= BLOCK, "a block is one logging interval"
+            yield Block(event.chars_per_second / loop.recipe.training.chars_per_step, event.data_wait_fraction)
+            assert event.iteration - began <= BLOCK, "a block is one logging interval"
             began = event.iteration
             loop.accounting.metrics.restart()
 
@@ -133,8 +115,8 @@ def with_budget(config: Config, steps: int) -> Config:
     return config.model_copy(update={"training": config.training.model_copy(update=dict.fromkeys(BUDGETS) | changed)})
 
 
-def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSpeed:
-    """Steps a second of `config`'s loop on one worker, on Ray and not, over `rounds` rounds of one block each.
+def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> list[tuple[str, str]]:
+    """Rows of steps a second of `config`'s loop on one worker, on Ray and not: medians over `rounds` rounds of one block each.
 
     The first block of each side warms it up and does not count. Needs a connection to Ray.
     """
@@ -161,7 +143,7 @@ def measure_loop(config: Config, corpus: TokenCorpus, rounds: int = 9) -> LoopSp
         return _race(trainer, gate, blocks_of(loop), rounds)
 
 
-def _race(trainer: Trainer, gate: Any, here: Iterator[Block], rounds: int) -> LoopSpeed:
+def _race(trainer: Trainer, gate: Any, here: Iterator[Block], rounds: int) -> list[tuple[str, str]]:
     """Let the two sides take turns; the trainer runs in a thread, since `fit` returns only at the end."""
     thread = threading.Thread(target=trainer.fit, daemon=True)
     thread.start()
@@ -172,13 +154,13 @@ def _race(trainer: Trainer, gate: Any, here: Iterator[Block], rounds: int) -> Lo
         ray.get(gate.open.remote())
     thread.join(timeout=60)
     counted = pairs[2:]
-    return LoopSpeed(
-        on_ray=statistics.median(a.steps_per_second for a, _ in counted),
-        preloaded=statistics.median(b.steps_per_second for _, b in counted),
-        ratio=statistics.median(a.steps_per_second / b.steps_per_second for a, b in counted),
-        data_wait_fraction=statistics.median(a.data_wait_fraction for a, _ in counted),
-        rounds=len(counted),
-    )
+    ratio = statistics.median(a.steps_per_second / b.steps_per_second for a, b in counted)
+    return [
+        ("steps/s on Ray, fed by the producer actor", f"{statistics.median(a.steps_per_second for a, _ in counted):.2f}"),
+        ("steps/s in one process, batches preloaded", f"{statistics.median(b.steps_per_second for _, b in counted):.2f}"),
+        (f"ratio, median of {len(counted)} rounds in turn", f"{ratio:.3f}"),
+        ("share of the time spent waiting for data", f"{statistics.median(a.data_wait_fraction for a, _ in counted):.3%}"),
+    ]
 
 
 def seconds_to_first_step(project: Path, times: int = 3) -> float:
@@ -206,43 +188,31 @@ def report(config: Config, project: Path) -> Iterator[str]:
     yield ""
     first = seconds_to_first_step(project)
     connect(project / "platform", config.scaling.ray_logs)
-    speed = measure_loop(config, text_for(config.dataset, home_of(project) / ".corpora"))
+    speeds = measure_loop(config, text_for(config.dataset, home_of(project) / ".corpora"))
     ray.shutdown()
-    speeds = [
-        ("steps/s on Ray, fed by the producer actor", f"{speed.on_ray:.2f}"),
-        ("steps/s in one process, batches preloaded", f"{speed.preloaded:.2f}"),
-        (f"ratio, median of {speed.rounds} rounds in turn", f"{speed.ratio:.3f}"),
-        ("share of the time spent waiting for data", f"{speed.data_wait_fraction:.3%}"),
-        ("seconds from jobs/train.py to the end of its first step", f"{first:.1f}"),
-    ]
-    yield from table_lines(("the loop", "value"), speeds)
+    start = "seconds from jobs/train.py to the end of its first step", f"{first:.1f}"
+    yield from table_lines(("the loop", "value"), [*speeds, start])
 
 
 OVERRIDES = ("mode=sequence_classifier", "validation.sequences=16")
 
 
-@dataclass(frozen=True)
-class TransferSpeed:
-    """Medians over the rounds, iterations a second; `ratio` is the median of the rounds' own ratios, the first over the second."""
+def transfer_table(project: Path, rounds: int = 9) -> Iterator[str]:
+    """A Markdown table of the iterations a second of both modes of transfer, medians over `rounds` blocks that they run in turn.
 
-    feature_extraction: float
-    fine_tuning: float
-    ratio: float
-    rounds: int
-
-
-def measure_transfer(project: Path, rounds: int = 9) -> TransferSpeed:
-    """Let both modes of transfer run a block of steps in turn, `rounds` times; their weights are new, which makes no difference here."""
+    Their weights are new, which makes no difference here. The ratio is the median of the rounds' own ratios.
+    """
     extraction, tuning = _blocks(project, "feature_extraction", rounds), _blocks(project, "fine_tuning", rounds)
     for _ in range(2):  # the first event is the single first step, and the first block warms up
         next(extraction), next(tuning)
     pairs = [(next(extraction).steps_per_second, next(tuning).steps_per_second) for _ in range(rounds)]
-    return TransferSpeed(
-        feature_extraction=statistics.median(frozen for frozen, _ in pairs),
-        fine_tuning=statistics.median(whole for _, whole in pairs),
-        ratio=statistics.median(frozen / whole for frozen, whole in pairs),
-        rounds=rounds,
-    )
+    medians = [
+        ("iterations/s, feature extraction", statistics.median(frozen for frozen, _ in pairs)),
+        ("iterations/s, fine-tuning", statistics.median(whole for _, whole in pairs)),
+        (f"ratio, median of {rounds} rounds in turn", statistics.median(frozen / whole for frozen, whole in pairs)),
+    ]
+    yield ""
+    yield from table_lines(("transfer, a classifier of texts", "value"), [(name, f"{value:.2f}") for name, value in medians])
 
 
 def _blocks(project: Path, mode: Literal["feature_extraction", "fine_tuning"], rounds: int) -> Iterator[Block]:
@@ -256,14 +226,3 @@ def _blocks(project: Path, mode: Literal["feature_extraction", "fine_tuning"], r
     precision = Precision.of(recipe.system, pick_device(recipe.system.device))
     loop = Loop(Worker(recipe, corpus.vocabulary, precision, corpus.labels), recipe.pools(corpus), source)
     return blocks_of(loop)
-
-
-def transfer_table(project: Path) -> Iterator[str]:
-    """The table in Markdown, line by line."""
-    speed = measure_transfer(project)
-    yield ""
-    yield "| transfer, a classifier of texts | value |"
-    yield "|---|---|"
-    yield f"| iterations/s, feature extraction | {speed.feature_extraction:.2f} |"
-    yield f"| iterations/s, fine-tuning | {speed.fine_tuning:.2f} |"
-    yield f"| ratio, median of {speed.rounds} rounds in turn | {speed.ratio:.2f} |"

@@ -101,7 +101,7 @@ def connected(source_root: Path, ray_logs: bool) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Share:
-    """What each training worker takes of the cluster."""
+    """Each training worker's share of the cluster."""
 
     workers: int
     cpus: int
@@ -157,10 +157,8 @@ def share_for(config: Config, default_cpus: int | None = None) -> Share:
     """
     system = config.system
     scaling = config.scaling.model_copy(update={"cpus_per_worker": config.scaling.cpus_per_worker or default_cpus})
-    if scaling.use_gpu is None and system.device in ("cpu", "mps"):
-        scaling = scaling.model_copy(update={"use_gpu": False})
-    elif scaling.use_gpu is None and system.device == "cuda":
-        scaling = scaling.model_copy(update={"use_gpu": True})
+    if scaling.use_gpu is None and system.device != "auto":
+        scaling = scaling.model_copy(update={"use_gpu": system.device == "cuda"})
     share = share_among(scaling, nodes_of_the_cluster(), config.training.rows_per_step)
     if not share.gpus and system.dtype == "float16" and system.device in ("auto", "cpu"):
         raise ResourceError("system.dtype=float16 needs a GPU, and the workers of this run have none; use float32 or bfloat16")

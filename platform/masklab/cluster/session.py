@@ -49,7 +49,7 @@ class ChildRun(Protocol):
 
 @dataclass(frozen=True)
 class SessionPlan(ABC, Generic[Record]):
-    """What a session needs of a comparison or a sweep that has passed every check that needs no cluster."""
+    """A comparison or a sweep that has passed every check that needs no cluster."""
 
     config: Config
     project: Path
@@ -85,8 +85,18 @@ class SessionPlan(ABC, Generic[Record]):
         """Raise RunError where another command has changed the folder since this plan was made."""
 
 
+def continued(earlier: ComparisonRecord | SweepRecord | None, command: str) -> dict[str, Any]:
+    """The fields that a new record takes from the `earlier` one: its commands, then `command` unless it is the last, and its MLflow run."""
+    commands = earlier.commands if earlier else ()
+    return {
+        "commands": commands if command in commands[-1:] else (*commands, command),
+        "mlflow_run_id": earlier.mlflow_run_id if earlier else None,
+        "browse": earlier.browse if earlier else None,
+    }
+
+
 class RunSession(Generic[PlanT, Record]):
-    """`record` is what is known of all runs. `nested` holds their MLflow runs while the session is open; None without tracking."""
+    """`record` describes all runs. `nested` holds their MLflow runs while the session is open; None without tracking."""
 
     def __init__(self, plan: PlanT, record: Record) -> None:
         self.plan = plan
@@ -158,7 +168,6 @@ class RunSession(Generic[PlanT, Record]):
         record.write(self.plan.folder.path)
 
     def info(self, run: ChildRun) -> RunInfo:
-        """What the reports of `run` need to know before it starts."""
         config = run.config
         return RunInfo.of(
             name=run.name,

@@ -111,9 +111,7 @@ def _trained(trial: Trial, listen: Callable[[Event], None], request: StopRequest
         torch.compiler.reset()  # a process that has compiled a few models would not compile another
     # Ray shows a task only the GPU that it granted
     loop = build_loop(spec, 0, 1, torch.device("cuda") if spec.use_gpu else None, request)
-    tracker: Tracker = NullTracker()
-    if spec.tracking:
-        tracker = MlflowTracker(spec.tracking, "trial")
+    tracker: Tracker = MlflowTracker(spec.tracking, "trial") if spec.tracking else NullTracker()
     try:
         return _reported(trial, loop, tracker, listen)
     finally:
@@ -169,8 +167,7 @@ def run_nested(trial: Trial, listen: Callable[[Event], None] = lambda event: Non
     spec, folder = trial.spec, trial.info.folder
     share = Share(trial.workers, spec.threads, int(spec.use_gpu))
     with at_work(folder), ExitStack() as stack:
-        known = spec.tracking
-        tracker: Tracker = MlflowTracker(known, "trial") if known else NullTracker()
+        tracker: Tracker = MlflowTracker(spec.tracking, "trial") if spec.tracking else NullTracker()
         stack.callback(tracker.finish)
         tracker.log_artifact(folder / "config.yaml")
         reporter = Reporter(trial.info, tracker)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from masklab.cluster.session import SessionPlan
+from masklab.cluster.session import SessionPlan, continued
 from masklab.comparison.arms import Arm, Arms, arms_of
 from masklab.config.compose.composition import compose, group_names
 from masklab.config.compose.yaml_io import dump_values, validated
@@ -114,10 +114,11 @@ class ComparisonPlan(SessionPlan[ComparisonRecord]):
 
 def resolved(config: CompareConfig, arms: Arms) -> dict[str, Any]:
     """The config that the comparison's folder is begun with, as plain values, with the curriculum and objective of each arm."""
-    told = {arm.name: {"curriculum": arm.curriculum, "objective": arm.objective} for arm in arms.arms}
-    return config.model_dump(mode="json") | {
-        "arms": {name: {key: section.model_dump(mode="json") for key, section in arm.items()} for name, arm in told.items()}
-    }
+    return config.model_dump(mode="json") | {"arms": {arm.name: _sections(arm) for arm in arms.arms}}
+
+
+def _sections(arm: Arm) -> dict[str, Any]:
+    return {"curriculum": arm.curriculum.model_dump(mode="json"), "objective": arm.objective.model_dump(mode="json")}
 
 
 def find_comparison(reference: str, home: Path) -> Path:
@@ -164,11 +165,9 @@ def _runs(config: CompareConfig, arms: Arms, training: TrainingSettings, folder:
             own = RunFolder(folder.path / "arms" / arm.name / f"seed-{seed}")
             changed = {
                 "run": {"name": own.path.name, "seed": seed, "folder": str(own.path.parent)},
-                "curriculum": arm.curriculum.model_dump(mode="json"),
-                "objective": arm.objective.model_dump(mode="json"),
                 "training": training.model_dump(mode="json"),
             }
-            yield PlannedRun(arm, seed, validated(sections | changed), own)
+            yield PlannedRun(arm, seed, validated(sections | changed | _sections(arm)), own)
 
 
 def _holds_an_evaluation(training: TrainingSettings, budget: EqualBudget, arms: Arms) -> None:
@@ -210,9 +209,7 @@ def record_of(plan: ComparisonPlan, command: str) -> ComparisonRecord:
     """The record before anything is started, including finished runs under seeds that this command does not ask for."""
     earlier = ComparisonRecord.read(plan.folder.path) if (plan.folder.path / ComparisonRecord.FILE).exists() else None
     runs = tuple(run_record(plan, run) for run in plan.runs)
-    commands: tuple[str, ...] = (command,)
     if earlier:
-        commands = earlier.commands if command in earlier.commands[-1:] else (*earlier.commands, command)
         asked = {(run.arm, run.seed) for run in runs}
         runs += tuple(run for run in earlier.runs if run.status == "finished" and (run.arm, run.seed) not in asked)
     first = plan.runs[0].config
@@ -237,9 +234,7 @@ def record_of(plan: ComparisonPlan, command: str) -> ComparisonRecord:
         flops_per_char=flops_per_char(first.model, size.size, first.training.block_size),
         versions=versions(),
         git_commit=git_commit(plan.project),
-        commands=commands,
-        mlflow_run_id=earlier.mlflow_run_id if earlier else None,
-        browse=earlier.browse if earlier else None,
+        **continued(earlier, command),
     )
 
 
@@ -262,8 +257,7 @@ def _arm_records(plan: ComparisonPlan) -> tuple[ArmRecord, ...]:
             control=arm.control,
             question=CONTROLS[arm.control].description if arm.control else None,
             controls_for=arm.controls_for,
-            curriculum=arm.curriculum.model_dump(mode="json"),
-            objective=arm.objective.model_dump(mode="json"),
+            **_sections(arm),
         )
         for arm in plan.arms.arms
     )

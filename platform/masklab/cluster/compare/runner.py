@@ -62,14 +62,12 @@ class ComparisonRunner:
         wait_until_left(run.folder.path)
         handle = self.session.child(run, run.name, self._params(run))
         if run.folder.is_finished:  # by a process that briefly outlived its driver
-            self._close(run_record(self.plan, run), handle)
-            self.terminal.ended(self.session.record, run_record(self.plan, run))
+            self._report_end(run_record(self.plan, run), handle)
             return
         self._running[self._task.remote(self.trial(run, handle))] = run, handle
         self._note(run_record(self.plan, run).model_copy(update={"status": "running"}))
 
     def trial(self, run: PlannedRun, handle: RunHandle | None) -> Trial:
-        """The argument of the run's task."""
         settings = self.plan.config.compare
         curve = CurveSettings(settings.curve_levels, settings.curve_sequences, run.config.validation.seed)
         return Trial.of(self.session, run, self.share, self._corpus, self._pools, handle, curve=curve)
@@ -91,9 +89,7 @@ class ComparisonRunner:
             ray.get(task)
         except Exception as error:  # a run's failure, whatever it is, must not end the others
             failure = {} if run.folder.is_finished else {"status": "failed", "reason": failure_reason(error)}
-        known = run_record(self.plan, run).model_copy(update=failure)
-        self._close(known, handle)
-        self.terminal.ended(self.session.record, known)
+        self._report_end(run_record(self.plan, run).model_copy(update=failure), handle)
 
     def _stop(self) -> None:
         """Stop the running ones, and record it. A run that cannot end in time resumes from its newest checkpoint all the same."""
@@ -111,6 +107,10 @@ class ComparisonRunner:
             run, handle = self._running.pop(task)
             known = run_record(self.plan, run)
             self._close(known if known.outcome else known.model_copy(update={"status": "interrupted"}), handle)
+
+    def _report_end(self, known: RunRecord, handle: RunHandle | None) -> None:
+        self._close(known, handle)
+        self.terminal.ended(self.session.record, known)
 
     def _close(self, known: RunRecord, handle: RunHandle | None) -> None:
         self.session.end(handle, known.status)

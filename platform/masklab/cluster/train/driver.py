@@ -78,9 +78,9 @@ def _load_what_comes_next(store: Store | None) -> None:
 
 @contextmanager
 def open_run(plan: Plan, project: Path, command: Sequence[str]) -> Iterator[TrainingRun]:
-    """Lock the run's folder, create or find its MLflow run, and end both with the status that the run has come to.
+    """Lock the run's folder, create or find its MLflow run, and end both with the run's status.
 
-    A first SIGINT or SIGTERM stops the run after a step, a second one at once. `command` is what was typed, without the program.
+    A first SIGINT or SIGTERM stops the run after a step, a second one at once. `command` is the command line without the program.
     """
     request = StopRequest()
     plan.folder.begin(dump(plan.config))
@@ -118,7 +118,7 @@ def _mlflow_run(plan: Plan, project: Path) -> RunHandle | None:
 
 @dataclass
 class TrainingRun:
-    """A run that is open for this driver. `status` is what MLflow is told when it is closed."""
+    """A run that is open for this driver. `status` is sent to MLflow when the run is closed."""
 
     plan: Plan
     handle: RunHandle | None
@@ -191,7 +191,6 @@ class StopMessage:
     is_printed: bool = field(default=False, init=False)
 
     def print_once(self, stopped: RunStopped) -> None:
-        """Print the line unless it has been printed."""
         if self.is_printed:
             return
         self.is_printed = True

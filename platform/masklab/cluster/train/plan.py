@@ -57,7 +57,7 @@ class Plan:
         return self.folder.path.name
 
     def info(self, handle: RunHandle | None) -> RunInfo:
-        """What the run's reports need to know before it starts; with an address in MLflow once `handle` is known."""
+        """The facts about the run that its reports need; with an address in MLflow once `handle` is known."""
         return RunInfo.of(
             name=self.name,
             folder=self.folder.path,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from masklab.cluster.connection import Share, nodes_of_the_cluster, room
-from masklab.cluster.session import RunSession
+from masklab.cluster.session import RunSession, continued
 from masklab.cluster.tune.optuna_search import importance_of
 from masklab.cluster.tune.plan import PlannedTrial, SweepPlan, budget_of
 from masklab.config.home import home_of
@@ -49,7 +49,6 @@ def opening_record(plan: SweepPlan, command: str) -> SweepRecord:
     known = {trial.number: trial for trial in earlier.trials} if earlier else {}
     over = {number: trial for number, trial in known.items() if trial.status in ("finished", "stopped", "failed")}
     opening = over | {trial.number: _opening(trial, known.get(trial.number)) for trial in plan.trials}
-    commands = earlier.commands if earlier else ()
     record = SweepRecord(
         name=plan.name,
         search=plan.config.sweep.search,
@@ -63,9 +62,7 @@ def opening_record(plan: SweepPlan, command: str) -> SweepRecord:
         versions=versions(),
         git_commit=git_commit(plan.project),
         retrain=None,
-        commands=commands if command in commands[-1:] else (*commands, command),
-        mlflow_run_id=earlier.mlflow_run_id if earlier else None,
-        browse=earlier.browse if earlier else None,
+        **continued(earlier, command),
     )
     return with_retraining(plan, record)
 
@@ -138,9 +135,7 @@ def report_again(session: SweepSession) -> int:
 
 def show(record: SweepRecord) -> None:
     """Print the trials, best first, and how to train the best again."""
-    for line in text_table(record):
-        print(line)
-    for line in (*overhead(record), *lineage_lines(record)):
+    for line in (*text_table(record), *overhead(record), *lineage_lines(record)):
         print(line)
     if record.retrain:
         print(redact(f"{retraining_words(record)}: {record.retrain}"))

@@ -1,6 +1,6 @@
 """Points chosen from the results of earlier trials: Optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
-It is asked and told directly, so that a sweep which goes on tells it what was found before, from the sweep's own record.
+It is called without Ray Tune, so that a resumed sweep can pass it the earlier trials from the sweep's own record.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Suggestions:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._open = space, dict[int, optuna.Trial]()
         self._distributions = distributions_of(space)
-        over = [trial for trial in known if _tells(trial)]
+        over = [trial for trial in known if _has_result(trial)]
         # a sweep that goes on must not be given the points of its beginning again
         own = int(np.random.SeedSequence([seed, len(over)]).generate_state(1)[0])
         sampler = optuna.samplers.TPESampler(seed=own, n_startup_trials=min(10, max(3, trials // 4)), constant_liar=True)
@@ -81,11 +81,11 @@ class Suggestions:
     def tell(self, known: TrialRecord) -> None:
         """Pass a trial's result to Optuna: a stopped one has its last NELBO, a failed one none."""
         if known.number not in self._open:  # asked for by an earlier part of the sweep
-            if _tells(known):
+            if _has_result(known):
                 self._study.add_trial(past_trial(known, self._distributions))
             return
         trial = self._open.pop(known.number)
-        if not _tells(known):
+        if not _has_result(known):
             self._study.tell(trial, state=TrialState.FAIL)
         elif known.status == "stopped":
             trial.report(known.nelbo_nats, known.iterations)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ class Suggestions:
             self._study.tell(trial, known.nelbo_nats)
 
 
-def _tells(known: TrialRecord) -> bool:
+def _has_result(known: TrialRecord) -> bool:
     return known.status in ("finished", "stopped") and known.nelbo_nats is not None
 
 

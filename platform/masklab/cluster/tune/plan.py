@@ -76,10 +76,11 @@ class SweepPlan(SessionPlan[SweepRecord]):
         earlier = earlier_record(folder)
         chosen = dict(enumerate(points(config.sweep))) if config.sweep.search != "optuna" else _known_points(folder, earlier)
         wanted = len(chosen) if config.sweep.search == "grid" else config.sweep.num_trials or TRIALS
+        steps = None
         if config.sweep.scheduler == "pbt":
             wanted = len(chosen)
             chosen |= known_population(earlier, wanted)
-        steps = exchange_steps(config.sweep, config.training) if config.sweep.scheduler == "pbt" else None
+            steps = exchange_steps(config.sweep, config.training)
         plan = cls(config, project, folder, corpus, store, started_at, tuple(overrides), earlier, wanted, steps)
         ends = corners(config.sweep.distributions) if config.sweep.search == "optuna" else ()
         plan = replace(plan, corners=tuple(plan.config_at(0, point) for point in ends))

@@ -15,7 +15,6 @@ import numpy as np
 
 from masklab.cluster.tune.plan import PlannedTrial, SweepPlan
 from masklab.config.compose.yaml_io import dump
-from masklab.config.jobs.tune import SweepSettings
 from masklab.config.search.search_space import Point, perturbed
 from masklab.errors import RunError, UserError
 from masklab.reporting.run.history import EvaluationRecord, History
@@ -78,7 +77,7 @@ def exchange_of(plan: SweepPlan, record: SweepRecord, members: Mapping[int, Plan
 
 def explore(plan: SweepPlan, number: int, donor: Point, iteration: int) -> Point:
     """The values that trial `number` continues with: the values `donor`, perturbed; unchanged if no perturbation is a valid config."""
-    settings: SweepSettings = plan.config.sweep
+    settings = plan.config.sweep
     rng = np.random.default_rng([settings.seed, STREAM, iteration, number + 1])
     for _ in range(ATTEMPTS):
         point = perturbed(settings.distributions, donor, settings.resample, rng)

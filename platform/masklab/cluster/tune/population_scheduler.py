@@ -24,7 +24,7 @@ class Population(Protocol):
         """How many members have not been given to Tune yet."""
 
     def exchange(self, ready: Sequence[int]) -> dict[int, TrialPayload]:
-        """Have the worst of the members `ready` exploit the best; returns what each of them continues with."""
+        """Have the worst of the members `ready` exploit the best; returns the payload with which each of them continues."""
 
 
 class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -88,18 +88,12 @@ class PopulationScheduler(FIFOScheduler):  # type: ignore[misc]
         self._idle.discard(number)
         tune_controller.pause_trial(self._members[number], should_checkpoint=False)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self._forget(trial)
-
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._forget(trial)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self._forget(trial)
-
-    def _forget(self, trial: Any) -> None:
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any] | None = None) -> None:
+        """Forget the trial; the same at its error or removal, for which Tune passes no result."""
         number = number_of(trial)
         self._members.pop(number, None)
         self._busy.discard(number)
         self._ready.discard(number)
         self._idle.discard(number)
+
+    on_trial_error = on_trial_remove = on_trial_complete

@@ -43,7 +43,7 @@ class PartEnded(Exception):
 
 @dataclass(frozen=True, repr=False)
 class TrialPayload:
-    """What Tune sends to a trial's process. It is not copied, so that its references into the object store stay valid."""
+    """The message from Tune to a trial's process. It is not copied, so that its references into the object store stay valid."""
 
     number: int
     trial: Trial
@@ -71,21 +71,16 @@ def host_trial(config: dict[str, Any]) -> None:
 
 
 def listen(event: Event, until: int | None) -> None:
-    """Report `event` to Tune. Raises PartEnded at the iteration `until`."""
-    report(event)
-    if until is not None and isinstance(event, RunStarted | CheckpointSaved) and event.iteration >= until:
-        raise PartEnded
-
-
-def report(event: Event) -> None:
     """Report an evaluation to Tune, except the last one: a trial that has spent its budget must not be stopped.
 
-    A NELBO that is not finite counts as infinite.
+    A NELBO that is not finite counts as infinite. Raises PartEnded at the iteration `until`.
     """
     if isinstance(event, EvaluationDone) and event.budget_used < 1:
         assert event.evaluation.nelbo, "a sweep is of a mode that gives a likelihood"
         nats = event.evaluation.nelbo.nats
         tune.report({OBJECTIVE: nats if math.isfinite(nats) else math.inf, SPENT: event.chars, "iteration": event.iteration})
+    if until is not None and isinstance(event, RunStarted | CheckpointSaved) and event.iteration >= until:
+        raise PartEnded
 
 
 TUNE_SETTINGS = {

@@ -152,10 +152,7 @@ class SweepRunner:
         return len(self._waiting)
 
     def exchange(self, ready: Sequence[int]) -> dict[int, TrialPayload]:
-        """Have the worst of the population's trials `ready` exploit the best; returns what each of them continues with.
-
-        Where a state cannot be copied, the sweep stops with that error; the same command copies it again.
-        """
+        """See Population. Where a state cannot be copied, the sweep stops with that error; the same command copies it again."""
         now = next_exchange(self.plan, self.record.exchanged_at)
         assert now is not None, "only a trial whose part has an end waits for an exchange"
         try:
@@ -229,7 +226,9 @@ class SweepRunner:
         release(trial.folder.path)
         wall = time.monotonic() - self._begun_at[number] if number in self._begun_at else None
         update = {"status": otherwise, "reason": reason, "wall_seconds": wall, "loop_seconds": trial.folder.memory().get(LOOP_SECONDS)}
-        known = trial_record(trial, self._known(number).model_copy(update=update))
+        known = self._known(number).model_copy(update=update)
+        if trial.folder.is_finished:
+            known = known.with_summary(RunSummary.read(trial.folder.path))
         self.session.end(handle, known.status)
         self._note(known)
         if self._suggestions:
@@ -238,7 +237,6 @@ class SweepRunner:
             self.terminal.ended(self.record, known)
 
     def _payload(self, number: int) -> TrialPayload:
-        """What Tune sends to the process of a trial that has begun."""
         planned, handle = self._running[number]
         # a part of a population's trial ends right where it is saved
         beside = self.plan.exchange_steps is None
@@ -283,8 +281,3 @@ def trial_resources(share: Share, gpus: float) -> dict[str, float]:
     if share.workers > 1:
         return {"memory": 2.0**20}
     return {"CPU": float(share.cpus)} | ({"GPU": gpus} if gpus else {})
-
-
-def trial_record(trial: PlannedTrial, known: TrialRecord) -> TrialRecord:
-    """The record of the trial: from its summary once it is finished, else `known`."""
-    return known.with_summary(RunSummary.read(trial.folder.path)) if trial.folder.is_finished else known

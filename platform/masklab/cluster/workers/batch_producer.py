@@ -65,7 +65,6 @@ class PullWindow:
     local: LocalSource
     settings: BatchSettings
     made_here: int = 0
-    """Batches that this worker made itself."""
     killed: int = 0
     """Producers that were killed because they did not answer."""
     _producer: Any = field(default=None, init=False)
@@ -85,21 +84,17 @@ class PullWindow:
 
     def take(self, key: BatchKey) -> Batch:
         """This worker's rows of the batch `key`."""
-        if self._first:
-            self._first = False
-            self.made_here += 1
-            return self.local.take(key)
         number = key.step // self.settings.chunk_steps
         held = self._chunk
-        if held is None or held["stage"] != key.stage or held["first_step"] // self.settings.chunk_steps != number:
+        if not self._first and (held is None or held["stage"] != key.stage or held["first_step"] // self.settings.chunk_steps != number):
             held = self._chunk = self._next_chunk(key.stage, number)
+        self._first = False
         if held is None:
             self.made_here += 1
             return self.local.take(key)
         return unpack(held, key.step)
 
     def close(self) -> None:
-        """Drop all pending chunks."""
         self._asked.clear()
         self._chunk = None
 

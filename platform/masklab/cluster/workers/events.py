@@ -49,7 +49,6 @@ class EventChannel:
         self.stops = asyncio.Condition()
 
     async def post(self, event: Event) -> None:
-        """Add an event."""
         self.events.append(event)
         self.news.set()
 
@@ -68,7 +67,6 @@ class EventChannel:
         self.news.set()
 
     async def ask_to_stop(self, signal: StopSignal) -> None:
-        """Send a stop signal to the workers."""
         async with self.stops:
             self.stop = signal
             self.stops.notify_all()

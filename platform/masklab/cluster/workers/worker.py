@@ -123,9 +123,7 @@ def train_worker(arguments: dict[str, Any]) -> dict[str, Any] | None:
         for _ in loop.run():
             pass
         return None
-    tracker: Tracker = NullTracker()
-    if spec.tracking:
-        tracker = MlflowTracker(spec.tracking, "worker")
+    tracker: Tracker = MlflowTracker(spec.tracking, "worker") if spec.tracking else NullTracker()
     metrics = MetricsLog(tracker)
     finished, posted = None, None
     try:

@@ -85,9 +85,10 @@ class WorkerGroup:
             self.channel.ask_to_stop.remote(StopSignal(reason))
 
     def abort(self) -> None:
-        """Ask the workers to exit at once; wait for nothing."""
+        """Ask the workers to exit at once, and handle the events that have arrived; errors are ignored."""
         with suppress(RayError):
             self.channel.ask_to_stop.remote(StopSignal("aborted", at_once=True))
+        self.consumer.abandon()
 
     def close(self) -> RunStopped | None:
         """Consume the remaining events. Raises what a worker or `handle` raised."""
@@ -144,14 +145,12 @@ def run_workers(
                 raise failure
             if request.reason and group.stopped and time.monotonic() - group.stopped_at > LEAVING_SECONDS:
                 group.abort()
-                group.consumer.abandon()
                 return group.stopped
             if request.reason and not group.stopped and (not group.started or time.monotonic() - (asked_at or 0) > grace):
                 raise KeyboardInterrupt
         stopped = group.close()
     except BaseException:
         group.abort()
-        group.consumer.abandon()
         raise
     (folder / PLACE).unlink(missing_ok=True)
     return stopped
