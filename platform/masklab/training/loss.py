@@ -39,16 +39,13 @@ class LossModule(nn.Module):
     def forward(self, batch: ModeBatch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """`sum_n w_n CE_n`, still to be divided by D, and `sum_n CE_n` without a gradient; `coefficients` is c (B,)."""
         losses_N = self.mode.losses(self.model, batch, self.label_smoothing)  # CE_n
-        weights_N = self._weights(batch, coefficients)  # w_n
+        weights_N, mode_weights_N = coefficients[batch.rows], self.mode.weights(self.model, batch)  # c_r(n), m_n
+        if mode_weights_N is not None:
+            weights_N = weights_N * mode_weights_N  # w_n
         weighted_sum = (losses_N * weights_N).sum()  # sum_n w_n CE_n
         if self.carrier is not None:
             weighted_sum = weighted_sum + self.carrier * weighted_sum.detach()
         return weighted_sum, losses_N.detach().sum()
-
-    def _weights(self, batch: ModeBatch, coefficients: Tensor) -> Tensor:
-        mode_weights_N = self.mode.weights(self.model, batch)
-        weights_N = coefficients[batch.rows]
-        return weights_N if mode_weights_N is None else weights_N * mode_weights_N
 
 
 def row_coefficients(objective: ObjectiveSettings, draw: MaskDraw) -> NDArray[np.float32]:

@@ -111,8 +111,9 @@ class Skip:
     @property
     def batches(self) -> str:
         """E.g. `batches of steps 6 to 14 in stage 0`."""
-        one = self.first == self.last
-        return f"{'batch' if one else 'batches'} of step{'' if one else 's'} {_span(self.first, self.last)} in stage {self.stage}"
+        if self.first == self.last:
+            return f"batch of step {self.first} in stage {self.stage}"
+        return f"batches of steps {self.first} to {self.last} in stage {self.stage}"
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,3 @@ def _words(outcome: StepOutcome, limit: float) -> str:
     if cause == "spike":
         return f"the loss of {outcome.loss:.4g} is a spike (above {limit:.4g})"
     return f"the loss is {outcome.loss:g}" if cause == "loss" else f"the norm of the gradient is {outcome.grad_norm:g}"
-
-
-def _span(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first} to {last}"
