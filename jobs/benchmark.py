@@ -11,9 +11,14 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "platform"))
 
 from masklab.config.command_line.main import main  # noqa: E402
+from masklab.config.jobs.registry import BENCHMARK  # noqa: E402
 
 if TYPE_CHECKING:
     from masklab.config.jobs.train import Config
+
+DESCRIPTION = """\
+Measure masks per second, the speed of the training loop with and without Ray, the seconds until the first step of a run has finished,
+and the speed of transfer. The keys change the speed of the training loop only; its budget and intervals are fixed."""
 
 
 def run(config: Config) -> int:
@@ -26,6 +31,4 @@ def run(config: Config) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        main("benchmark", "Measure masks per second, the loop on Ray beside the loop alone, and the time to a first step.", run, PROJECT)
-    )
+    sys.exit(main("benchmark", DESCRIPTION, run, PROJECT, tree=BENCHMARK))

@@ -25,5 +25,5 @@ def run(config: EvaluateConfig) -> int:
 
 
 if __name__ == "__main__":
-    description = "Measure a trained model: bounds on its likelihood, its loss by stage and mask ratio, and the text of its samplers."
+    description = "Measure a trained model: bounds on its likelihood, its loss by stage and mask ratio, and the text its samplers write."
     sys.exit(main("evaluate", description, run, PROJECT, tree=EVALUATE))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(config: SampleConfig) -> int:
-    """Generate, show and keep texts."""
+    """Generate, show and save texts."""
     from masklab.config.home import home_of
     from masklab.inference.sample import sample
 

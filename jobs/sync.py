@@ -24,5 +24,5 @@ def run(config: SyncConfig) -> int:
 
 
 if __name__ == "__main__":
-    description = "Send pending records to MLflow: of runs with tracking.offline=true, or whose server could not be reached."
+    description = "Send the records that MLflow has not received: from runs with tracking.offline=true, or whose server was unreachable."
     sys.exit(main("sync", description, run, PROJECT, tree=SYNC))

@@ -35,4 +35,4 @@ def run(config: Config, command: Sequence[str] = tuple(sys.argv[1:])) -> int:
 
 
 if __name__ == "__main__":
-    leave(main("train", "Train a masked-diffusion language model under one curriculum, and keep the run.", run, PROJECT))
+    leave(main("train", "Train a masked-diffusion language model under one curriculum, and log it as a run.", run, PROJECT))

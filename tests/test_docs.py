@@ -13,12 +13,12 @@ import pytest
 from trained_run import config_for, train_into
 
 from masklab.config.compose.composition import compose, compose_tree
-from masklab.config.jobs.registry import JOBS, PREPARE, TRAIN
+from masklab.config.jobs.registry import BENCHMARK, JOBS, PREPARE
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / "README.md", PROJECT / "AGENTS.md", *sorted((PROJECT / "docs").glob("*.md"))]
 GENERATED = ("config.md",)
-TREES = {**JOBS, "prepare": PREPARE, "benchmark": TRAIN}
+TREES = {**JOBS, "prepare": PREPARE, "benchmark": BENCHMARK}
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 JOB = re.compile(r"python jobs/([a-z]+)\.py([^`\n]*)")
 PLACEHOLDER = re.compile(r"--\w+|\[.*\]|\+experiment=(NAME|mine)")

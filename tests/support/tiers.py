@@ -1,4 +1,4 @@
-"""How many of a large count a test runs: a share in `make test`, all of them in `make test-full` (pytest --full)."""
+"""How many of its many cases a randomised test runs: a sample in `make test`, all of them in `make test-full` (pytest --full)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ VARIABLE = "MASKLAB_TEST_FULL"
 
 
 def is_full() -> bool:
-    """Whether this run makes all counts."""
+    """Whether this run is `make test-full`."""
     return VARIABLE in os.environ
 
 

@@ -33,9 +33,9 @@ class Curriculum(Section):
     stop_when_stale: bool = False
     """End the run when the last stage stops improving, instead of training to the end of the budget."""
     validation_stages: tuple[Stage, ...] | None = Field(default=None, min_length=1)
-    """Stages that each evaluation is scored on. If null, the training stages."""
+    """Stages whose masks each evaluation measures the loss under. If null, the training stages."""
     advance_over: tuple[int, ...] | None = Field(default=None, min_length=1)
-    """Indices of the validation stages whose mean loss must improve. If null, all of them, each once."""
+    """Indices of the validation stages whose mean loss must improve. An index given twice counts twice. If null, all stages, equally."""
 
     @field_validator("name")
     @classmethod

@@ -16,25 +16,26 @@ class EvaluationSettings(Section):
     sequences: int = Field(default=12288, ge=2)
     """Masked windows that the exact-count NELBO is estimated on."""
     process_sequences: int = Field(default=2048, ge=2)
-    """Masked windows that the continuous-time NELBO is estimated on."""
+    """Masked windows (of the diffusion process) that the continuous-time NELBO is estimated on."""
     seed: int = Field(default=20_240_601, ge=0, lt=2**63)
     """Random seed of the masks and of the generation orders."""
     batch_size: int = Field(default=64, ge=1)
     """Windows in one forward pass. It does not change the metrics."""
     context: int = Field(default=0, ge=0)
-    """Visible, never masked characters before each scored block; at least 1 if a language model is scored."""
+    """Visible, never masked characters before each scored block; at least 1 if a language model is scored, because
+    it predicts each character from those before it."""
     schedule: Schedule = Linear()
     """Noise schedule of the continuous-time NELBO."""
     timesteps: int | None = Field(default=None, ge=1)
-    """Discrete time steps of that NELBO. If null, continuous time."""
+    """Discrete time steps in place of the continuous time of the continuous-time NELBO. If null, continuous time."""
     orders: int = Field(default=4, ge=1)
     """Generation orders (K) that the importance-weighted bound averages over."""
     order_sequences: int = Field(default=8, ge=0)
-    """Windows that this bound is estimated on; each costs orders x length forward passes. 0 skips the bound."""
+    """Windows that the importance-weighted bound is estimated on; each costs orders x length forward passes. 0 skips it."""
     curve_levels: int = Field(default=16, ge=0)
-    """Number of mask ratios, evenly spaced up to 1, at which the cross-entropy is measured. 0 skips this curve."""
+    """Number of mask ratios, evenly spaced up to 1, in the cross-entropy curve by mask ratio. 0 skips the curve."""
     curve_sequences: int = Field(default=128, ge=2)
-    """Windows per point of that curve."""
+    """Windows per mask ratio of the cross-entropy curve."""
     stage_sequences: int = Field(default=256, ge=1)
     """Windows that the metrics of each validation stage are computed on."""
 

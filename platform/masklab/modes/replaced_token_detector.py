@@ -51,7 +51,7 @@ class ReplacedTokenDetector(Mode):
     generator_digest: str | None = None
     """SHA-256 of the mask predictor's weights. Filled in when the run begins."""
     class_weights: ClassWeights = "balanced"
-    """Weight of a position in the loss: 1 (none), or inverse to how often the stage produces its class (balanced)."""
+    """Weight of a position in the loss: 1 (none), or inverse to the frequency of its class under the stage's masks (balanced)."""
 
     judges: ClassVar[bool] = True
 

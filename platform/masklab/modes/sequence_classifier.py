@@ -52,7 +52,8 @@ class SequenceClassifier(Mode):
     """What the model learns to predict."""
     pooling: Literal["cls", "mean", "statistics"] = "statistics"
     """How a text becomes one vector: the features at [CLS] (cls), their mean over the characters (mean), or mean and standard deviation
-    (statistics; Snyder et al. 2018). The latter are standardised, which a head on frozen weights needs."""
+    (statistics; Snyder et al. 2018). `statistics` vectors are standardised, because a head on frozen weights
+    needs that."""
     class_weights: ClassWeights = "none"
     """Weight of a row in the loss: 1 (none), or inverse to the frequency of its class, 1 on average (balanced)."""
 

@@ -23,7 +23,8 @@ class Decoding(Section):
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Draw only from the smallest set of most probable characters whose probabilities sum to at least this."""
     repetition_penalty: float = Field(default=1.0, gt=0)
-    """Exponent of the probability of characters that occur nearby. Above 1 they are drawn less often."""
+    """Each nearby character's probability is raised to this power, then all are renormalised. Above 1 nearby characters are drawn less
+    often."""
     repetition_window: int = Field(default=8, ge=1)
     """Characters on each side of a position that count as nearby."""
 

@@ -34,7 +34,8 @@ class MostCertain(Sampler):
     schedule: Schedule = Linear()
     """Noise schedule that sets the masked share after each step."""
     randomness_strength: float = Field(default=0.0, ge=0, le=1e6)
-    """Scale of the Gumbel noise added to log certainty, times the share of steps left. 0 always takes the most certain positions."""
+    """Scale of the Gumbel noise added to log certainty; it decreases linearly to 0 over the steps. 0 always takes the most certain
+    positions."""
 
     @abstractmethod
     def log_certainty(self, prediction: Prediction) -> NDArray[np.float64]:

@@ -36,9 +36,10 @@ class Remask(Sampler):
     ratios: Literal["linear", "cosine"] | Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = "linear"
     """Share of positions remasked after step i: 1 - i / steps (linear), cos(pi/2 i / steps) (cosine), or the i-th value of a list."""
     remask_by: Literal["random", "entropy", "detector"] = "entropy"
-    """Which characters are remasked: random ones, those predicted at the highest entropy, or those a detector network doubts most."""
+    """Which characters are remasked: random ones, those predicted at the highest entropy, or those that a detector network most
+    suspects."""
     randomness_strength: float = Field(default=0.0, ge=0, le=1)
-    """Weight of chance in the choice of what is remasked: 0 ranks by doubt alone, 1 is purely random."""
+    """Weight of chance in the choice of what is remasked: 0 ranks by the `remask_by` score alone, 1 is purely random."""
     detector_checkpoint: str | None = None
     """Checkpoint or run of the detector network, for remask_by=detector."""
 

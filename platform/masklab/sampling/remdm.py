@@ -34,9 +34,9 @@ class ReMDM(Sampler):
     schedule: Schedule = Linear()
     """Noise schedule that sets the masked share after each step."""
     remdm_schedule: Literal["cap", "rescale"] = "cap"
-    """Probability of remasking: the smaller of eta and the largest possible one (cap), or eta times the largest (rescale)."""
+    """Probability of remasking: min(eta, sigma_max) (cap) or eta * sigma_max (rescale), where sigma_max is the largest possible one."""
     eta: float = Field(default=0.02, ge=0, le=1)
-    """Strength of remasking per step; 0 remasks nothing. For twice as many steps, half the value remasks about as much in total."""
+    """Strength of remasking per step; 0 remasks nothing. If you double the steps, halve eta to remask about as much in total."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
         canvas = process.canvas

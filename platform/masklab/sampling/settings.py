@@ -36,7 +36,7 @@ SamplingStrategy = Annotated[
 
 
 class SamplingSettings(Decoding):
-    """From masks to text. The sampler's keys stand beside these: `sampling.strategy=confidence sampling.steps=32`."""
+    """From masks to text. The sampler's keys are given on the same level: `sampling.strategy=confidence sampling.steps=32`."""
 
     sampler: SamplingStrategy = Stochastic()
     """The sampler that turns a fully masked block into text. If not given, stochastic; for a language model, autoregressive."""
@@ -45,9 +45,10 @@ class SamplingSettings(Decoding):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Random seed of the generated texts."""
     length: int | None = Field(default=None, ge=1)
-    """Characters of a text, prompt included. If null, the model's block_size, or the length of a prompt with numbered gaps only."""
+    """Characters of a text, prompt included. If null, the prompt's own length if it has numbered gaps and no [*], else the model's
+    block_size."""
     prompt: str = ""
-    """Fixed characters: a prefix, or a template in which [5] is a gap of five characters and [*] a gap that takes all the rest."""
+    """Fixed characters: a prefix, or a template in which [5] is a gap of five characters and [*] a gap of all the remaining ones."""
     unknown: Literal["error", "mask", "drop"] = "error"
     """Characters of the prompt outside the vocabulary: raise an error, let the model write them (mask), or leave them out (drop)."""
     batch_size: int = Field(default=64, ge=1)

@@ -27,7 +27,7 @@ class Threshold(Sampler):
     strategy: Literal["threshold"] = "threshold"
     """Name of the sampler."""
     threshold: float = Field(default=0.9, ge=0, le=1)
-    """A position is written if its most probable character has at least this probability. 0 writes all at once, 1 one a step."""
+    """A position is written if its most probable character has at least this probability. 0 writes all at once, 1 one position per step."""
 
     def run(self, process: ReverseProcess) -> Iterator[None]:
         while (masked_B := process.canvas.masked.sum(axis=1)).any():

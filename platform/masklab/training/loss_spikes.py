@@ -41,9 +41,11 @@ class StabilitySettings(Section):
     """Steps whose loss or gradient is not finite, or whose loss is a spike, change no weight. What is done about many in a row."""
 
     spike_sigmas: float | None = Field(default=20.0, gt=0)
-    """A step is skipped if its loss exceeds the median of the last losses by this many robust standard deviations. null disables this."""
+    """A step is skipped if its loss exceeds the median of the most recent losses by this many robust standard deviations. null disables
+    this."""
     spike_window: int = Field(default=128, ge=8)
-    """Number of last losses that median and deviation are computed from. A stage cannot have spikes before it has this many."""
+    """Number of most recent losses that median and deviation are computed from. Spikes are detected only after a stage has this many
+    losses."""
     rollback_after: int = Field(default=10, ge=1)
     """Skipped steps in a row after which the run rolls back to its last good checkpoint and continues with the next batches."""
     max_rollbacks: int = Field(default=3, ge=0)

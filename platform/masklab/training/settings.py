@@ -18,11 +18,12 @@ class RunSettings(Section):
     """Name, seed and folder of the run."""
 
     name: str | None = None
-    """Name of the run and of its folder. If null, it is made of the curriculum and the time. An existing name resumes that run."""
+    """Name of the run and of its folder. If null, it is built from the curriculum's name and the start time. An existing name resumes
+    that run."""
     seed: int = Field(default=1337, ge=0, lt=2**63)
     """Random seed of the initial weights, the training windows and the masks."""
     folder: str | None = None
-    """Parent folder of run folders. If null, `runs` in the project folder."""
+    """Folder that holds all runs; a run is stored in its subfolder NAME. If null, `runs` in the project folder."""
 
     @field_validator("name")
     @classmethod
@@ -36,9 +37,13 @@ class ObjectiveSettings(Section):
     weighting: Literal["none", "inverse_mask_prob", "inverse_sqrt_mask_ratio", "elbo"] = "none"
     """Weight of a sequence's loss: 1, 1 / its mask probability, 1 / sqrt(its masked share), or the ELBO weight."""
     normalisation: Literal["masked_mean", "per_token", "per_sequence"] = "masked_mean"
-    """Divide the summed loss by the batch's masked positions, by all its positions, or average the masked means of its sequences."""
+    """Divide the summed loss by the batch's masked positions (masked_mean) or by all its positions (per_token), or average each
+    sequence's mean
+    over its masked positions (per_sequence)."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Probability mass of the target that is spread evenly over the real characters, in training only."""
+    """Probability mass of the target that is spread evenly over all classes, in training only. Where characters are predicted, these are
+    all
+    characters, without special tokens such as the mask."""
 
     def describe(self) -> str:
         """E.g. `none weighting, masked_mean`."""
@@ -58,11 +63,11 @@ class TrainingSettings(Section):
     max_minutes: float | None = Field(default=None, gt=0)
     """Budget in minutes of the training loop, evaluations included."""
     batch_size: int = Field(default=16, ge=1)
-    """Sequences in one forward and backward pass, over all workers."""
+    """Sequences (windows of block_size characters) in one forward and backward pass, over all workers."""
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     """Passes per optimizer step. The global batch is batch_size times this, for any number of workers."""
     block_size: int = Field(default=128, ge=1, le=1 << 20)
-    """Characters in a sequence (T)."""
+    """Characters in a sequence, which is a window of the text (T)."""
     learning_rate: float = Field(default=3e-3, gt=0)
     """Peak learning rate, reached after the warm-up."""
     warmup_iters: int = Field(default=100, ge=0)
@@ -118,25 +123,26 @@ class TrainingSettings(Section):
 
 
 class ValidationSettings(Section):
-    """The frozen pools that every evaluation scores, and the yardstick's."""
+    """The fixed pools of masked windows that every evaluation scores, and those of the NELBO."""
 
     sequences: int = Field(default=64, ge=1)
-    """Masked sequences in the fixed validation pool of each stage."""
+    """Masked windows in the fixed validation pool of each stage."""
     nelbo_sequences: int = Field(default=256, ge=2)
-    """Masked sequences that the NELBO is estimated on at each evaluation."""
+    """Masked windows that the NELBO is estimated on at each evaluation."""
     final_nelbo_sequences: int = Field(default=4096, ge=2)
-    """Masked sequences that the final NELBO is estimated on."""
+    """Masked windows that the final NELBO is estimated on."""
     seed: int = Field(default=20_240_601, ge=0, lt=2**63)
     """Random seed of the pools' masks, independent of run.seed: all runs share the pools, so that their differences are paired."""
     batch_size: int | None = Field(default=None, ge=1)
-    """Sequences in one forward pass of an evaluation. If null, four times training.batch_size."""
+    """Windows in one forward pass of an evaluation. If null, four times training.batch_size."""
 
 
 class BatchSettings(Section):
     """How batches reach the loop. None of these changes a batch."""
 
     producer: bool = True
-    """Make batches ahead of time in an actor on each node, not in the loop. Trials of compare and tune always run with false."""
+    """Make batches ahead of time in an actor on each node, not in the loop. compare and tune ignore this key: their runs make
+    batches in the loop."""
     chunk_steps: int = Field(default=16, ge=1)
     """Steps whose batches are sent together, as one object in Ray's object store."""
     prefetch_chunks: int = Field(default=4, ge=1)
@@ -155,7 +161,7 @@ class ScalingSettings(Section):
     cpus_per_worker: int | None = Field(default=None, ge=1)
     """CPU cores (and threads) of each worker. If null, an even share of the cluster."""
     max_failures: int = Field(default=3, ge=0)
-    """Restarts of lost workers in a row, without a new checkpoint in between, before the run fails."""
+    """Maximum number of worker restarts in a row without a new checkpoint; at the next loss of a worker the run fails."""
     grace_seconds: float = Field(default=30.0, gt=0)
     """Seconds that a run has, once asked to stop, to finish its step and write a checkpoint."""
     resize_seconds: float = Field(default=30.0, gt=0)
@@ -228,19 +234,21 @@ class TransferSettings(Section):
     """Where the first weights come from, and which of them are trained."""
 
     init_checkpoint: str | None = None
-    """Source of the initial weights and model sizes, of any mode: a run's name or folder, a checkpoint's folder, or RUN/best."""
+    """Source of the initial weights and model sizes: a run's name or folder, a checkpoint's folder, or RUN/best. Its mode may differ from
+    this
+    run's."""
     mode: Literal["fine_tuning", "feature_extraction"] = "fine_tuning"
     """Train all weights (fine_tuning), or only the head on frozen features (feature_extraction)."""
     unfreeze_at_iter: int | None = Field(default=None, ge=1)
     """Step at which feature_extraction starts to train all weights. If null, never."""
     unfreeze_lr_factor: float = Field(default=1.0, gt=0)
-    """Learning rate of the unfrozen weights, as a factor of the head's."""
+    """Learning rate of the unfrozen weights, as a multiple of the head's rate."""
     unfreeze_warmup_iters: int = Field(default=0, ge=0)
     """Steps over which the learning rate of the unfrozen weights rises from 0."""
     layer_lr_decay: float = Field(default=1.0, gt=0, le=1)
-    """Learning rate of each layer as a factor of the layer above it; the head has the full rate (Howard and Ruder 2018)."""
+    """Learning rate of each layer as a multiple of the rate of the layer above it; the head has the full rate (Howard and Ruder 2018)."""
     lineage: tuple[Ancestor, ...] = ()
-    """The checkpoint behind init_checkpoint, then those it was itself initialised from. Filled in by masklab; do not set it."""
+    """The checkpoint that init_checkpoint names, then those it was itself initialised from. Filled in by masklab; do not set it."""
 
     @property
     def source(self) -> Ancestor | None:

@@ -17,7 +17,7 @@ from masklab.config.command_line.reference import files
 from masklab.config.compose.composition import compose
 from masklab.config.compose.validation_messages import sections_in
 from masklab.config.compose.yaml_io import load
-from masklab.config.jobs.registry import COMPARE, EVALUATE, FLATTENED, JOBS, SAMPLE, TRAIN, JobTree
+from masklab.config.jobs.registry import BENCHMARK, COMPARE, EVALUATE, FLATTENED, JOBS, PREPARE, SAMPLE, TRAIN, JobTree
 from masklab.config.jobs.train import Config
 from masklab.errors import DataError
 from masklab.sampling.settings import SamplingSettings
@@ -83,13 +83,39 @@ def test_help_lists_every_sampler_and_says_whose_a_key_is() -> None:
     kinds = [kind.model_fields["strategy"].default for kind in sections_in(SamplingSettings.model_fields["sampler"].annotation)]
     assert line.split()[1] == SamplingSettings().sampler.strategy
     assert line.endswith(f"({' | '.join(kinds)})")
-    owners = next(line for line in text.splitlines() if line.strip().startswith("sampling.steps ")).partition(":")[0]
+    before = text[: text.index("  sampling.steps ")]
+    owners = before[before.rindex("with sampling.strategy=") :].partition(":")[0]
     assert "stochastic" in owners and "first_hitting" not in owners
+
+
+def test_help_groups_the_keys_of_a_mode_under_its_type() -> None:
+    text = manual("train", "Does it.", PROJECT)
+    weights = [part for part in text.split("  with ") if "mode.class_weights " in part]
+    assert [part.partition(":")[0] for part in weights] == [
+        f"mode.type={name}" for name in ("replaced_token_detector", "sequence_classifier", "token_labeller")
+    ]
+
+
+@pytest.mark.parametrize("tree", [PREPARE, BENCHMARK])
+def test_help_of_a_job_that_uses_few_keys_shows_only_these(tree: JobTree) -> None:
+    shown = {line.key for block in blocks(tree) for line in block}
+    assert all(key in tree.used or key.partition(".")[0] in tree.used for key in shown)
+    assert all(used in shown or any(key.startswith(f"{used}.") for key in shown) for used in tree.used)
+    assert "tracking.uri" not in manual("job", "Does it.", PROJECT, tree)
+
+
+def test_help_marks_the_default_file_of_each_group_and_the_keys_that_it_sets() -> None:
+    train, compare, evaluate = (manual("job", "Does it.", PROJECT, tree) for tree in (TRAIN, COMPARE, EVALUATE))
+    chosen = compose([], PROJECT)
+    assert f"{chosen.curriculum.name} (default)" in train and f"{chosen.dataset.name} (default)" in train
+    assert "uniform (default)" in compare and "(default)," not in evaluate
+    assert "(from the group's file)" in train and "(from the run)" in evaluate
+    assert "(required)" not in train
 
 
 @pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
 def test_help_finds_a_section_for_every_part_of_the_tree(tree: JobTree) -> None:
-    shown = {key.partition(".")[0] for block in blocks(tree) for key, _, _ in block}
+    shown = {line.key.partition(".")[0] for block in blocks(tree) for line in block}
     assert shown == set(tree.root_class().model_fields)
 
 

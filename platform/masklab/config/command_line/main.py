@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from masklab.config.jobs.registry import FOLDERS, REFERENCE, TRAIN, JobTree
 from masklab.errors import ConfigError, UserError
@@ -20,6 +21,8 @@ DEFECT = 1
 USER_MISTAKE = 2
 LONGEST_LINE = 4000
 """Characters of a message, which may quote a file or the command line."""
+REQUIRED = "(required)"
+"""Stands for the default of a key that has none."""
 
 
 Run = Callable[[Any], int | None]
@@ -99,12 +102,20 @@ def _without_cfg(arguments: list[str]) -> tuple[list[str], bool]:
     return rest, show
 
 
+class HelpLine(NamedTuple):
+    """A key as `--help` shows it. `condition`: the kinds that have the key, as `mode.type=token_labeller`; empty for all."""
+
+    key: str
+    default: str
+    text: str
+    condition: str = ""
+
+
 def manual(job: str, description: str, root: Path, tree: JobTree = TRAIN) -> str:
     """The help of a job of the project `root`."""
-    files = {group: sorted(file.stem for file in (root / FOLDERS[group]).glob("*.yaml")) for group in tree.groups}
-    group = "[GROUP=NAME ...] " if tree.groups else ""
+    groups = [group for group in tree.groups if not tree.used or group in tree.used]
     lines = [
-        f"usage: python jobs/{job}.py {group}[SECTION.KEY=VALUE ...] [--cfg job] [--help]",
+        f"usage: python jobs/{job}.py {'[GROUP=NAME ...] ' if groups else ''}[SECTION.KEY=VALUE ...] [--cfg job] [--help]",
         "",
         description,
         "",
@@ -112,24 +123,60 @@ def manual(job: str, description: str, root: Path, tree: JobTree = TRAIN) -> str
         "  --help      print this text and stop",
         "",
     ]
-    if tree.groups:
-        lines += ["Groups (a file each; the keys of a file can be overridden):"]
-        lines += [*(f"  {group + '=':<12} {', '.join(names)}" for group, names in files.items()), ""]
+    if groups:
+        defaults = default_files(root, tree)
+        lines.append("Groups (each NAME is one YAML file; any key in it can be overridden):")
+        for group in groups:
+            names = sorted(file.stem for file in (root / FOLDERS[group]).glob("*.yaml"))
+            shown = [f"{name} (default)" if name == defaults.get(group) else name for name in names]
+            lines.append(f"  {group + '=':<12} {', '.join(shown)}")
+        lines.append("")
     lines += ["Examples:", *(f"  python jobs/{job}.py {example}".rstrip() for example in tree.examples), ""]
     if tree.shorthands:
-        lines += ["Other names:", *(f"  {short + '=':<12} means {whole}=" for short, whole in tree.shorthands.items()), ""]
+        lines += ["Alternative names:", *(f"  {short}= is another name for {whole}=" for short, whole in tree.shorthands.items()), ""]
     if tree.inherited:
-        lines += [f"From the run that checkpoint= names, unless given: {', '.join(tree.inherited)}.", ""]
-    lines.append("Keys (the chosen files may set other values than these defaults):" if tree.groups else "Keys:")
+        lines += [f"Taken from the checkpoint's run unless set: {', '.join(tree.inherited)}.", ""]
+    if tree.used:
+        lines += ["Only the groups and keys that matter here are listed; the other ones of train are accepted too.", ""]
+    lines.append("Keys (the chosen files may set other values than these defaults):" if groups else "Keys:")
     for block in blocks(tree):
-        lines += ["", *(f"  {key:<38} {default:<16} {text}".rstrip() for key, default, text in block)]
+        condition = ""
+        for line in block:
+            if line.condition != condition:
+                condition = line.condition
+                lines += ["", f"  with {condition}:"]
+            elif line is block[0]:
+                lines.append("")
+            key = f"    {line.key:<36}" if condition else f"  {line.key:<38}"
+            lines.append(f"{key} {line.default:<16} {line.text}".rstrip())
     return "\n".join([*lines, ""])
 
 
-def blocks(tree: JobTree) -> Iterator[list[tuple[str, str, str]]]:
-    """For each section of a job its keys, with their defaults and help lines; the keys outside of sections first."""
+def default_files(root: Path, tree: JobTree) -> Mapping[str, str]:
+    """The file of each group that a job takes unless another is named: those of `jobs/conf/config.yaml`, then the job's own."""
+    if tree.inherited:
+        return {}
+    text = (root / "jobs/conf/config.yaml").read_text(encoding="utf-8")  # a regular expression, since yaml takes long to import
+    return {**dict(re.findall(r"^ *- (\w+): (\w+)", text, re.MULTILINE)), **tree.choices}
+
+
+def blocks(tree: JobTree) -> Iterator[list[HelpLine]]:
+    """For each section of a job its keys; the keys outside of sections first. Keys that only some kinds have come last, by kind."""
     content = json.loads(REFERENCE.read_text(encoding="utf-8"))
     for section, block in content["jobs"][tree.module]:
         prefix = f"{section}." if section else ""
-        keys = content["blocks"][block]
-        yield [(prefix + key, default, f"{text} ({kind})" if " | " in kind else text) for key, kind, default, text in keys]
+        lines = []
+        for key, kind, default, text, condition in content["blocks"][block]:
+            if not tree.used or section in tree.used or prefix + key in tree.used:
+                shown = default_in(tree, section, default)
+                words = f"{text} ({kind})" if " | " in kind else text
+                lines.append(HelpLine(prefix + key, shown, words, prefix + condition if condition else ""))
+        if lines:
+            yield lines
+
+
+def default_in(tree: JobTree, section: str, default: str) -> str:
+    """The default of a key in `section`: a required key of a group is set by the group's file, or by the checkpoint's run."""
+    if default != REQUIRED or section not in tree.groups:
+        return default
+    return "(from the run)" if section in tree.inherited else "(from the group's file)"

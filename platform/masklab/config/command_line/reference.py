@@ -1,4 +1,4 @@
-"""Generates the reference of all configuration keys from the sections' classes: `make reference` writes it anew.
+"""Generates the reference of all configuration keys from the sections' classes: `make reference` regenerates it.
 
 It is written twice: `reference.json` in this folder, which `--help` prints without importing any section, and `docs/config.md`.
 """
@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from pydantic.fields import FieldInfo
 
+from masklab.config.command_line.main import REQUIRED, default_in
 from masklab.config.compose.validation_messages import sections_in
-from masklab.config.jobs.registry import FLATTENED, JOBS, PREPARE, REFERENCE
+from masklab.config.jobs.registry import FLATTENED, JOBS, PREPARE, REFERENCE, JobTree
 from masklab.schema import Section
 
 PROJECT = Path(__file__).resolve().parents[4]
@@ -26,18 +27,23 @@ INTRODUCTION = """\
 # Configuration keys
 
 This page lists every key of every job, by section, with the jobs that have it in brackets (`benchmark` has those of `train`).
-`make reference` generates it from the code, and `python jobs/JOB.py --help` prints the keys of one job. A key is given as
-`SECTION.KEY=VALUE` on the command line, or in a YAML file of its group. `null` means that the key is not given.
+`make reference` generates it from the code, and `python jobs/JOB.py --help` prints the keys of one job that have an effect there. A key
+is given as `SECTION.KEY=VALUE` on the command line, or in a YAML file of its group. `null` means that the key is not given. The
+defaults of `jobs/conf/config.yaml` name a file for each group, which sets the keys marked `(from the group's file)`.
 """
 
 
 class Key(NamedTuple):
-    """A configuration key without its section's name: its type, its default as YAML has it, and its line of help."""
+    """A configuration key without its section's name: its type, its default as YAML has it, and its line of help.
+
+    `condition` names the kinds that have the key, as `type=token_labeller`; it is empty for a key of all kinds.
+    """
 
     name: str
     type: str
     default: str
     text: str
+    condition: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,27 +59,33 @@ class Block:
         return "+".join(kind.__name__ for kind in self.kinds)
 
     def lines(self) -> Iterator[Key]:
-        """All keys. Of several kinds: the key that names the kind, then the keys of each, those that agree once."""
+        """All keys. Of several kinds: the key that names the kind, the keys of all kinds, then those of some, kind by kind."""
         if len(self.kinds) == 1:
+            of_some: list[Key] = []
             for name, field in self.kinds[0].model_fields.items():
                 if name in FLATTENED:
-                    yield from Block(tuple(sections_in(field.annotation)), field).lines()
+                    flat = list(Block(tuple(sections_in(field.annotation)), field).lines())
+                    yield from (key for key in flat if not key.condition)
+                    of_some += [key for key in flat if key.condition]
                 elif name not in self.skipped:
                     yield _key(name, field)
+            yield from of_some
             return
         tags = {kind: tag_of(kind) for kind in self.kinds}
         name = next(iter(tags.values()))[0]
         own = _key(name, self.kinds[0].model_fields[name])
         help_line = self.field.description if self.field and name == "strategy" else own.text
-        default = tag_of(type(self.field.default))[1] if self.field and isinstance(self.field.default, Section) else "(required)"
+        default = tag_of(type(self.field.default))[1] if self.field and isinstance(self.field.default, Section) else REQUIRED
         yield Key(name, " | ".join(tag for _, tag in tags.values()), default, _one_line(help_line))
         shared: dict[Key, list[str]] = {}
         for kind, (tag_key, tag) in tags.items():
             for key_name, field in kind.model_fields.items():
                 if key_name != tag_key:
                     shared.setdefault(_key(key_name, field), []).append(tag)
-        for key, owners in shared.items():
-            yield key._replace(text=key.text if len(owners) == len(tags) else f"{', '.join(owners)}: {key.text}")
+        yield from (key for key, owners in shared.items() if len(owners) == len(tags))
+        partial = {key: f"{name}={' or '.join(owners)}" for key, owners in shared.items() if len(owners) < len(tags)}
+        for condition in dict.fromkeys(partial.values()):
+            yield from (key._replace(condition=condition) for key, own in partial.items() if own == condition)
 
     def nested(self) -> Iterator[tuple[str, Block]]:
         """The blocks of the sections within this one, by the key that holds them; the items of a list by `KEY.N`."""
@@ -122,14 +134,22 @@ def page() -> str:
     places: dict[str, str] = {}
     for (name, block_name), jobs in users.items():
         parts += [f"## {f'`{name}`' if name else 'Keys outside of sections'} ({', '.join(jobs)})"]
-        parts += _tables(name, found[name, block_name], places, 3)
+        parts += _tables(name, found[name, block_name], places, 3, TREES[jobs[0]])
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def _tables(place: str, block: Block, places: dict[str, str], level: int) -> Iterator[str]:
+def _tables(place: str, block: Block, places: dict[str, str], level: int, tree: JobTree) -> Iterator[str]:
     """The table of a section, then those of the sections within it, under headings of `level`. `places` has the sections up to now."""
     prefix = f"{place}." if place else ""
-    rows = [(f"`{prefix}{key.name}`", key.type, f"`{key.default}`", key.text) for key in block.lines()]
+    rows = [
+        (
+            f"`{prefix}{key.name}`",
+            key.type,
+            f"`{default_in(tree, place, key.default)}`",
+            f"With `{key.condition}`: " * bool(key.condition) + key.text,
+        )
+        for key in block.lines()
+    ]
     cells = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
     yield "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *(f"| {row} |" for row in cells)])
     for name, inner in block.nested():
@@ -138,7 +158,7 @@ def _tables(place: str, block: Block, places: dict[str, str], level: int) -> Ite
             yield f"The keys of `{places[inner.name]}`."
         else:
             places[inner.name] = prefix + name
-            yield from _tables(prefix + name, inner, places, level + 1)
+            yield from _tables(prefix + name, inner, places, level + 1, tree)
 
 
 def _key(name: str, field: FieldInfo) -> Key:
@@ -148,7 +168,7 @@ def _key(name: str, field: FieldInfo) -> Key:
 def _default(field: FieldInfo) -> str:
     value = field.default
     if field.is_required():
-        return "(required)"
+        return REQUIRED
     if isinstance(value, Section):
         return (
             tag_of(type(value))[1] if any(len(get_args(f.annotation)) == 1 for f in type(value).model_fields.values()) else "(its defaults)"

@@ -22,7 +22,7 @@ class EqualBudget(Section):
     max_masked_chars: int | None = Field(default=None, ge=1)
     """Masked (predicted) characters of training."""
     max_flops: float | None = Field(default=None, gt=0)
-    """Floating-point operations, forward and backward. Converted to characters, since all runs have the same model."""
+    """Training FLOPs, forward and backward, converted to characters: all runs have the same model. There is no training.max_flops."""
     max_minutes: float | None = Field(default=None, gt=0)
     """Minutes of the training loop. Runs that share a machine slow each other down, so prefer another unit."""
 
@@ -48,7 +48,8 @@ class CompareSettings(Section):
     curricula: tuple[str, ...] = ()
     """Names of curriculum files. Each is compared with its controls and with the baseline."""
     controls: tuple[ControlName, ...] | None = None
-    """Control arms, which show what a gain is due to. uniform is the baseline. If null, all."""
+    """Control arms, which show what causes a gain. `uniform` stands for the baseline that curriculum= chooses (default uniform); without it
+    nothing is compared with a baseline. If null, all."""
     seeds: int = Field(default=5, ge=2)
     """Runs per arm, with seeds run.seed, run.seed + 1, ... Raise it to extend a finished comparison."""
     budget: EqualBudget | None = None
@@ -58,9 +59,9 @@ class CompareSettings(Section):
     tail_share: float = Field(default=0.25, gt=0, lt=1)
     """Share of the budget, at its end, that the control uniform_tail trains with uniform masks."""
     curve_levels: int = Field(default=8, ge=1)
-    """Number of mask ratios, evenly spaced up to 1, at which the cross-entropy of the final weights is measured."""
+    """Number of mask ratios, evenly spaced up to 1, in the cross-entropy curve of the final weights."""
     curve_sequences: int = Field(default=128, ge=2)
-    """Windows per point of that curve."""
+    """Windows per mask ratio of the cross-entropy curve."""
     parallel: int | None = Field(default=None, ge=1)
     """Maximum number of runs at a time. If null, as many as the cluster has room for."""
 
@@ -85,7 +86,7 @@ class CompareConfig(Config):
     compare: CompareSettings = CompareSettings()
     """What is compared."""
     report: str | None = Field(default=None, min_length=1)
-    """Name or folder of a comparison whose report is written anew; nothing is trained."""
+    """Name or folder of a comparison whose report is regenerated; nothing is trained."""
 
     @field_validator("mode")
     @classmethod

@@ -24,7 +24,7 @@ class StatisticsSettings(Section):
     """Which samplers are compared by the text that they write."""
 
     samplers: tuple[str, ...] = ()
-    """Names of the samplers in the table. If empty, only sampling.strategy."""
+    """Samplers to compare. If empty, only sampling.strategy."""
     steps: tuple[int, ...] = Field(default=(8, 16, 32, 64, 128, 256), min_length=1)
     """Numbers of steps to try each sampler with, if it has steps."""
 
@@ -59,7 +59,7 @@ class EvaluateConfig(Section):
     against: str | None = Field(default=None, min_length=1)
     """Second model, scored on the same windows and masks to measure the difference."""
     output: str | None = Field(default=None, min_length=1)
-    """Parent folder of the numbered evaluation folders. If null, `evaluations` in the run's folder."""
+    """Folder that holds all evaluations; each gets a numbered subfolder. If null, `evaluations` in the run's folder."""
     dataset: Dataset
     """The text, whose validation split is scored."""
     curriculum: Curriculum

@@ -1,4 +1,5 @@
-"""Configuration of jobs/prepare.py: that of a training run, of which it uses the dataset, and an older configuration to import."""
+"""Configuration of jobs/prepare.py: that of a training run, of which it uses the dataset and training.block_size, and an older
+configuration to import."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ class OlderSettings(Section):
     """A configuration of nanoGPT, or of a masked-training program made from it, to import."""
 
     file: str | None = None
-    """Python file of assignments. It is parsed, never executed."""
+    """nanoGPT-style configuration file (`name = value` lines). It is parsed, never executed."""
     name: str | None = Field(default=None, max_length=LONGEST_OF_CURRICULA)
     """NAME of the files to write, jobs/conf/experiment/NAME.yaml and curricula/NAME.yaml. If null, the name of the older file."""
 

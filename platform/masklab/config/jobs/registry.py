@@ -33,7 +33,8 @@ class JobTree:
 
     `inherited` are the keys whose values come from the configuration of the run that `checkpoint=` names; a tree that has some, or no
     `groups`, is not composed from `jobs/conf/config.yaml`. `choices` are the files of groups that are taken unless others are named.
-    `shorthands` stand for another key.
+    `shorthands` stand for another key. `used` are the sections and keys that matter, the only ones that `--help` shows; empty for
+    all.
     """
 
     module: str
@@ -42,6 +43,7 @@ class JobTree:
     inherited: tuple[str, ...] = ()
     choices: Mapping[str, str] = field(default_factory=dict)
     shorthands: Mapping[str, str] = field(default_factory=dict)
+    used: tuple[str, ...] = ()
     examples: tuple[str, ...] = ("",)
 
     def root_class(self) -> type[Section]:
@@ -128,11 +130,24 @@ PREPARE = JobTree(
     "PrepareConfig",
     groups=RUN_GROUPS,
     shorthands={"import": "older.file", "name": "older.name"},
+    used=("dataset", "training.block_size", "older"),
     examples=(
         "dataset=shakespeare_char",
         "import=config/train_shakespeare_char.py",
         "import=data/mine/training_config.py name=mine",
     ),
+)
+BENCHMARK = JobTree(
+    "train",
+    "Config",
+    groups=RUN_GROUPS,
+    used=(
+        "run.seed",
+        *("dataset", "curriculum.stages", "curriculum.mixing", "model", "mode", "objective"),
+        *("training.batch_size", "training.gradient_accumulation_steps", "training.block_size"),
+        *("batches", "scaling.use_gpu", "scaling.cpus_per_worker", "scaling.ray_logs", "system"),
+    ),
+    examples=("", "model=small curriculum=sticky"),
 )
 JOBS = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE, "predict": PREDICT, "compare": COMPARE, "tune": TUNE, "sync": SYNC}
 """The trees of the jobs by name, all that have one in this package."""

@@ -31,7 +31,7 @@ class SampleConfig(Section):
     checkpoint: str = Field(min_length=1)
     """The model: a run's name or folder (its newest checkpoint; RUN/best for its best), or a checkpoint's folder."""
     output: str | None = Field(default=None, min_length=1)
-    """Parent folder of the numbered sample folders. If null, `samples` in the run's folder."""
+    """Folder that holds all samples; each call gets a numbered subfolder. If null, `samples` in the run's folder."""
     sampling: SamplingSettings = SamplingSettings()
     """How text is generated."""
     watch: WatchSettings = WatchSettings()

@@ -15,7 +15,7 @@ class TargetSettings(Section):
 
 
 class SyncConfig(Section):
-    """What waits in run folders for MLflow, sent."""
+    """The run folders whose pending records are sent to MLflow."""
 
     run: str | None = Field(default=None, min_length=1)
     """Name or folder of a run, sweep or comparison. If null, all in `runs`."""

@@ -8,17 +8,19 @@ from masklab.schema import Section
 
 
 class StoreSettings(Section):
-    """Where the run is logged."""
+    """Where results on a checkpoint are logged."""
 
     uri: str | None = Field(default=None, min_length=1)
     """MLflow store. If null, MLFLOW_TRACKING_URI, else the SQLite file `mlflow.db` in the project folder."""
     enabled: bool = True
-    """Log the run to MLflow. Its folder is written in any case."""
+    """Log the results to the checkpoint's MLflow run. Files are written in any case."""
 
 
 class TrackingSettings(StoreSettings):
-    """Where a new run is kept."""
+    """Where a new run is logged."""
 
+    enabled: bool = True
+    """Log the run to MLflow. Its folder is written in any case."""
     experiment: str = Field(default="masklab", min_length=1, max_length=500)
     """Name of the MLflow experiment."""
     offline: bool = False

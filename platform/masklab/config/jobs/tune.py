@@ -36,14 +36,16 @@ class SweepSettings(Section):
     space: dict[str, str] = Field(default={})
     """Searched keys, each with a distribution: log(LOW, HIGH), uniform(LOW, HIGH), int(LOW, HIGH) or choice(A, B)."""
     search: Literal["grid", "random", "optuna"] = "random"
-    """How points are chosen: all combinations (grid), at random, or by the results of earlier trials (optuna, with TPE)."""
+    """How the values of each trial are chosen: all combinations (grid), at random, or by the results of earlier trials (optuna, with
+    TPE)."""
     scheduler: Literal["none", "asha", "pbt"] = "none"
     """What happens to trials that fall behind: nothing (none), they end early (asha: successive halving by characters), or they copy the
     weights of better trials and change their values (pbt: population based training)."""
     grace: float = Field(default=0.25, gt=0, le=1)
     """Share of the budget that each trial trains before asha may stop it."""
     reduction_factor: float = Field(default=3.0, gt=1)
-    """Halving rate (eta) of asha: at each rung the best 1/eta of the trials continue, and rungs are eta times further apart."""
+    """Reduction factor (eta) of ASHA: at each rung the best 1/eta of the trials continue, and each rung is eta times later than the one
+    before."""
     interval: float = Field(default=0.1, gt=0, le=0.5)
     """Share of the budget between two exploit steps of pbt, in which the worst trials copy the weights of the best."""
     quantile: float = Field(default=0.25, gt=0, le=0.5)
@@ -51,11 +53,11 @@ class SweepSettings(Section):
     resample: float = Field(default=0.25, ge=0, le=1)
     """Probability that a copied hyperparameter is resampled instead of multiplied by 0.8 or 1.2 (pbt explore)."""
     num_trials: int | None = Field(default=None, ge=1)
-    """Number of trials. If null, 8, or all points of a grid."""
+    """Number of trials. If null, 8, or all combinations of a grid."""
     grid_points: int = Field(default=3, ge=2)
     """Values per numeric key in a grid, evenly spaced between its ends."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Random seed of the points. The trials themselves use run.seed."""
+    """Random seed of the chosen values. The trials themselves use run.seed."""
     parallel: int | None = Field(default=None, ge=1)
     """Maximum number of trials at a time. If null, as many as the cluster has room for."""
     gpus_per_trial: float | None = Field(default=None, gt=0, le=1)
