@@ -34,7 +34,7 @@ def plan_comparison(config: CompareConfig, overrides: Sequence[str], project: Pa
 
 
 def train_missing(session: ComparisonSession, share: Share | None) -> None:
-    """Train the runs that wait; `share` is None where none does. Raises KeyboardInterrupt after Ctrl-C has stopped them."""
+    """Train the runs that are not finished; `share` is None if all are. Raises KeyboardInterrupt after Ctrl-C has stopped them."""
     if share is None:
         return
     from masklab.cluster.compare.runner import ComparisonRunner

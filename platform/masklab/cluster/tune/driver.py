@@ -83,7 +83,7 @@ def _opening(trial: PlannedTrial, known: TrialRecord | None) -> TrialRecord:
 
 
 def train_missing(session: SweepSession, share: Share | None) -> None:
-    """Train the trials that wait; `share` is None where none does. Raises KeyboardInterrupt after Ctrl-C has stopped them."""
+    """Train the trials that are not finished; `share` is None if all are. Raises KeyboardInterrupt after Ctrl-C has stopped them."""
     if share is None:
         return
     from masklab.cluster.tune.runner import SweepRunner

@@ -49,10 +49,10 @@ RENAMED = {
 """Names whose value is kept under a key of today."""
 
 GONE = {
-    "wandb_log": "runs are kept in MLflow, unless tracking.enabled=false",
-    "wandb_project": "runs are kept in MLflow; tracking.experiment names the experiment there",
-    "wandb_run_name": "runs are kept in MLflow, under run.name",
-    "tensorboard_log": "runs are kept in MLflow, unless tracking.enabled=false",
+    "wandb_log": "runs are logged to MLflow, unless tracking.enabled=false",
+    "wandb_project": "runs are logged to MLflow; tracking.experiment names the experiment there",
+    "wandb_run_name": "runs are logged to MLflow, under run.name",
+    "tensorboard_log": "runs are logged to MLflow, unless tracking.enabled=false",
     "backend": "Ray chooses how workers talk to each other; scaling.num_workers says how many there are",
     "ckpt_filename": "a run resumes by its run.name, from its newest checkpoint that verifies",
     "start_iter_num": "a run resumes by its run.name, at the step where it stopped",
