@@ -22,7 +22,7 @@ test test-full: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 10 $(if $(filter test-full,$@),--full)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --durations 10 $(if $(filter test-full,$@),--full)
 
 sync: venv
 	$(BIN)/python jobs/sync.py $(ARGS)

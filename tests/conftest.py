@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,33 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[VARIABLE] = "1"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only a full run does. Give all tests of the Ray cluster to one process, first; of the others each file to one."""
+    """Leave out what only a full run does, and begin with what needs Ray, which takes longest."""
     if not config.getoption("--full"):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
         items[:] = [item for item in items if not item.get_closest_marker("full")]
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else str(item.path)))
+    items.sort(key=lambda item: not needs_ray(item.path))
+
+
+@cache
+def needs_ray(file: Path) -> bool:
+    """Whether tests of the file use Ray."""
+    return "pytest.mark.ray" in file.read_text(encoding="utf-8")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give all files that use Ray to one process, so that a run has one cluster, and of the others each file to one.
+
+    pytest-xdist 3.8.0 has groups for this (`--dist loadgroup`), which have no effect with pytest 9.2.0.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class RayInOneProcess(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if needs_ray(config.rootpath / file) else file
+
+    return RayInOneProcess(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -82,8 +82,19 @@ def unit(bits):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _fold(keys, parts):  # type: ignore[no-untyped-def]
-    return mix64(keys ^ mix64(parts * GOLDEN + _ONE))
+def _fold(keys, part):  # type: ignore[no-untyped-def]
+    out = np.empty_like(keys)
+    for i in range(keys.size):
+        out[i] = mix64(keys[i] ^ mix64(part * GOLDEN + _ONE))
+    return out
+
+
+@njit(cache=True)
+def _fold_each(key, parts):  # type: ignore[no-untyped-def]
+    out = np.empty_like(parts)
+    for i in range(parts.size):
+        out[i] = mix64(key ^ mix64(parts[i] * GOLDEN + _ONE))
+    return out
 
 
 @njit(cache=True)
@@ -111,7 +122,7 @@ def root_key(*parts: int) -> NDArray[np.uint64]:
 
 def keys_of(root: NDArray[np.uint64], members: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A key (B,) for each member number (B,) under one `root` key (1,)."""
-    keys: NDArray[np.uint64] = _fold(root[0], np.ascontiguousarray(members).astype(np.uint64))
+    keys: NDArray[np.uint64] = _fold_each(root[0], np.ascontiguousarray(members).astype(np.uint64))
     return keys
 
 
