@@ -114,14 +114,12 @@ def _found(reference: str, runs: Path) -> FoundCheckpoint:
 
 
 def _no_single_run(path: Path, kind: str, pattern: str) -> RunError:
-    """`path` holds many runs, in folders of `pattern`."""
     own = sorted(str(p) for p in path.glob(pattern) if RunFolder(p).checkpoints.is_dir())
     advice = f"name one of its runs by its folder: {_listed(own)}" if own else "none of its runs has a checkpoint yet"
     return RunError(f"{path} is {kind}, which has no checkpoint of its own; {advice}")
 
 
 def _newest(run: RunFolder) -> FoundCheckpoint:
-    """The newest intact checkpoint of `run`."""
     run.refuse_links()
     there = sorted(p for p in run.checkpoints.iterdir() if NAME.fullmatch(p.name)) if run.checkpoints.is_dir() else []
     if not there:
@@ -145,7 +143,6 @@ def _best(reference: str, runs: Path) -> FoundCheckpoint:
 
 
 def _run_of(path: Path) -> RunFolder | None:
-    """The run whose folder contains the checkpoint at `path`."""
     run = RunFolder(path.parent.parent)
     return run if run.checkpoints == path.parent and (run.path / "config.yaml").is_file() else None
 

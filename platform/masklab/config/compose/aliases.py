@@ -99,7 +99,6 @@ def disagreement(where: Path, one: str, its_value: Any, other: str, other_value:
 
 
 def _modern_mapping(value: Any, where: Path) -> Any:
-    """One stage, or the dataset section, at the place `where`."""
     if not isinstance(value, Mapping):
         return value
     out: dict[Any, Any] = {}

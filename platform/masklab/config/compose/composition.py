@@ -66,7 +66,6 @@ def group_names(root: Path, groups: Sequence[str] = tuple(FOLDERS)) -> dict[str,
 
 
 def _tree(tree: JobTree, overrides: Sequence[str], root: Path) -> dict[str, Any]:
-    """The values of a job as plain values, before they are checked."""
     asked = Overrides.parse([_whole_name(word) for word in overrides], group_names(root, tree.groups), tree.shorthands)
     inherited = InheritedTexts()
     is_apart = tree.inherited or not tree.groups

@@ -65,14 +65,12 @@ class _Reading:
         return "${".join(texts)
 
     def _word(self, key: str, text: str, place: str) -> str:
-        """The value of `key` as part of a text."""
         value = self._named(key, text, place)
         if isinstance(value, dict | list):
             raise ConfigError(f"{place}: ${{{key}}} is not a single value, and cannot be part of a text")
         return str(value)
 
     def _named(self, key: str, text: str, place: str) -> Any:
-        """The value of `key`."""
         self.count += 1
         if self.count > MOST:
             raise ConfigError(f"{place}: the configuration has more than {MOST} references; write values")

@@ -86,7 +86,6 @@ def _one_a_field(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
 
 
 def _problems(detail: ErrorDetails, tree: Mapping[str, Any], root: type[Section]) -> tuple[Problem, ...]:
-    """The problems behind one of pydantic's errors."""
     raised = detail.get("ctx", {}).get("error")
     if isinstance(raised, ProblemsError):
         return raised.problems

@@ -128,7 +128,6 @@ class TuneConfig(Config):
         return self
 
     def _is_a_population(self) -> None:
-        """Raise ValueError for settings that a population cannot have."""
         for key in self.sweep.space:
             if reason := why_fixed(key):
                 raise ValueError(f"sweep.space: {key}: cannot be varied with sweep.scheduler=pbt; {reason}")
