@@ -25,5 +25,8 @@ def run(config: EvaluateConfig) -> int:
 
 
 if __name__ == "__main__":
-    description = "Measure a trained model: bounds on its likelihood, its loss by stage and mask ratio, and the text its samplers write."
+    description = (
+        "Measure a trained model: bounds on its likelihood, its loss by stage and mask ratio, and statistics of the text that each\n"
+        "sampler generates."
+    )
     sys.exit(main("evaluate", description, run, PROJECT, tree=EVALUATE))

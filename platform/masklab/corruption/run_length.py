@@ -39,7 +39,7 @@ class RunLength(Masking):
     mask_ratio: Probability
     """Expected share of masked positions (r), below 1."""
     mean_run: float = Field(ge=1)
-    """Mean length of a run of masked positions (m), in characters."""
+    """Mean length of a masked run, a contiguous masked stretch (m), in characters."""
 
     @model_validator(mode="after")
     def _chain_exists(self) -> Self:

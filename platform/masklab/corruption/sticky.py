@@ -51,7 +51,7 @@ class Sticky(Masking):
     p_extend: Probability
     """Probability per round that a position next to a masked one is masked."""
     trim: Literal["random", "edges"] = "random"
-    """How surplus masks are removed: evenly from all masked positions, or from the ends of runs so that no run is split."""
+    """How surplus masks are removed: evenly from all masked positions, or from the ends of masked runs so that none is split."""
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:

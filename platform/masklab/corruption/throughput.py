@@ -1,4 +1,4 @@
-"""How fast each strategy makes masks, beside the least that any could cost: one uniform number a position, drawn and compared.
+"""How fast each strategy makes masks, relative to the least possible work: drawing and comparing one uniform number per position.
 
 Shapes: B sequences, T positions.
 """
